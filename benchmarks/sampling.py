@@ -1,0 +1,181 @@
+"""Speed of sampling, each engine against its plain use, side by side in one run and in turns.
+
+    make bench NAME=sampling
+
+transformers: our engine against `model.generate(num_return_sequences=8)` a question, at about 700 image tokens: the
+plain call computes a prompt eight times, keeps eight copies of its cache, and one question's answers are its batch.
+Goal: 2 times.
+
+vllm: the rollout phase (read, encode, sample, score, save) against a bare `LLM.generate` that is given all questions
+at once, in questions a second, on the same engine with emptied caches. Goal: 0.95.
+
+The ratio printed is the smaller one of the two in units of its goal.
+"""
+
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from PIL import Image
+
+from benchmarks.result import finish
+from pebr.data.images import decode
+from pebr.data.records import RL_SCHEMA
+from pebr.data.shards import ShardedDataset, ShardWriter, iter_rows
+from pebr.data.store import open_store
+from pebr.rewards.answer import AnswerChecker
+from pebr.rollout.shards import Finished, Plan
+from pebr.rollout.worker import Worker
+from pebr.sampling.sampler import SamplingSettings, start_sampler
+from pebr.toy.formats import png
+from pebr.toy.vlm import build_model
+from pebr.toy.world import questions
+from pebr.vlm.encoding import Encoder
+from pebr.vlm.loading import load_model, load_processor
+
+ROUNDS = 3
+ANSWERS = 8
+GOALS = {"transformers": 2.0, "vllm": 0.95}
+LARGE = (756, 728)  # px: 27 x 26 = 702 tokens
+
+
+def transformers_against_generate(folder: Path) -> dict[str, Any]:
+    """Seconds and tokens a second of both, on prompts of 700 image tokens."""
+    path = build_model(folder / "large", 0, width=256, vision_width=256)
+    encoder, model = Encoder(load_processor(path)), load_model(path)
+    settings = SamplingSettings(ANSWERS, 1.2, 1.0, max_response_tokens=48, seed=0)
+    asked = list(questions(0, 4, "rl"))
+    prompts = [encoder.prompt(question.problem, [_enlarged(question.image)]) for question in asked]
+    sampler = start_sampler("transformers", path, encoder, model=model)
+
+    def ours() -> int:
+        answers = sampler.sample(prompts, [question.qid for question in asked], settings, 0)
+        return sum(len(sample.token_ids) for samples in answers for sample in samples)
+
+    def plain() -> int:
+        tokens = 0
+        for prompt in prompts:
+            ids = torch.tensor([prompt.token_ids])
+            rows = model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                mm_token_type_ids=(ids == encoder.image_token_id).int(),
+                pixel_values=prompt.pixel_values,
+                image_grid_thw=prompt.image_grid_thw,
+                do_sample=True,
+                temperature=1.2,
+                top_k=0,
+                top_p=1.0,
+                num_return_sequences=ANSWERS,
+                max_new_tokens=48,
+                suppress_tokens=list(encoder.banned_token_ids),
+                eos_token_id=list(encoder.eos_token_ids),
+                pad_token_id=encoder.pad_token_id,
+            )[:, ids.shape[1] :]
+            tokens += int((rows != encoder.pad_token_id).sum())
+        return tokens
+
+    return _side_by_side(ours, plain, len(prompts)) | {"prompt_tokens": len(prompts[0].token_ids)}
+
+
+def rollout_against_vllm(folder: Path) -> dict[str, Any]:
+    """Questions and tokens a second of the rollout phase and of bare vLLM."""
+    from vllm import SamplingParams
+
+    path = build_model(folder / "small", 0)
+    with ShardWriter(folder / "rl", RL_SCHEMA, "rl") as writer:
+        for question in questions(0, 32, "rl"):
+            image = {"bytes": png(question.image), "path": ""}
+            row = {"qid": question.qid, "problem": question.problem, "answer": question.answer, "images": [image]}
+            writer.write({**row, "key_words": [], "extra": ""})
+    dataset = ShardedDataset(folder / "rl")
+    encoder = Encoder(load_processor(path))
+    settings = SamplingSettings(ANSWERS, 1.2, 0.99, max_response_tokens=48, seed=0)
+    started = time.perf_counter()
+    sampler: Any = start_sampler("vllm", path, encoder, max_tokens=256, memory_share=0.3)
+    startup = time.perf_counter() - started
+    engine = sampler._engine
+    pictures = [decode(row["images"][0]["bytes"]) for row in dataset]
+    prompts = [
+        {"prompt": encoder.prompt(row["problem"], [picture]).text, "multi_modal_data": {"image": picture}}
+        for row, picture in zip(dataset, pictures, strict=True)
+    ]
+    params = SamplingParams(
+        n=ANSWERS, temperature=1.2, top_p=0.99, max_tokens=48, logprobs=0, detokenize=False,
+        stop_token_ids=list(encoder.eos_token_ids),
+        logit_bias=dict.fromkeys(encoder.banned_token_ids, -100.0),
+    )  # fmt: skip
+
+    def empty_caches() -> None:
+        engine.reset_prefix_cache()
+        engine.reset_encoder_cache()
+        engine.reset_mm_cache()
+
+    def rollout() -> int:
+        shutil.rmtree(folder / "shards", ignore_errors=True)
+        finished = Finished(open_store(folder / "shards"), "bench")
+        plan = Plan(len(dataset), 8)
+        with AnswerChecker() as checker:
+            Worker(dataset, plan, finished, encoder, sampler, settings, checker, 256).run(range(plan.shards))
+        empty_caches()
+        return sum(r["token_count"] for shard in shards() for row in iter_rows(shard) for r in row["responses"])
+
+    def shards() -> list[Path]:
+        return sorted((folder / "shards" / "bench").iterdir())
+
+    def bare() -> int:
+        outputs = sampler._llm.generate(prompts, params, use_tqdm=False)
+        empty_caches()
+        return sum(len(answer.token_ids) for output in outputs for answer in output.outputs)
+
+    result = _side_by_side(rollout, bare, len(dataset)) | {"startup_seconds": round(startup, 1)}
+    sampler.close()
+    return result
+
+
+def _side_by_side(ours: Callable[[], int], plain: Callable[[], int], count: int) -> dict[str, Any]:
+    """Both in turns, after a first time that is not counted; their medians."""
+    seconds: dict[str, list[float]] = {"ours": [], "plain": []}
+    tokens: dict[str, int] = {}
+    for turn in range(ROUNDS + 1):
+        for name, action in (("ours", ours), ("plain", plain)):
+            started = time.perf_counter()
+            tokens[name] = action()
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+    times = {name: median(values) for name, values in seconds.items()}
+    return {
+        "ratio": round(times["plain"] / times["ours"], 3),
+        "questions_per_second": {name: round(count / value, 3) for name, value in times.items()},
+        "tokens_per_second": {name: round(tokens[name] / value, 1) for name, value in times.items()},
+        "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+    }
+
+
+def _enlarged(image: Image.Image) -> Image.Image:
+    return image.resize(LARGE, Image.Resampling.BICUBIC)
+
+
+def main() -> None:
+    """Measure and report."""
+    with tempfile.TemporaryDirectory() as name:
+        numbers = {
+            "transformers": transformers_against_generate(Path(name)),
+            "vllm": rollout_against_vllm(Path(name)),
+        }
+    for engine, result in numbers.items():
+        print(f"{engine}: ratio={result['ratio']} goal={GOALS[engine]} {result}", file=sys.stderr)
+    worst = min(result["ratio"] / GOALS[engine] for engine, result in numbers.items())
+    finish("sampling", worst, 1.0, {"engines": numbers, "goals": GOALS, "load": os.getloadavg()})
+
+
+if __name__ == "__main__":
+    main()

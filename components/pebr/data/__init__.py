@@ -1,0 +1,1 @@
+"""Records and their schemas, Parquet shards, images, readers of the public formats, object storage."""

@@ -1,0 +1,69 @@
+"""Images from bytes: usable ones decoded whole, others refused with the reason."""
+
+import io
+import struct
+import warnings
+import zlib
+
+from PIL import Image, ImageOps
+
+# What public data sets hold. Pillow knows many more, some of which start other programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+MAX_PIXELS = 2**26  # of an image before resizing (8192 x 8192); a larger one is a decompression bomb or a mistake
+ORIENTATION = 0x0112  # EXIF tag
+ON_ITS_SIDE = {5, 6, 7, 8}  # its values for a picture turned by 90 degrees
+# What Pillow's decoders raise on broken files; tests/data/test_images.py spoils files at random to hold this list.
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, LookupError, struct.error, zlib.error)
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is stricter
+
+
+class ImageError(ValueError):
+    """An image that cannot be used; the message says why."""
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """(width, height) in pixels as displayed, without decoding the pixels where the format allows.
+
+    Raises:
+        ImageError: when the bytes are not an image.
+    """
+    with _open(data) as image:
+        try:
+            turned = image.getexif().get(ORIENTATION, 1) in ON_ITS_SIDE
+        except BROKEN as error:
+            raise ImageError(f"broken image: {_line(error)}") from error
+        return (image.height, image.width) if turned else image.size
+
+
+def decode(data: bytes) -> Image.Image:
+    """The image, RGB, turned as its EXIF says, what is transparent on white as a page shows it, all pixels read.
+
+    Raises:
+        ImageError: when the bytes are not an image, or only the beginning of one.
+    """
+    with _open(data) as image:
+        try:
+            upright = ImageOps.exif_transpose(image)
+            if not upright.has_transparency_data:
+                return upright.convert("RGB")
+            white = Image.new("RGBA", upright.size, "white")
+            return Image.alpha_composite(white, upright.convert("RGBA")).convert("RGB")
+        except BROKEN as error:
+            raise ImageError(f"broken image: {_line(error)}") from error
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise ImageError("empty image")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (*BROKEN, Image.DecompressionBombError) as error:
+        raise ImageError(f"not an image: {type(error).__name__}") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"{image.width} x {image.height} px, at most {MAX_PIXELS} pixels are read")
+    return image
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

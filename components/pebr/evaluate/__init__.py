@@ -1,0 +1,1 @@
+"""Evaluate: rule-scored benchmarks and perception rewards of one model."""

@@ -1,0 +1,8 @@
+"""`python -m pebr.grpo`: one stage of reinforcement learning."""
+
+from pebr.grpo.settings import Settings
+from pebr.grpo.trainer import work
+from pebr.step import main
+
+if __name__ == "__main__":
+    main(Settings, work)

@@ -1,0 +1,159 @@
+"""From questions to experience: answers, their rewards, their advantages.
+
+Ranks divide a step's questions for sampling, then share what came of them: token ids, log-probabilities and rewards are
+small. So every rank knows the whole step, and the updates can be dealt to ranks by length (`pebr.grpo.update`).
+"""
+
+import time
+from array import array
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch.distributed as dist
+from torch import Tensor
+
+from pebr.data.images import ImageError, decode
+from pebr.data.shards import ShardedDataset
+from pebr.grpo.advantages import Advantage, group_advantages
+from pebr.grpo.questions import further_columns
+from pebr.rewards.batch import RewardBatch
+from pebr.rewards.stages import StageReward
+from pebr.sampling.sampler import Sample, Sampler, SamplingSettings
+from pebr.step import InputError
+from pebr.training.launch import Place
+from pebr.vlm.encoding import Encoder, Prompt
+
+
+class Experience(NamedTuple):
+    """A question with its G answers and what they are worth."""
+
+    row: int  # of the question in the dataset
+    question: dict[str, Any]  # qid, problem, answer, key_words
+    prompt_tokens: int  # P
+    token_ids: list["array[int]"]  # (G,) of R tokens each
+    logprobs: list["array[float]"]  # (G,) the sampler's, R each
+    finish_reasons: list[str]  # (G,)
+    responses: list[str]  # (G,) their texts
+    rewards: list[float]  # (G,)
+    components: dict[str, list[float]]  # component -> (G,), before its weight
+    advantages: Tensor  # (G,) float32
+
+    @property
+    def teaches(self) -> bool:
+        """False where all rewards are equal: then every advantage is 0."""
+        return bool(self.advantages.any())
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens of all G answers."""
+        return sum(len(ids) for ids in self.token_ids)
+
+
+class Collector:
+    """Asks questions and rewards the answers.
+
+    Args:
+        dataset: rows of questions.
+        encoder: of the model.
+        sampler: answers questions.
+        sampling: how it samples.
+        reward: the stage's.
+        advantage: how rewards become advantages.
+        place: of this rank.
+    """
+
+    def __init__(
+        self,
+        dataset: ShardedDataset,
+        encoder: Encoder,
+        sampler: Sampler,
+        sampling: SamplingSettings,
+        reward: StageReward,
+        advantage: Advantage,
+        place: Place,
+    ) -> None:
+        self.dataset = dataset
+        self.encoder = encoder
+        self.sampler = sampler
+        self.sampling = sampling
+        self.reward = reward
+        self.advantage = advantage
+        self.place = place
+        self.seconds = {"sampling": 0.0, "rewards": 0.0}  # of the last call, on this rank
+        self._prompts: dict[int, Prompt] = {}  # of the last call, by row
+
+    def collect(self, rows: Sequence[int], step: int) -> list[Experience]:
+        """Sample and reward G answers to each question, with the sampler as it is now; all ranks call it alike.
+
+        Args:
+            rows: the step's rows of the dataset, for all ranks.
+            step: names the samples' random numbers.
+
+        Returns:
+            The experience of all ranks, in the order of `rows`.
+        """
+        started = time.perf_counter()
+        rank, ranks = self.place.rank, self.place.world_size
+        mine = rows[rank::ranks]
+        read = {row: self.dataset[row] for row in sorted(mine)}  # neighbours lie in one block of the file
+        self._prompts = {row: self._encode(question) for row, question in read.items()}
+        groups = self.sampler.sample(
+            [self._prompts[row] for row in mine], [read[row]["qid"] for row in mine], self.sampling, step
+        )
+        sampled = time.perf_counter()
+        experiences = self._rewarded(mine, [read[row] for row in mine], groups)
+        self.seconds = {"sampling": sampled - started, "rewards": time.perf_counter() - sampled}
+        gathered: list[Any] = [None] * ranks
+        dist.all_gather_object(gathered, experiences)
+        return [gathered[place % ranks][place // ranks] for place in range(len(rows))]
+
+    def prompt(self, row: int) -> Prompt:
+        """The encoded question of a row; encoded anew where another rank sampled it."""
+        return self._prompts[row] if row in self._prompts else self._encode(self.dataset[row])
+
+    def _encode(self, question: dict[str, Any]) -> Prompt:
+        try:
+            images = [decode(image["bytes"]) for image in question["images"]]
+        except ImageError as error:
+            raise InputError(
+                f"{self.dataset.directory}: question {question['qid']}: {error}: filter the dataset again"
+            ) from error
+        return self.encoder.prompt(question["problem"], images)
+
+    def _rewarded(
+        self, rows: Sequence[int], questions: Sequence[dict[str, Any]], groups: Sequence[list[Sample]]
+    ) -> list[Experience]:
+        if not rows:
+            return []
+        answers = self.sampling.samples
+        responses = [self.encoder.decode(sample.token_ids) for group in groups for sample in group]
+        repeated = [question for question in questions for _ in range(answers)]
+        scores = self.reward.reward(
+            RewardBatch(
+                qids=[question["qid"] for question in repeated],
+                questions=[question["problem"] for question in repeated],
+                references=[question["answer"] for question in repeated],
+                responses=responses,
+                response_tokens=[len(sample.token_ids) for group in groups for sample in group],
+                key_words=[question["key_words"] for question in repeated],
+                images=[[image["bytes"] for image in question["images"]] for question in repeated],
+                extra=further_columns(questions, answers),
+            )
+        )
+        parts = [slice(i * answers, (i + 1) * answers) for i in range(len(rows))]
+        advantages = group_advantages([scores.total[part] for part in parts], self.advantage)
+        return [
+            Experience(
+                row=row,
+                question={name: question[name] for name in ("qid", "problem", "answer", "key_words")},
+                prompt_tokens=len(self._prompts[row].token_ids),
+                token_ids=[array("l", sample.token_ids) for sample in group],
+                logprobs=[array("f", sample.logprobs) for sample in group],
+                finish_reasons=[sample.finish_reason for sample in group],
+                responses=responses[part],
+                rewards=scores.total[part],
+                components={name: values[part] for name, values in scores.raw.items()},
+                advantages=advantage,
+            )
+            for row, question, group, part, advantage in zip(rows, questions, groups, parts, advantages, strict=True)
+        ]

@@ -1,0 +1,25 @@
+"""The settings of the ingest step."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Bring one dataset, set of benchmarks or model to the pipeline.
+
+    Args:
+        source: where it is: toy://sft, toy://rl, toy://benchmarks, toy://model or toy://clip (made here), a path,
+            s3://bucket/prefix, or hf://[datasets/]organisation/name[@revision].
+        output: directory to write: the source's files as they are.
+        rows: toy only: how many rows to make; 0 makes as many as the tiny world is meant to have.
+        seed: toy only: seed of everything random in it; the same seed gives the same bytes.
+        metrics: file for the scalar metrics.
+        executor_input: Kubeflow's description of the task, {{$}}; empty elsewhere.
+    """
+
+    source: str
+    output: str
+    rows: int = 0
+    seed: int = 0
+    metrics: str = ""
+    executor_input: str = ""

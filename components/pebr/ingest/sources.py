@@ -1,0 +1,140 @@
+"""Ingest: one source in, one directory out, whatever the source's scheme.
+
+toy://NAME      made on the spot from a seed: sft, rl, benchmarks, model, clip
+s3://b/prefix   copied from object storage
+hf://org/name   downloaded from the Hugging Face hub: datasets/org/name for a dataset, @revision to pin one
+a path          copied from a file or folder that is mounted
+"""
+
+import logging
+import shutil
+from pathlib import Path
+
+from pebr.data.store import NotThereError, files_of, open_store
+from pebr.ingest.settings import Settings
+from pebr.step import InputError, atomic_directory
+
+log = logging.getLogger("pebr")
+
+TOY = ("sft", "rl", "benchmarks", "model", "clip")
+
+
+def run(settings: Settings) -> dict[str, float]:
+    """Bring the source to the output; returns the number of files and bytes.
+
+    Raises:
+        InputError: a source that is not there or not of a known scheme.
+    """
+    if settings.rows < 0:
+        raise InputError(f"--rows {settings.rows}: give 0 for the usual number, or more")
+    scheme, _, rest = settings.source.partition("://")
+    with atomic_directory(settings.output) as output:
+        if not rest:
+            copy_path(Path(settings.source), output)
+        elif scheme == "toy":
+            make_toy(rest, output, settings.seed, settings.rows)
+        elif scheme == "s3":
+            copy_s3(settings.source, output)
+        elif scheme == "hf":
+            download(rest, output)
+        else:
+            raise InputError(f"--source {settings.source}: unknown scheme: give toy://, s3://, hf:// or a path")
+        files = [path for path in output.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        if not files:
+            raise InputError(f"--source {settings.source}: nothing is there: check the name")
+    log.info("ingest %s: %d files, %.1f MB", settings.source, len(files), size / 1e6)
+    return {"files": len(files), "bytes": size}
+
+
+def make_toy(name: str, output: Path, seed: int, rows: int) -> None:
+    """Make a part of the tiny world.
+
+    Raises:
+        InputError: no such part.
+    """
+    if name == "model":
+        from pebr.toy.vlm import build_model
+
+        build_model(output, seed)
+    elif name == "clip":
+        from pebr.toy.clip import train_clip
+
+        train_clip(output, seed)
+    elif name in TOY:
+        from pebr.toy import formats
+
+        write = {"sft": formats.write_sft, "rl": formats.write_rl, "benchmarks": formats.write_benchmarks}[name]
+        write(output, seed, rows)
+    else:
+        raise InputError(f"--source toy://{name}: the tiny world has {', '.join(TOY)}")
+
+
+def copy_path(source: Path, output: Path) -> None:
+    """Copy a folder's files, or one file; links are replaced by what they lead to.
+
+    Raises:
+        InputError: nothing is there, or a link leads nowhere.
+    """
+    if not source.exists():
+        raise InputError(f"--source {source}: no such file or folder: check the path and the volume's mount")
+    for name, path in files_of(source).items() if source.is_dir() else [(source.name, source)]:
+        if not path.exists():
+            raise InputError(f"--source {source}: {name} is a link that leads nowhere: mend or remove it")
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, output / name)
+
+
+def copy_s3(source: str, output: Path) -> None:
+    """Copy an object, or all objects under a prefix.
+
+    Raises:
+        InputError: nothing whole is there, or the store's settings are wrong.
+    """
+    location, _, name = source.rstrip("/").rpartition("/")
+    if location in {"s3:/", "s3:"}:
+        raise InputError(f"--source {source}: this is a whole bucket: give s3://bucket/prefix")
+    arrived = output / ".arrived"
+    try:
+        open_store(location).get(name, arrived)
+    except NotThereError as error:
+        raise InputError(f"--source {source}: {error}: check the name, or put the data there") from error
+    for path in list(arrived.iterdir()) if arrived.is_dir() else ():
+        path.rename(output / path.name)
+    if arrived.is_dir():
+        arrived.rmdir()
+    else:
+        arrived.rename(output / name)
+
+
+def download(name: str, output: Path) -> None:
+    """Download a repository of the Hugging Face hub, or of what HF_ENDPOINT names.
+
+    Raises:
+        InputError: it is not there, or may not be read.
+        ConnectionError: the hub cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    repository, _, revision = name.partition("@")
+    is_dataset = repository.startswith("datasets/")
+    try:
+        snapshot_download(
+            repository.removeprefix("datasets/"),
+            repo_type="dataset" if is_dataset else "model",
+            revision=revision or None,
+            local_dir=output,
+            ignore_patterns=["*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt"],  # safetensors, never pickles
+        )
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"--source hf://{name}: {reason}: check the name, the revision and HF_TOKEN") from error
+    except LocalEntryNotFoundError as error:
+        raise ConnectionError(f"--source hf://{name}: the hub cannot be reached: {error.__cause__ or error}") from error
+    shutil.rmtree(output / ".cache", ignore_errors=True)

@@ -1,0 +1,28 @@
+"""The work of merge: check what it is given, then let `consolidate` stream the weights."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from pebr.merge.settings import Settings
+from pebr.step import InputError
+from pebr.training.consolidate import consolidate
+from pebr.training.shards import ShardedTensors
+
+log = logging.getLogger(__name__)
+
+
+def work(settings: Settings) -> Mapping[str, float]:
+    """Merge, and return how much was written.
+
+    Raises:
+        InputError: when the checkpoint is damaged, or does not fit the model.
+    """
+    if settings.max_shard_bytes < 1:
+        raise InputError(f"--max-shard-bytes {settings.max_shard_bytes}: give at least 1")
+    if damage := ShardedTensors(settings.checkpoint).damage():
+        raise InputError(f"{'; '.join(damage)}: run the step that wrote {Path(settings.checkpoint).name} again")
+    written = consolidate(
+        settings.checkpoint, settings.model, settings.output, settings.dtype, settings.max_shard_bytes
+    )
+    return {"bytes": float(written)}

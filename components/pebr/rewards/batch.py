@@ -1,0 +1,47 @@
+"""What a reward sees: the answers of one step, a row for each sample."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any
+
+from pebr.vlm.response import Response, parse
+
+
+@dataclass(frozen=True)
+class RewardBatch:
+    """S samples: every list has S entries, and entry i of each belongs to sample i.
+
+    The answers of one question repeat its entries; its images may be the same objects, so nothing is copied.
+    """
+
+    qids: Sequence[str]
+    questions: Sequence[str]
+    references: Sequence[str]
+    responses: Sequence[str]
+    response_tokens: Sequence[int]  # tokens of the whole response
+    key_words: Sequence[Sequence[str]]
+    images: Sequence[Sequence[bytes]]  # encoded (PNG, JPEG, ...)
+    extra: Mapping[str, Sequence[Any]] = field(
+        default_factory=dict
+    )  # further columns of the dataset, each of S entries
+
+    def __post_init__(self) -> None:
+        lengths = {f.name: len(getattr(self, f.name)) for f in fields(self) if f.name != "extra"}
+        lengths |= {f"extra[{name!r}]": len(column) for name, column in self.extra.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"columns of a reward batch differ in length: {lengths}")
+
+    def __len__(self) -> int:
+        return len(self.qids)
+
+    @cached_property
+    def parsed(self) -> list[Response]:
+        """The sections of each response."""
+        return [parse(response) for response in self.responses]
+
+    def sample(self, index: int) -> "RewardBatch":
+        """A batch of this one sample alone."""
+        rows = slice(index, index + 1)
+        columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "extra"}
+        return RewardBatch(**columns, extra={name: column[rows] for name, column in self.extra.items()})

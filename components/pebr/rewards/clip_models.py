@@ -1,0 +1,173 @@
+"""The models behind the CLIP reward, by one interface: pictures in, features out; texts in, features out.
+
+Two kinds: open_clip models, and CLIP models in Hugging Face's layout, FG-CLIP (arXiv 2505.05071) among them. FG-CLIP's
+long text branch reads 248 tokens where CLIP reads 77: its position table is its own beyond the first 20 places
+(`walk_short_pos=False` in its code), and its text projection is another one. Put in their places, these weights make a
+standard CLIP of them, so the model code that comes with FG-CLIP is not needed and never run.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+import pebr.vlm  # noqa: F401 - makes the image transforms importable
+from pebr.step import InputError
+
+FG_CLIP_KEPT_PLACES = 20  # of CLIP's own position table, in FG-CLIP's long one
+CLIP_END_OF_TEXT = 49407
+
+
+class FeatureModel(Protocol):
+    """Turns pictures and texts into features of one space."""
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """An RGB picture as the model reads it, (3, H, W), CPU."""
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Features of preprocessed pictures (B, 3, H, W): (B, D), on the model's device."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Features of texts, (B, D), on the model's device; what is too long is cut off."""
+
+
+def load_feature_model(path_or_name: str, device: str = "cpu") -> FeatureModel:
+    """Load a model.
+
+    Args:
+        path_or_name: a directory that open_clip wrote, or one in Hugging Face's layout (CLIP or FG-CLIP); or, from the
+            network, `MODEL/TAG` of open_clip's list, for example `ViT-B-32/laion2b_s34b_b79k`.
+        device: where the model runs.
+
+    Raises:
+        InputError: when there is no such model.
+    """
+    path = Path(path_or_name)
+    if (path / "open_clip_config.json").is_file():
+        _require(path / "open_clip_model.safetensors")
+        return OpenClip(f"local-dir:{path}", None, device)
+    if (path / "config.json").is_file():
+        _require(path / "model.safetensors")
+        return HuggingFaceClip(path, device)
+    import open_clip
+
+    name, _, tag = path_or_name.partition("/")
+    if (name, tag) in open_clip.list_pretrained():
+        return OpenClip(name, tag, device)
+    raise InputError(
+        f"clip model {path_or_name!r}: neither a directory with open_clip_config.json or config.json, nor MODEL/TAG of "
+        "open_clip's list: bring FG-CLIP with ingest, hf://qihoo360/fg-clip-large"
+    )
+
+
+def _require(weights: Path) -> None:
+    if not weights.is_file():
+        raise InputError(f"clip model {weights.parent}: no {weights.name}: pickled weights are never opened")
+
+
+class OpenClip:
+    """An open_clip model with its own preprocessing and tokenizer."""
+
+    def __init__(self, name: str, tag: str | None, device: str) -> None:
+        import open_clip
+
+        self.device = device
+        self.model, self.preprocess = open_clip.create_model_from_pretrained(name, pretrained=tag, device=device)
+        self.model.eval()
+        self.tokenizer = open_clip.get_tokenizer(name)
+        plain = isinstance(self.model, open_clip.CLIP) and self.model.text_pool_type == "argmax"
+        self.is_causal = plain and self.model.attn_mask is not None and isinstance(self.model.text_projection, Tensor)
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Features of preprocessed pictures, (B, D)."""
+        return self.model.encode_image(pixels.to(self.device))  # type: ignore[no-any-return]
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Features of texts, (B, D)."""
+        ids = self.tokenizer(list(texts)).to(self.device)  # (B, context length), padded
+        return self._encode_unpadded(ids) if self.is_causal else self.model.encode_text(ids)  # type: ignore[no-any-return]
+
+    def _encode_unpadded(self, ids: Tensor) -> Tensor:
+        """`encode_text` without the padding behind the longest text: no token sees what comes after it.
+
+        Most descriptions are a third of the context length or less, so this is most of the work.
+        """
+        ends = ids.argmax(dim=-1)  # (B,) the end-of-text token has the largest number
+        length = int(ends.max()) + 1
+        hidden = self.model.token_embedding(ids[:, :length]) + self.model.positional_embedding[:length]
+        hidden = self.model.transformer(hidden, attn_mask=self.model.attn_mask[:length, :length])
+        hidden = self.model.ln_final(hidden)[torch.arange(len(ids), device=ids.device), ends]
+        return hidden @ self.model.text_projection  # type: ignore[no-any-return]
+
+
+class HuggingFaceClip:
+    """A CLIP or FG-CLIP directory as transformers' own CLIP."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        from safetensors.torch import load_file
+        from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessor, CLIPModel
+
+        self.device = device
+        weights = load_file(path / "model.safetensors")
+        self.squashed = "text_filip_projection.weight" in weights
+        if self.squashed:
+            weights = long_text_branch(weights)
+        table = weights["text_model.embeddings.position_embedding.weight"]
+        config = json.loads((path / "config.json").read_text())
+        self.model: Any = CLIPModel(
+            CLIPConfig(
+                text_config={
+                    **config["text_config"],
+                    "max_position_embeddings": len(table),
+                    "eos_token_id": CLIP_END_OF_TEXT,
+                },
+                vision_config=config["vision_config"],
+                projection_dim=config["projection_dim"],
+            )
+        )
+        missing, unexpected = self.model.load_state_dict(weights, strict=False)
+        if wrong := [name for name in (*missing, *unexpected) if not name.endswith("position_ids")]:
+            raise InputError(f"clip model {path}: {len(wrong)} weights do not fit a CLIP, the first: {wrong[0]}")
+        self.model.eval().to(device)
+        self.longest = len(table)
+        self.side = int(config["vision_config"]["image_size"])
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+        self.processor: Any = CLIPImageProcessor.from_pretrained(str(path), local_files_only=True)
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """A picture as the model reads it, (3, H, W); FG-CLIP's is squashed to a square, CLIP's is cropped."""
+        if self.squashed:
+            image = image.resize((self.side, self.side))
+        return self.processor.preprocess([image], return_tensors="pt")["pixel_values"][0]  # type: ignore[no-any-return]
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Features of preprocessed pictures, (B, D)."""
+        hidden = self.model.vision_model(pixel_values=pixels.to(self.device)).pooler_output
+        return self.model.visual_projection(hidden)  # type: ignore[no-any-return]
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Features of texts, (B, D). Attention is causal and the end of the text is read: padding changes nothing."""
+        batch = self.tokenizer(list(texts), padding=True, truncation=True, max_length=self.longest, return_tensors="pt")
+        hidden = self.model.text_model(input_ids=batch["input_ids"].to(self.device)).pooler_output
+        return self.model.text_projection(hidden)  # type: ignore[no-any-return]
+
+
+def long_text_branch(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """FG-CLIP's weights as those of a standard CLIP that has its long text branch.
+
+    Args:
+        weights: of an FG-CLIP: CLIP's, and beside them two position tables of 248 places, of which the long branch
+            takes the first 20 places of the one and the rest of the other, and one more text projection.
+    """
+    table = "text_model.embeddings.position_embedding"
+    kept, stretched = weights[f"{table}_ori.weight"], weights[f"{table}_res.weight"]
+    extra = (f"{table}_ori.weight", f"{table}_res.weight", "text_filip_projection.weight")
+    scales = ("logit_scale_finegraind", "logit_scale_hardneg")
+    return {name: tensor for name, tensor in weights.items() if name not in (*extra, *scales)} | {
+        f"{table}.weight": torch.cat([kept[:FG_CLIP_KEPT_PLACES], stretched[FG_CLIP_KEPT_PLACES:]]),
+        "text_projection.weight": weights["text_filip_projection.weight"],
+    }

@@ -1,0 +1,153 @@
+"""The keyword reward: which share of the reference's key words the image description holds, and where lists come from.
+
+A key word is found as a whole word or phrase, never inside another word: "cat" is not in "category", "1" not in "10".
+Case, accents, hyphens, plurals and number words do not matter ("seven circles" holds "7 circle"); the order of a
+phrase's words does. Only the image description is read.
+
+The guard against listing: reciting every word that might be asked for would collect the reward without describing
+anything. English prose is held together by function words (articles, prepositions, forms of "to be", ...), a third or
+more of its words, and even a terse caption has some; a heap of words has none. A description of at least `HEAP_WORDS`
+words with a smaller share of function words than `LEAST_FUNCTION_SHARE` earns nothing; and in any description, words in
+a run of more than `LONGEST_RUN` without a function word are not read. What the guard cannot see, sentences that are
+false, is for the CLIP reward to see.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+
+from pebr.rewards.batch import RewardBatch
+from pebr.rewards.lexicon import FUNCTION_WORDS, NOUNS_IN_ING, RELATIONS, UNDESCRIPTIVE
+from pebr.rewards.words import fold_numbers, singular, split_number_compounds
+
+HEAP_WORDS = 8
+LEAST_FUNCTION_SHARE = 0.08
+LONGEST_RUN = 20
+LONGEST_PHRASE = 4  # words of an extracted key word
+
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # scripts without spaces: each character is a word
+_TOKEN = re.compile(rf"(?<![\w.])-?\d+(?:[.,]\d+)*|[{_CJK}]|(?:(?![{_CJK}])[^\W\d_])+|[%°$€£^+=<>/*\\]")
+_BREAK = re.compile(r"[.;:!?()\n=<>+/]|,(?!\d)|(?<!\w)-(?!\w)")  # where a phrase ends
+_CORNER = re.compile(r"\b(top|bottom|upper|lower)-(left|right)\b", re.IGNORECASE)
+_SIGNS = {"%": "percent", "°": "degree", "$": "dollar", "€": "euro", "£": "pound"}
+
+
+def keyword_reward(batch: RewardBatch) -> list[float]:
+    """The share of the key words found in the image description; (S,) in [0, 1]."""
+    return [
+        keyword_share(key_words, response.description)
+        for key_words, response in zip(batch.key_words, batch.parsed, strict=True)
+    ]
+
+
+def keyword_share(key_words: Sequence[str], description: str) -> float:
+    """The share of the different key words that a description holds; 0 without key words, or for a heap of words.
+
+    >>> keyword_share(["7 circles", "cat", "CIRCLE"], "There are seven circles in this category.")
+    0.6666666666666666
+    """
+    wanted = {phrase for key_word in key_words if (phrase := fold_key_word(key_word))}
+    if not wanted:
+        return 0.0
+    text = f" {' '.join(_read_words(description))} "
+    return sum(f" {' '.join(phrase)} " in text for phrase in wanted) / len(wanted)
+
+
+@lru_cache(maxsize=65536)
+def fold_key_word(key_word: str) -> tuple[str, ...]:
+    """A key word's words as they are compared, without a leading article; () for one that has no words."""
+    words = fold_words(key_word)
+    return tuple(words[1:] if len(words) > 1 and words[0] in {"a", "an", "the"} else words)
+
+
+def fold_words(text: str) -> list[str]:
+    """The words of a text as they are compared: lower-case, without accents, singular, numbers as digits.
+
+    >>> fold_words("Twenty-three Cafés' top-left corners: 1,000 %")
+    ['23', 'cafe', 'top', 'left', 'corner', '1000', 'percent']
+    """
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(character for character in plain if not unicodedata.combining(character))
+    plain = re.sub(r"['’]s?\b", "", split_number_compounds(plain))
+    words = [_SIGNS.get(word, word) for word in _TOKEN.findall(unicodedata.normalize("NFKC", plain))]
+    words = [word.replace(",", "") if word[-1].isdigit() else singular(word) for word in words]
+    return fold_numbers(words)
+
+
+def _read_words(description: str) -> tuple[str, ...]:
+    """The words of a description that count: none of a heap, and none of a run that is too long."""
+    words = fold_words(description)
+    is_function = [word in FUNCTION_WORDS for word in words]
+    if len(words) >= HEAP_WORDS and sum(is_function) < LEAST_FUNCTION_SHARE * len(words) and not _is_cjk(words):
+        return ()
+    kept: list[str] = []
+    run: list[str] = []
+    for word, function in zip([*words, ""], [*is_function, True], strict=True):
+        if not function:
+            run.append(word)
+            continue
+        kept += run if len(run) <= LONGEST_RUN or _is_cjk(run) else ["\n"]  # a word that no key word has
+        kept.append(word)
+        run = []
+    return tuple(kept)
+
+
+def _is_cjk(words: Sequence[str]) -> bool:
+    return sum(re.match(f"[{_CJK}]", word) is not None for word in words) > len(words) / 2
+
+
+def extract_key_words(description: str, most: int = 16) -> list[str]:
+    """The key words of a teacher's description: what is there, how many, of which attributes, and where.
+
+    By rules, with no model and no data to load: the same list for the same text, in every process. Words between
+    function words and punctuation make a phrase ("two red circles"); phrases longer than `LONGEST_PHRASE` keep their
+    last words, where English has the noun; relations of place ("to the left of") are key words of their own.
+
+    Args:
+        description: English text.
+        most: the length of the list at most; the first ones of the text are kept.
+
+    >>> extract_key_words("The picture shows two red circles to the left of a blue square.")
+    ['two red circles', 'left of', 'blue square']
+    """
+    found: dict[tuple[str, ...], str] = {}
+    for clause in _BREAK.split(_CORNER.sub(r"\1 \2", description)):
+        words = re.findall(rf"-?\d+(?:[.,]\d+)*%?|(?:(?![{_CJK}])[^\W\d_])+(?:[-'’][^\W\d_]+)*", clause)
+        for phrase in _phrases(words):
+            found.setdefault(fold_key_word(phrase), phrase)
+    text = f" {' '.join(fold_words(description))} "
+    return [phrase for words, phrase in found.items() if words and f" {' '.join(words)} " in text][:most]
+
+
+def _phrases(words: list[str]) -> list[str]:
+    """The phrases of one clause, in order."""
+    folded = [word.casefold() for word in words]
+    phrases: list[str] = []
+    run: list[str] = []
+    position = 0
+    while position < len(words):
+        relation = next((r for r in RELATIONS if tuple(folded[position : position + len(r)]) == r), None)
+        if relation or folded[position] in FUNCTION_WORDS or _is_verb(folded[position]):
+            phrases += _noun_phrase(run)
+            run = []
+        else:
+            run.append(words[position])
+        if relation:
+            phrases.append(" ".join(relation))
+        position += len(relation) if relation else 1
+    return phrases + _noun_phrase(run)
+
+
+def _noun_phrase(run: list[str]) -> list[str]:
+    """A run of content words as a key word; a list, empty when nothing in it describes the picture."""
+    while run and run[0].casefold() in UNDESCRIPTIVE:
+        run = run[1:]
+    if not run or singular(run[-1].casefold()) in UNDESCRIPTIVE:
+        return []
+    return [" ".join(run[-LONGEST_PHRASE:])]
+
+
+def _is_verb(word: str) -> bool:
+    """Whether a content word is more likely a verb form than part of a noun phrase: "wearing", not "building"."""
+    return len(word) > 5 and word.endswith("ing") and word not in NOUNS_IN_ING

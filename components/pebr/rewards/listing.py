@@ -1,0 +1,83 @@
+"""Answers that are lists: "1, 2 and 3", "(1, 2)", "{2, 1}", "[0, 5)", item by item."""
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+MAX_ITEMS = 30
+MAX_DEPTH = 12  # of brackets; deeper nesting is no answer
+
+_JOINT = {
+    True: re.compile(r"\s*(?:;|,\s+|\s(?:and|or|&)\s)\s*(?:(?:and|or)\s+)?"),  # "1,234, 5": spaces tell items apart
+    False: re.compile(r"\s*(?:;|,|\s(?:and|or|&)\s)\s*(?:(?:and|or)\s+)?"),
+}
+
+
+class Listing(NamedTuple):
+    """A list as it is written."""
+
+    brackets: str  # "()", "[)", "{}", ... or "" for a bare list
+    items: tuple[str, ...]
+
+
+def is_balanced(text: str) -> bool:
+    """True when every bracket is closed, by whichever kind, and none is nested too deep."""
+    depths = _depths(text)
+    return min(depths) == depths[-1] == 0 and max(depths) <= MAX_DEPTH
+
+
+def _depths(text: str) -> list[int]:
+    """How many brackets are open before each character, and at the end."""
+    depths = [0]
+    for character in text:
+        depths.append(depths[-1] + (character in "([{") - (character in ")]}"))
+    return depths
+
+
+class Pairing(NamedTuple):
+    """The items of two lists of one length, side by side."""
+
+    pairs: list[tuple[str, str]]
+    ordered: bool  # False: the second ones may be in any order
+
+
+def read_list(text: str) -> Listing | None:
+    """A plain text as a list: items between commas, semicolons, "and", "or", in brackets or not.
+
+    None when it is too long or too deep. A text of one item without brackets is a list of one.
+
+    >>> read_list("(1, 2]")
+    Listing(brackets='(]', items=('1', '2'))
+    """
+    depths = _depths(text)
+    if max(depths) > MAX_DEPTH:
+        return None
+    brackets = ""
+    if text[0] in "([{" and text[-1] in ")]}" and all(depth > 0 for depth in depths[1:-1]):
+        brackets = text[0] + text[-1]
+    start, end = (1, len(text) - 1) if brackets else (0, len(text))
+    joint = _JOINT[re.search(r",\s", text) is not None]
+    items = []
+    position = start
+    while position < end:
+        match = joint.match(text, position) if depths[position] == len(brackets) // 2 else None
+        if match:
+            items.append(text[start:position])
+            start = position = match.end()
+        else:
+            position += 1
+    items = [item.strip() for item in (*items, text[start:end]) if item.strip()]
+    return Listing(brackets, tuple(items)) if 1 <= len(items) <= MAX_ITEMS else None
+
+
+def pair_items(first: Listing, second: Listing, is_number: Callable[[str], bool]) -> Pairing | None:
+    """Which items must be the same for two lists to be the same, and whether in this order; None where they cannot be.
+
+    Round and square brackets keep an order, braces do not; bare lists of words keep it, bare lists of numbers do not
+    (they are solutions). A bare list may stand for a bracketed one; two kinds of brackets are two different things.
+    """
+    kinds = {first.brackets, second.brackets} - {""}
+    if len(first.items) != len(second.items) or len(kinds) > 1:
+        return None
+    bare_numbers = not kinds and all(is_number(item) for item in (*first.items, *second.items))
+    return Pairing(list(zip(first.items, second.items, strict=True)), ordered=not bare_numbers and kinds != {"{}"})

@@ -1,0 +1,113 @@
+"""The shards of a run: which rows each holds, which are finished, and how they become one dataset.
+
+Shard k is rows k * rows_per_shard and on of the source. A finished one is a small dataset directory of its own in the
+checkpoint store, under a name that follows from all that determines its content, so that a run started again finds
+what it may use and nothing else. Nothing is ever half there: the store shows a directory only when it is whole.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pebr.data.records import ROLLOUT_SCHEMA
+from pebr.data.shards import SCHEMA_VERSION, Manifest, Shard, read_manifest, write_manifest, write_shard
+from pebr.data.store import Store
+from pebr.rollout.settings import Settings
+from pebr.training.fingerprint import directory_fingerprint, run_name
+
+# Where the work is done and what it is called; the answers do not depend on it.
+_PLACE = ("model", "dataset", "output", "checkpoints", "processes", "tensor_parallel", "memory_share", "metrics",
+          "executor_input")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a source's rows are cut into shards.
+
+    Args:
+        rows: of the source.
+        rows_per_shard: of a full shard.
+    """
+
+    rows: int
+    rows_per_shard: int
+
+    @property
+    def shards(self) -> int:
+        """How many there are."""
+        return -(-self.rows // self.rows_per_shard)
+
+    def rows_of(self, shard: int) -> range:
+        """The source's rows of one shard.
+
+        >>> [list(Plan(5, 2).rows_of(shard)) for shard in range(3)]
+        [[0, 1], [2, 3], [4]]
+        """
+        return range(shard * self.rows_per_shard, min((shard + 1) * self.rows_per_shard, self.rows))
+
+
+def name_of(settings: Settings) -> str:
+    """The name of a run's finished shards: it changes with anything that changes the answers."""
+    facts = {name: value for name, value in vars(settings).items() if name not in _PLACE}
+    return run_name(facts | {name: directory_fingerprint(getattr(settings, name)) for name in ("model", "dataset")})
+
+
+class Finished:
+    """The finished shards of a run in its checkpoint store.
+
+    Args:
+        store: of the checkpoints.
+        run: the run's `name_of`.
+    """
+
+    def __init__(self, store: Store, run: str) -> None:
+        self.store, self.run = store, run
+
+    def has(self, shard: int) -> bool:
+        """Whether a shard is finished."""
+        return self.store.exists(self._key(shard))
+
+    def put(self, shard: int, directory: Path) -> None:
+        """Keep a finished shard, the dataset directory `directory`."""
+        self.store.put(directory, self._key(shard))
+
+    def assemble(self, shards: int, scratch: Path, output: Path, extra: dict[str, float]) -> Manifest:
+        """Make one dataset of all shards, in their order.
+
+        Args:
+            shards: how many there are; all must be finished.
+            scratch: an empty folder to fetch them into.
+            output: directory of the dataset, empty.
+            extra: further facts for the manifest.
+        """
+        kept: list[Shard] = []
+        rejected: Counter[str] = Counter()
+        refused_files = 0
+        for number in range(shards):
+            part = scratch / f"{number:05d}"
+            self.store.get(self._key(number), part)
+            manifest = read_manifest(part)
+            for shard in manifest.shards:
+                if shard.rows:
+                    kept.append(replace(shard, file=f"part-{len(kept):05d}.parquet"))
+                    shutil.copyfile(part / shard.file, output / kept[-1].file)
+            for file in sorted((part / "rejected").glob("*.parquet")):
+                (output / "rejected").mkdir(exist_ok=True)
+                shutil.copyfile(file, output / "rejected" / f"part-{refused_files:05d}.parquet")
+                refused_files += 1
+            rejected.update(manifest.rejected)
+            shutil.rmtree(part)
+        if not kept:  # the schema is there even when no row is
+            kept.append(write_shard(output / "part-00000.parquet", [], ROLLOUT_SCHEMA))
+        whole = Manifest(SCHEMA_VERSION, "rollouts", _rows(kept), kept, dict(sorted(rejected.items())), extra)
+        write_manifest(output, whole)
+        return whole
+
+    def _key(self, shard: int) -> str:
+        return f"{self.run}/shard-{shard:05d}"
+
+
+def _rows(shards: Sequence[Shard]) -> int:
+    return sum(shard.rows for shard in shards)

@@ -1,0 +1,152 @@
+"""The rollout phase: several answers to every question of the RL set, each scored, shard by shard.
+
+    python -m pebr.rollout --model MODEL --dataset RL --output ROLLOUTS --samples 8
+
+Workers, one a GPU, take every so-many-th shard and need not know of each other; the first one waits for the others and
+makes one dataset of all shards. A run started again finds the finished shards and samples the rest; with the
+transformers engine in float32 it ends with the same bytes, killed or not.
+"""
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from pebr.data.shards import ShardedDataset, iter_rows, read_manifest
+from pebr.data.store import open_store
+from pebr.rewards.answer import AnswerChecker
+from pebr.rollout.settings import Settings
+from pebr.rollout.shards import Finished, Plan, name_of
+from pebr.rollout.worker import Worker
+from pebr.sampling.sampler import SamplingSettings, start_sampler
+from pebr.step import InputError, Preempted, atomic_directory, is_first_process
+from pebr.training.launch import available_cores, die_with_parent, relaunch_with_processes
+from pebr.vlm.encoding import Encoder
+from pebr.vlm.loading import load_config, load_processor
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+_POLL_SECONDS = 1.0
+
+
+def work(settings: Settings) -> Mapping[str, float]:
+    """Run the phase; see the module's docstring.
+
+    Raises:
+        InputError: when the dataset, the model or a setting cannot be used.
+        Preempted: on SIGTERM; the finished shards are kept.
+    """
+    manifest = read_manifest(settings.dataset)
+    if manifest.kind != "rl" or not manifest.rows:
+        raise InputError(f"{settings.dataset}: {manifest.rows} rows of kind {manifest.kind}: give filtered RL rows")
+    load_config(settings.model)
+    relaunch_with_processes("pebr.rollout", settings.processes or _gpu_groups(settings.tensor_parallel))
+    if "RANK" in os.environ:
+        die_with_parent()
+    signal.signal(signal.SIGTERM, _stop)
+
+    started = time.monotonic()
+    plan = Plan(manifest.rows, settings.rows_per_shard)
+    checkpoints = settings.checkpoints or f"{settings.output}.checkpoints"
+    finished = Finished(open_store(checkpoints), name_of(settings))
+    sampled = _sample_own_shards(settings, plan, finished)
+    if not is_first_process():
+        return {}
+    while missing := sum(not finished.has(shard) for shard in range(plan.shards)):
+        log.info("rollout: waiting for the other workers: %d of %d shards to come", missing, plan.shards)
+        time.sleep(_POLL_SECONDS)
+    seconds = time.monotonic() - started
+    facts = {"samples": settings.samples, "temperature": settings.temperature, "top_p": settings.top_p}
+    with atomic_directory(settings.output) as output, tempfile.TemporaryDirectory() as scratch:
+        whole = finished.assemble(plan.shards, Path(scratch), output, facts)
+    if not settings.checkpoints:
+        shutil.rmtree(checkpoints)
+    log.info("rollout: %d questions, %d rejected %s", whole.rows, sum(whole.rejected.values()), whole.rejected or "")
+    return _metrics(settings.output) | {
+        "questions": whole.rows,
+        "rejected": sum(whole.rejected.values()),
+        "questions_per_second": sampled / seconds,
+    }
+
+
+def _sample_own_shards(settings: Settings, plan: Plan, finished: Finished) -> int:
+    """Sample the unfinished shards of this worker; returns how many rows they had."""
+    worker, workers = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    own = range(worker, plan.shards, workers)
+    shards = [shard for shard in own if not finished.has(shard)]
+    log.info("rollout: worker %d of %d, %d of its %d shards to sample", worker, workers, len(shards), len(own))
+    if not shards:
+        return 0
+    _take_own_gpus(settings.tensor_parallel)
+    encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels))
+    sampling = SamplingSettings(
+        settings.samples, settings.temperature, settings.top_p, settings.max_response_tokens, settings.seed
+    )
+    sampler = start_sampler(
+        settings.sampling,
+        settings.model,
+        encoder,
+        DTYPES[settings.dtype],
+        max_tokens=settings.max_prompt_tokens + settings.max_response_tokens,
+        memory_share=settings.memory_share,
+        tensor_parallel=settings.tensor_parallel,
+    )
+    try:
+        with AnswerChecker(workers=max(1, available_cores() // workers - 1)) as checker:
+            dataset = ShardedDataset(settings.dataset)
+            Worker(dataset, plan, finished, encoder, sampler, sampling, checker, settings.max_prompt_tokens).run(shards)
+    finally:
+        sampler.close()
+    return sum(len(plan.rows_of(shard)) for shard in shards)
+
+
+def _metrics(output: str) -> dict[str, float]:
+    """What the finished dataset says of the model."""
+    rates: list[float] = []
+    tokens = cut_off = answers = 0
+    for row in iter_rows(output, columns=["responses"]):
+        responses = row["responses"]
+        rates.append(sum(response["accuracy"] for response in responses) / len(responses))
+        tokens += sum(response["token_count"] for response in responses)
+        cut_off += sum(response["finish_reason"] == "length" for response in responses)
+        answers += len(responses)
+    questions = max(len(rates), 1)
+    return {
+        "accuracy": sum(rates) / questions,
+        "all_right": sum(rate == 1 for rate in rates) / questions,
+        "none_right": sum(rate == 0 for rate in rates) / questions,
+        "response_tokens": tokens / max(answers, 1),
+        "cut_off": cut_off / max(answers, 1),
+    }
+
+
+def _gpu_groups(tensor_parallel: int) -> int:
+    """Workers that the machine's GPUs suffice for, at least one."""
+    return max(torch.cuda.device_count() // tensor_parallel, 1)
+
+
+def _take_own_gpus(tensor_parallel: int) -> None:
+    """Let this worker see only the GPUs that are its own."""
+    count = torch.cuda.device_count()
+    if not count:
+        return
+    place = int(os.environ.get("LOCAL_RANK", "0"))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
+    own = visible[place * tensor_parallel : (place + 1) * tensor_parallel]
+    if len(own) < tensor_parallel:
+        raise InputError(
+            f"worker {place} needs {tensor_parallel} GPUs and {count} are here: lower --processes or --tensor-parallel"
+        )
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(own)
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise Preempted("rollout: told to stop; the finished shards are kept, start again to go on")

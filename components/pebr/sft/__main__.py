@@ -1,0 +1,7 @@
+"""The command `python -m pebr.sft`."""
+
+from pebr.sft.settings import Settings
+from pebr.sft.work import work
+from pebr.step import main
+
+main(Settings, work)

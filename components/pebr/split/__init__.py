@@ -1,0 +1,1 @@
+"""Split: easy, medium and hard questions by the share of right answers."""

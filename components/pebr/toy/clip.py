@@ -1,0 +1,179 @@
+"""A tiny CLIP of the tiny world, trained on the spot, saved as open_clip saves its models.
+
+Contrastive training (arXiv 2103.00020) on pictures of the whole tiny world, each with ever new captions. Two things
+are made for the reward that the model will serve, min(1, cosine / 0.4):
+
+- right descriptions are pulled to a cosine a little below 0.4, so that the reward neither saturates nor starves;
+- each picture meets, beside the other pictures' captions, its own caption with one fact changed, so that a
+  description that is wrong in part earns visibly less.
+"""
+
+import json
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+import pebr.vlm  # noqa: F401 - makes open_clip importable
+from pebr.toy.scenes import (
+    COLOURS,
+    HIGHEST_BAR,
+    MOST_SHAPES,
+    SHAPES,
+    SIDE,
+    BarScene,
+    Scene,
+    ShapeScene,
+    bar_scene,
+    shape_scene,
+)
+from pebr.toy.vlm import END, PAD, build_tokenizer
+
+STEPS = 400
+PICTURES = 4000
+BATCH = 64  # pictures a step
+SHAPES_SHARE = 0.6  # of the pictures; the others are bar charts
+LEARNING_RATE = 1.5e-3
+LOGIT_SCALE = 40.0  # fixed: what a wrong caption's cosine must stay below a right one's is some multiple of 1 / 40
+RIGHT_COSINE = 0.38
+ANCHOR_WEIGHT = 20.0
+CONTEXT = 24  # tokens; the longest description has 18
+
+PREPROCESSING: dict[str, Any] = {"size": SIDE, "mean": [0.85] * 3, "std": [0.25] * 3, "interpolation": "bicubic"}
+
+
+def train_clip(directory: Path | str, seed: int, steps: int = STEPS) -> Path:
+    """Train and write the model; the same seed gives the same bytes.
+
+    Args:
+        directory: where `open_clip_config.json`, `open_clip_model.safetensors` and the tokenizer go.
+        seed: of weights, pictures and captions.
+        steps: optimizer steps.
+
+    Returns:
+        The directory.
+    """
+    import open_clip
+    from safetensors.torch import save_file
+
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer = build_caption_tokenizer()
+    config = _model_config(tokenizer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = open_clip.CLIP(**config)
+    model.logit_scale.data.fill_(math.log(LOGIT_SCALE))
+    _train(model, tokenizer, seed, steps)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in model.state_dict().items()},
+        directory / "open_clip_model.safetensors",
+    )
+    tokenizer.save_pretrained(str(directory))
+    settings = {"model_cfg": config, "preprocess_cfg": PREPROCESSING}
+    (directory / "open_clip_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    return directory
+
+
+def build_caption_tokenizer() -> Any:
+    """The tiny world's tokenizer, with the end token that CLIP pools at put after each text."""
+    from tokenizers import processors
+
+    tokenizer = build_tokenizer()
+    end = tokenizer.convert_tokens_to_ids(END)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {END}", special_tokens=[(END, end)]
+    )
+    return tokenizer
+
+
+def caption(scene: Scene, draw: random.Random) -> str:
+    """A true caption: mostly the whole description, sometimes in another order, at times without one part of it."""
+    parts: list[Any] = list(scene.groups if isinstance(scene, ShapeScene) else scene.bars)
+    way = draw.random()
+    if way < 0.3:
+        draw.shuffle(parts)
+    if way < 0.15:
+        parts.pop()
+    return _with_parts(scene, parts).description
+
+
+def wrong_caption(scene: Scene, draw: random.Random) -> str:
+    """The description with one fact changed."""
+    parts: list[Any] = list(scene.groups if isinstance(scene, ShapeScene) else scene.bars)
+    place = draw.randrange(len(parts))
+    unused = [colour for colour in COLOURS if colour not in {part.colour for part in parts}]
+    part = parts[place]
+    if isinstance(scene, BarScene):
+        values = [value for value in range(1, HIGHEST_BAR + 1) if value != part.value]
+        changes = [("colour", draw.choice(unused)), ("value", draw.choice(values))]
+    else:
+        counts = [count for count in range(1, MOST_SHAPES + 1) if count != part.count]
+        shapes = [shape for shape in SHAPES if shape != part.shape]
+        changes = [("colour", draw.choice(unused)), ("count", draw.choice(counts)), ("shape", draw.choice(shapes))]
+    parts[place] = replace(part, **dict([draw.choice(changes)]))
+    return _with_parts(scene, parts).description
+
+
+def _with_parts(scene: Scene, parts: list[Any]) -> Scene:
+    return ShapeScene(tuple(parts)) if isinstance(scene, ShapeScene) else BarScene(tuple(parts))
+
+
+def _model_config(tokenizer: Any) -> dict[str, Any]:
+    """An open_clip model of about a million weights; a patch is a cell of the grid."""
+    return {
+        "embed_dim": 128,
+        "vision_cfg": {"image_size": SIDE, "layers": 2, "width": 128, "head_width": 32, "patch_size": 28},
+        "text_cfg": {
+            "context_length": CONTEXT,
+            "vocab_size": len(tokenizer),
+            "hf_tokenizer_name": "local",  # any name: open_clip then reads the tokenizer beside its own config
+            "width": 128,
+            "heads": 4,
+            "layers": 2,
+            "pad_id": tokenizer.convert_tokens_to_ids(PAD),
+            "eos_id": tokenizer.convert_tokens_to_ids(END),
+            "pool_type": "eos",
+        },
+    }
+
+
+def _train(model: Any, tokenizer: Any, seed: int, steps: int) -> None:
+    """Contrast each picture with all captions of its batch, and each true caption with all pictures."""
+    model.logit_scale.requires_grad_(False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, pct_start=0.1)
+    target = torch.arange(BATCH)
+    draw = random.Random(f"clip/{seed}")
+    scenes = [(shape_scene if draw.random() < SHAPES_SHARE else bar_scene)(draw) for _ in range(PICTURES)]
+    pictures = torch.from_numpy(np.stack([np.asarray(scene.draw(draw)) for scene in scenes]))  # uint8
+    model.train()
+    for _ in range(steps):
+        chosen = draw.sample(range(PICTURES), BATCH)
+        captions = [make(scenes[index], draw) for make in (caption, wrong_caption) for index in chosen]
+        tokens = tokenizer(
+            captions, return_tensors="pt", padding="max_length", max_length=CONTEXT, truncation=True
+        ).input_ids
+        images = normalize(model.encode_image(_pixels(pictures[chosen])), dim=-1)  # (BATCH, D)
+        texts = normalize(model.encode_text(tokens), dim=-1)  # (2 BATCH, D): true ones, then wrong ones
+        cosines = images @ texts.T  # (BATCH, 2 BATCH)
+        logits = LOGIT_SCALE * cosines
+        contrast = (cross_entropy(logits, target) + cross_entropy(logits[:, :BATCH].T, target)) / 2
+        loss = contrast + ANCHOR_WEIGHT * (cosines.diagonal() - RIGHT_COSINE).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    model.eval()
+
+
+def _pixels(pictures: Tensor) -> Tensor:
+    """What `PREPROCESSING` makes of pictures (B, SIDE, SIDE, 3): (B, 3, SIDE, SIDE)."""
+    mean, std = (torch.tensor(PREPROCESSING[name]).view(3, 1, 1) for name in ("mean", "std"))
+    return (pictures.permute(0, 3, 1, 2).float() / 255 - mean) / std

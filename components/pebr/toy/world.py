@@ -1,0 +1,197 @@
+"""The questions of the tiny world, from easy to hard, each with what a teacher would write about it.
+
+Everything follows from (seed, split, index): any question can be made again alone, and the same seed gives the same
+bytes. Which split a picture may serve is decided by a digest of what is in it, so that no picture of one split can
+turn up in another one, whatever the seeds.
+"""
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal, NamedTuple
+
+from PIL import Image
+
+from pebr.toy.scenes import BarScene, Scene, ShapeScene, bar_scene, shape_scene
+
+Split = Literal["sft", "rl", "test"]
+_PORTIONS: dict[Split, range] = {"sft": range(9), "rl": range(9, 14), "test": range(14, 16)}  # sixteenths of all scenes
+
+
+@dataclass(frozen=True)
+class ToyQuestion:
+    """A question about one picture, with all that any of the public formats wants to know of it."""
+
+    qid: str
+    kind: str
+    difficulty: Literal["easy", "medium", "hard"]  # as designed; a model's own difficulty is measured by rollouts
+    image: Image.Image  # RGB, 112 x 112 px
+    problem: str  # with `<image>`
+    answer: str
+    description: str
+    key_words: tuple[str, ...]
+    response: str  # the structured answer that a teacher would give
+
+
+class Asked(NamedTuple):
+    """A question in words, before it meets a picture."""
+
+    question: str
+    answer: str
+    rationale: str
+    steps: tuple[str, ...]
+
+
+def questions(seed: int, rows: int, split: Split) -> Iterator[ToyQuestion]:
+    """The first `rows` questions of a split, all kinds in turn."""
+    for index in range(rows):
+        yield question(seed, split, index)
+
+
+def question(seed: int, split: Split, index: int) -> ToyQuestion:
+    """The question at one place of a split."""
+    draw = random.Random(f"{seed}/{split}/{index}")
+    kind = _KINDS[index % len(_KINDS)]
+    scene = kind.scene(draw)
+    while (asked := kind.ask(scene, draw)) is None or _portion(scene) not in _PORTIONS[split]:
+        scene = kind.scene(draw)
+    return ToyQuestion(
+        qid=f"toy-{split}-{seed}-{index:06d}",
+        kind=kind.name,
+        difficulty=kind.difficulty,
+        image=scene.draw(draw),
+        problem="<image>" + asked.question,
+        answer=asked.answer,
+        description=scene.description,
+        key_words=scene.key_words,
+        response=_response(scene.description, asked),
+    )
+
+
+def _response(description: str, asked: Asked) -> str:
+    """The sections of `method.md`, with the answer on the line after its header as Mulberry's rows have it."""
+    sections = [
+        f"### Image Description:\n{description}",
+        f"### Rationales:\n{asked.rationale}",
+        "### Let's think step by step.",
+        *(f"### Step {i}:\n{step}" for i, step in enumerate(asked.steps, start=1)),
+        f"### The final answer is:\n{asked.answer}",
+    ]
+    return "\n\n".join(sections)
+
+
+def _portion(scene: Scene) -> int:
+    """Which sixteenth of all scenes this one belongs to, by its content alone."""
+    return hashlib.sha256(scene.description.encode()).digest()[0] % 16
+
+
+def _colour(scene: ShapeScene, draw: random.Random) -> Asked | None:
+    group = draw.choice(scene.groups)
+    return Asked(
+        f"What colour are the shapes at the {group.corner}?",
+        group.colour,
+        f"Look at the {group.corner}.",
+        (f"{group.corner} {group.phrase}.",),
+    )
+
+
+def _position(scene: ShapeScene, draw: random.Random) -> Asked | None:
+    group = draw.choice(scene.groups)
+    return Asked(
+        f"Where are the {group.colour} shapes?",
+        group.corner,
+        f"Find {group.colour}.",
+        (f"{group.corner} {group.phrase}.",),
+    )
+
+
+def _count(scene: ShapeScene, draw: random.Random) -> Asked | None:
+    group = draw.choice(scene.groups)
+    return Asked(
+        f"How many {group.colour} shapes are there?",
+        str(group.count),
+        f"Count {group.colour}.",
+        (f"{group.corner} {group.phrase}.",),
+    )
+
+
+def _compare(scene: ShapeScene, draw: random.Random) -> Asked | None:
+    first, second = draw.sample(scene.groups, 2)
+    if first.count == second.count:
+        return None
+    more = max(first, second, key=lambda group: group.count)
+    return Asked(
+        f"Are there more {first.colour} or more {second.colour} shapes?",
+        more.colour,
+        f"Compare {first.colour} and {second.colour}.",
+        (f"{first.corner} {first.phrase}.", f"{second.corner} {second.phrase}."),
+    )
+
+
+def _sum(scene: ShapeScene, draw: random.Random) -> Asked | None:
+    first, second = draw.sample(scene.groups, 2)
+    total = first.count + second.count
+    return Asked(
+        f"How many {first.colour} and {second.colour} shapes are there together?",
+        str(total),
+        f"Add {first.colour} and {second.colour}.",
+        (
+            f"{first.corner} {first.phrase}.",
+            f"{second.corner} {second.phrase}.",
+            f"{first.count} + {second.count} = {total}",
+        ),
+    )
+
+
+def _tallest(scene: BarScene, draw: random.Random) -> Asked | None:
+    ordered = sorted(scene.bars, key=lambda bar: bar.value)
+    if ordered[-1].value == ordered[-2].value:
+        return None
+    tallest = ordered[-1]
+    return Asked("Which bar is the tallest?", tallest.colour, "Compare all bars.", (f"{tallest.phrase}.",))
+
+
+def _value(scene: BarScene, draw: random.Random) -> Asked | None:
+    bar = draw.choice(scene.bars)
+    return Asked(
+        f"What is the value of the {bar.colour} bar?", str(bar.value), f"Find {bar.colour}.", (f"{bar.phrase}.",)
+    )
+
+
+def _leftmost(scene: BarScene, draw: random.Random) -> Asked | None:
+    bar = scene.bars[0]
+    return Asked("Which bar is furthest left?", bar.colour, "Look at the left.", (f"{bar.phrase}.",))
+
+
+def _total(scene: BarScene, draw: random.Random) -> Asked | None:
+    values = [bar.value for bar in scene.bars]
+    sums = list(accumulate(values))
+    return Asked(
+        "What is the sum of all bars?",
+        str(sums[-1]),
+        "Add all bars.",
+        tuple(f"{sums[i]} + {values[i + 1]} = {sums[i + 1]}" for i in range(len(values) - 1)),
+    )
+
+
+class _Kind(NamedTuple):
+    name: str
+    difficulty: Literal["easy", "medium", "hard"]
+    scene: Callable[[random.Random], Scene]
+    ask: Callable[..., Asked | None]  # None: this scene does not allow the question
+
+
+_KINDS = (
+    _Kind("colour", "easy", shape_scene, _colour),
+    _Kind("leftmost", "easy", bar_scene, _leftmost),
+    _Kind("position", "medium", shape_scene, _position),
+    _Kind("tallest", "easy", bar_scene, _tallest),
+    _Kind("value", "medium", bar_scene, _value),
+    _Kind("count", "medium", shape_scene, _count),
+    _Kind("compare", "medium", shape_scene, _compare),
+    _Kind("total", "hard", bar_scene, _total),
+    _Kind("sum", "hard", shape_scene, _sum),
+)
+KINDS = tuple(kind.name for kind in _KINDS)

@@ -1,0 +1,183 @@
+"""Training checkpoints: whole or not there, written in the background, found again by whatever number of ranks.
+
+    <location>/step-00000042/rank-00000-of-00002.safetensors, .json     each rank's part of weights and moments
+    <location>/step-00000042/index.json                                 written last: the checkpoint is whole
+
+All ranks write at once, each in a thread of its own, from a copy, while training goes on; rank 0 waits for the others'
+descriptions and then writes the index. Parts are runs of elements of named tensors (see shards.py), so a checkpoint of
+two ranks resumes on one or four, and under another ZeRO stage. The location is a folder that all ranks see, or an
+`s3://` prefix; there, parts go through a local folder.
+"""
+
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from pebr.data.store import Store, open_store
+from pebr.training.launch import Place, is_first_here
+from pebr.training.shards import INDEX, Run, ShardedTensors, description_names, write_index, write_shard
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 3600.0  # how long rank 0 waits for the slowest rank's part
+LOOK_SECONDS = 0.02
+
+
+class Checkpoints:
+    """The checkpoints of one run. Ranks use it together.
+
+    Args:
+        location: a folder, or `s3://bucket/prefix`; of this run alone.
+        keep: how many of the newest whole ones stay.
+        place: of this process.
+    """
+
+    def __init__(self, location: str, keep: int, place: Place) -> None:
+        self.location, self.keep = location, max(keep, 1)
+        self.rank, self.world_size = place.rank, place.world_size
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+        self._store: Store | None = None
+        if "://" in location and not location.startswith("file://"):
+            self._store = open_store(location)
+            staging = [tempfile.mkdtemp(prefix="pebr-checkpoints-") if self.rank == 0 else ""]
+            dist.broadcast_object_list(staging)
+            self._folder = Path(staging[0])
+        else:
+            self._folder = Path(location.removeprefix("file://"))
+
+    def save(self, step: int, runs: Sequence[Run], rank_state: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        """Write a checkpoint in the background, after the one before is done.
+
+        Args:
+            step: optimizer steps done.
+            runs: this rank's tensors; nothing else may write to their memory.
+            rank_state: more of this rank's, JSON.
+            state: the run's, the same on all ranks, JSON.
+        """
+        self.wait()
+        self._pending = self._writer.submit(self._write, step, list(runs), dict(rank_state), dict(state))
+
+    def wait(self) -> None:
+        """Return when the last checkpoint is written; raises what went wrong with it."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def newest(self) -> ShardedTensors | None:
+        """The newest whole checkpoint, None when there is none; damaged and unfinished ones are removed.
+
+        The index's own keys hold `state`; `rank_state` gives a rank's.
+        """
+        chosen = None
+        for step in self._agreed(self._steps):
+            self._fetch(step)
+            found = self._damage(step)
+            damage = [line for lines in self._gathered(found) for line in lines]
+            if not damage:
+                chosen = step
+                break
+            if self.rank == 0:
+                log.warning("checkpoint of step %d is damaged, taking an older one: %s", step, "; ".join(damage[:3]))
+        if self.rank == 0:
+            self._remove(lambda step: chosen is None or step > chosen)
+        dist.barrier()
+        return None if chosen is None else ShardedTensors(self._path(chosen))
+
+    def close(self) -> None:
+        """Finish writing and drop the local copies of what lies on S3."""
+        self.wait()
+        self._writer.shutdown()
+        if self._store is not None and self.rank == 0:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _write(self, step: int, runs: list[Run], rank_state: dict[str, Any], state: dict[str, Any]) -> None:
+        directory = self._path(step)
+        self._publish(write_shard(directory, self.rank, self.world_size, runs, {"rank_state": rank_state}))
+        if self.rank == 0:
+            self._await_parts(step)
+            self._publish([write_index(directory, self.world_size, {"step": step, **state})])
+            for old in self._steps()[self.keep :]:
+                self._delete(old)
+            log.info("checkpoint of step %d written to %s", step, self.location)
+
+    def _await_parts(self, step: int) -> None:
+        """Wait until every rank's description is there, in the local folder."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        for name in description_names(self.world_size):
+            local, key = self._path(step) / name, f"{self._path(step).name}/{name}"
+            while not local.is_file():
+                if self._store is not None and self._store.exists(key):
+                    self._store.get(key, local)
+                elif time.monotonic() > deadline:
+                    raise TimeoutError(f"{local}: a rank has not written its part within {PATIENCE_SECONDS:.0f} s")
+                else:
+                    time.sleep(LOOK_SECONDS)
+
+    def _publish(self, files: Sequence[Path]) -> None:
+        if self._store is not None:
+            for file in files:
+                self._store.put(file, f"{file.parent.name}/{file.name}")
+
+    def _steps(self) -> list[int]:
+        """The steps of the whole checkpoints, newest first."""
+        if self._store is not None:
+            names = [key.split("/")[-2] for key in self._store.list("") if key.endswith(f"/{INDEX}")]
+        else:
+            names = [path.parent.name for path in self._folder.glob(f"step-*/{INDEX}")]
+        return sorted((int(name.removeprefix("step-")) for name in names), reverse=True)
+
+    def _remove(self, condition: Callable[[int], bool]) -> None:
+        """Remove checkpoints, whole or not, whose step fulfils the condition."""
+        names = {path.name for path in self._folder.glob("step-*")}
+        if self._store is not None:
+            names |= {key.split("/")[0] for key in self._store.list("")}
+        for step in (int(name.removeprefix("step-")) for name in names):
+            if condition(step):
+                self._delete(step)
+
+    def _delete(self, step: int) -> None:
+        directory = self._path(step)
+        if self._store is not None:
+            self._store.delete_prefix(f"{directory.name}/{INDEX}")
+            self._store.delete_prefix(f"{directory.name}/")
+        (directory / INDEX).unlink(missing_ok=True)  # first, so that a half-deleted one is not taken for whole
+        shutil.rmtree(directory, ignore_errors=True)
+
+    def _fetch(self, step: int) -> None:
+        """Bring a checkpoint to this machine."""
+        if self._store is not None and is_first_here():
+            directory = self._path(step)
+            directory.mkdir(parents=True, exist_ok=True)
+            for key in self._store.list(f"{directory.name}/"):
+                self._store.get(key, directory / key.split("/")[-1])
+        dist.barrier()
+
+    def _damage(self, step: int) -> list[str]:
+        """What is wrong with this rank's share of a checkpoint's files."""
+        try:
+            checkpoint = ShardedTensors(self._path(step))
+            return checkpoint.damage(sorted(checkpoint.index["files"])[self.rank :: self.world_size])
+        except ValueError as error:  # the index itself is damaged
+            return [str(error)]
+
+    def _gathered(self, value: list[str]) -> list[list[str]]:
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    def _agreed(self, choose: Callable[[], list[int]]) -> list[int]:
+        """Rank 0's choice, on all ranks."""
+        choice = [choose() if self.rank == 0 else []]
+        dist.broadcast_object_list(choice)
+        return choice[0]
+
+    def _path(self, step: int) -> Path:
+        return self._folder / f"step-{step:08d}"

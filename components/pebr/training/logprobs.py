@@ -1,0 +1,125 @@
+"""Log-probabilities of the answers' tokens: the head runs on answer positions only, a chunk at a time.
+
+Full-vocabulary logits of a row would be the largest tensor of the whole update (4 200 tokens x 152 000 words in
+float32 are 2.5 GB, and the softmax's gradient as much again). Here at most `CHUNK_VALUES` logits stand in memory at any
+time: the forward pass keeps one number a token, the backward pass computes each chunk's logits once more.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pebr.vlm.attention import plan_group, use_row_attention
+from pebr.vlm.rows import Row
+
+CHUNK_VALUES = 2**26  # logits at a time: 256 MB in float32
+BANNED_LOGIT = -1e9  # its probability is 0, and 0 times its logarithm still a number
+
+
+class PolicyModel(nn.Module):
+    """The model as the trainer calls it: a packed row in, its answers' log-probabilities out.
+
+    DeepSpeed wraps this module and not the model inside, so that ZeRO-3 gathers the head's weight as it does any other.
+
+    Args:
+        model: a Hugging Face vision-language model.
+        banned_token_ids: tokens that the sampler never draws; they have no share in the probabilities, so that these
+            are the ones that were sampled from.
+    """
+
+    def __init__(self, model: Any, banned_token_ids: Sequence[int] = ()) -> None:
+        super().__init__()
+        use_row_attention(model)
+        self.model = model
+        self.banned_token_ids = tuple(banned_token_ids)
+
+    def forward(self, row: Row, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies of a row's T predicted tokens.
+
+        Args:
+            row: the packed row, on the model's device.
+            temperature: logits are divided by it, as the sampler does.
+
+        Returns:
+            log-probabilities (T,), differentiable, and entropies (T,), not; both float32, in nats.
+        """
+        hidden = self.model.model(
+            input_ids=row.input_ids,
+            attention_mask=None,
+            position_ids=row.position_ids,
+            pixel_values=row.pixel_values,
+            image_grid_thw=row.image_grid_thw,
+            mm_token_type_ids=row.mm_token_type_ids,
+            use_cache=False,
+            plans=[plan_group(span.start, span.prompt, span.answers, row.input_ids.device) for span in row.spans],
+        ).last_hidden_state[0]  # (L, D)
+        weight = self.model.get_output_embeddings().weight  # (V, D)
+        return answer_logprobs(hidden[row.predictors], weight, row.targets, temperature, self.banned_token_ids)
+
+
+def answer_logprobs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0, banned_token_ids: Sequence[int] = ()
+) -> tuple[Tensor, Tensor]:
+    """Log-softmax of `hidden @ weight.T / temperature` at the targets, and its entropy, in chunks.
+
+    Args:
+        hidden: (T, D) hidden states that predict.
+        weight: (V, D) of the output head.
+        targets: (T,) tokens predicted.
+        temperature: divides the logits.
+        banned_token_ids: columns of the logits that are left out.
+
+    Returns:
+        log-probabilities (T,), differentiable in `hidden` and `weight`, and entropies (T,), not; both float32.
+    """
+    return _AnswerLogprobs.apply(hidden, weight, targets, temperature, list(banned_token_ids))
+
+
+def _chunks(count: int, vocabulary: int) -> list[slice]:
+    size = max(1, CHUNK_VALUES // vocabulary)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _logits(hidden: Tensor, weight: Tensor, temperature: float, banned: list[int]) -> Tensor:
+    """(T, V) float32."""
+    logits = (hidden @ weight.T).float().div_(temperature)
+    logits[:, banned] = BANNED_LOGIT
+    return logits
+
+
+class _AnswerLogprobs(torch.autograd.Function):
+    """d logprob_t / d logit_tv = [v = target_t] - softmax_tv."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, banned: list[int]
+    ) -> tuple[Tensor, Tensor]:
+        logprobs = hidden.new_empty(len(targets), dtype=torch.float32)
+        entropies = torch.empty_like(logprobs)
+        for part in _chunks(len(targets), len(weight)):
+            distribution = _logits(hidden[part], weight, temperature, banned).log_softmax(dim=-1)
+            logprobs[part] = distribution.gather(1, targets[part, None])[:, 0]
+            entropies[part] = -(distribution.exp() * distribution).sum(dim=-1)
+        ctx.save_for_backward(hidden, weight, targets)
+        ctx.temperature, ctx.banned = temperature, banned
+        ctx.mark_non_differentiable(entropies)
+        return logprobs, entropies
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        of_logprobs = gradients[0].float() / ctx.temperature
+        hidden, weight, targets = ctx.saved_tensors
+        of_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        of_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        for part in _chunks(len(targets), len(weight)):
+            probabilities = _logits(hidden[part], weight, ctx.temperature, ctx.banned).softmax(dim=-1)
+            of_logits = probabilities.mul_(-of_logprobs[part, None])
+            of_logits.scatter_add_(1, targets[part, None], of_logprobs[part, None])
+            of_logits = of_logits.to(hidden.dtype)
+            if of_hidden is not None:
+                of_hidden[part] = of_logits @ weight
+            if of_weight is not None:
+                of_weight += of_logits.T @ hidden[part]
+        return of_hidden, None if of_weight is None else of_weight.to(weight.dtype), None, None, None

@@ -1,0 +1,148 @@
+"""The one parser of an answer's sections: SFT checks, rewards, rollout, evaluation and the report all read through it.
+
+A response has, in this order, the headers of `pebr.vlm.prompt.INSTRUCTIONS`. A header is three number signs and its
+words, at the start of the text or after white space; case, spacing, a closing colon or full stop and bold marks do not
+matter, the words do. What belongs to a section stands on the header's line or below it, up to the next header; a
+heading that is none of ours also ends a section. Where a section is repeated, the last one counts, as with a final
+answer that is given twice. Nothing is repaired in silence: whatever departs from the format is named in `problems`.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pebr.vlm.prompt import INSTRUCTIONS
+
+
+class Problem(StrEnum):
+    """What can be wrong with a response's format."""
+
+    PROMPT_ECHO = "prompt echo"
+    TEXT_BEFORE = "text before the first section"
+    UNKNOWN_SECTION = "unknown section"
+    NO_DESCRIPTION = "image description missing"
+    NO_RATIONALES = "rationales missing"
+    NO_THINKING = "step-by-step header missing"
+    NO_STEPS = "steps missing"
+    NO_ANSWER = "final answer missing"
+    EMPTY_DESCRIPTION = "image description empty"
+    EMPTY_RATIONALES = "rationales empty"
+    EMPTY_STEP = "step empty"
+    EMPTY_ANSWER = "final answer empty"
+    REPEATED_DESCRIPTION = "image description repeated"
+    REPEATED_RATIONALES = "rationales repeated"
+    REPEATED_THINKING = "step-by-step header repeated"
+    REPEATED_STEP = "step repeated"
+    REPEATED_ANSWER = "final answer repeated"
+    ORDER = "sections out of order"
+    STEP_NUMBERS = "steps not numbered 1, 2, ..."
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response's sections, stripped of surrounding white space; "" or () where there is none.
+
+    `problems` is empty exactly when the response keeps the format.
+    """
+
+    description: str
+    rationales: str
+    steps: tuple[str, ...]  # in the order of the text
+    answer: str
+    problems: tuple[Problem, ...]
+
+    @property
+    def well_formed(self) -> bool:
+        """True when every section is there once, in order, with content."""
+        return not self.problems
+
+
+_HEADER = re.compile(
+    r"""(?:^[ \t]*|(?<!\S))\#{3}(?!\#)[ \t]*(?P<bold>[*_]{1,2})?[ \t]*
+    (?: (?P<description>image\s+description)
+      | (?P<rationales>rationales)
+      | (?P<thinking>let['’]s\s+think\s+step\s+by\s+step)
+      | step[ \t]*(?P<step>[0-9]{1,4})
+      | (?P<answer>the\s+final\s+answer\s+is)
+    )\b [ \t]*[:.]? (?(bold)(?:[ \t]*[*_]{1,2}[ \t]*[:.]?)?)
+    | ^[ \t]*\#{3}(?!\#)(?P<unknown>)[^\n]*""",
+    re.IGNORECASE | re.VERBOSE | re.MULTILINE,
+)
+
+_RANK = {"description": 0, "rationales": 1, "thinking": 2, "step": 3, "answer": 4}
+
+_MISSING = {
+    "description": Problem.NO_DESCRIPTION,
+    "rationales": Problem.NO_RATIONALES,
+    "thinking": Problem.NO_THINKING,
+    "step": Problem.NO_STEPS,
+    "answer": Problem.NO_ANSWER,
+}
+_EMPTY = {
+    "description": Problem.EMPTY_DESCRIPTION,
+    "rationales": Problem.EMPTY_RATIONALES,
+    "step": Problem.EMPTY_STEP,
+    "answer": Problem.EMPTY_ANSWER,
+}
+_REPEATED = {
+    "description": Problem.REPEATED_DESCRIPTION,
+    "rationales": Problem.REPEATED_RATIONALES,
+    "thinking": Problem.REPEATED_THINKING,
+    "answer": Problem.REPEATED_ANSWER,
+}
+
+# What only the prompt says: its lines that are no headers.
+_PROMPT_LINES = tuple(
+    " ".join(line.casefold().split()) for line in INSTRUCTIONS.splitlines() if len(line) > 12 and "###" not in line
+)
+_CHAT_MARK = re.compile(r"<\|(?:im_start|im_end|vision_start)\|>|<image>")
+
+
+def parse(text: str) -> Response:
+    """Read the sections of a response; any text is taken, in time linear in its length.
+
+    >>> parse("### Image Description: a cat ### The final answer is:\\n **yes**").answer
+    '**yes**'
+    >>> [str(problem) for problem in parse("### The final answer is: 7").problems][:2]
+    ['image description missing', 'rationales missing']
+    """
+    headers = list(_HEADER.finditer(text))
+    ends = [header.start() for header in headers[1:]] + [len(text)] * bool(headers)
+    names = [header.lastgroup or "" for header in headers]
+    contents = [text[header.end() : end].strip() for header, end in zip(headers, ends, strict=True)]
+    before = text[: headers[0].start()] if headers else text
+
+    last = dict(zip(names, contents, strict=True))  # a later section of the same name replaces an earlier one
+    return Response(
+        description=last.get("description", ""),
+        rationales=last.get("rationales", ""),
+        steps=tuple(content for name, content in zip(names, contents, strict=True) if name == "step"),
+        answer=last.get("answer", ""),
+        problems=tuple(_problems(text, before, headers, names, contents)),
+    )
+
+
+def _problems(
+    text: str, before: str, headers: list[re.Match[str]], names: list[str], contents: list[str]
+) -> list[Problem]:
+    """All departures from the format, in the order of `Problem`."""
+    found: set[Problem] = set()
+    folded = " ".join(text.casefold().split())
+    if any(line in folded for line in _PROMPT_LINES) or _CHAT_MARK.search(text):
+        found.add(Problem.PROMPT_ECHO)
+    if before.strip():
+        found.add(Problem.TEXT_BEFORE)
+    if "unknown" in names:
+        found.add(Problem.UNKNOWN_SECTION)
+    found |= {problem for name, problem in _MISSING.items() if name not in names}
+    found |= {_EMPTY[name] for name, content in zip(names, contents, strict=True) if name in _EMPTY and not content}
+    found |= {problem for name, problem in _REPEATED.items() if names.count(name) > 1}
+    numbers = [int(header["step"]) for header in headers if header["step"]]
+    if len(set(numbers)) < len(numbers):
+        found.add(Problem.REPEATED_STEP)
+    elif numbers != list(range(1, len(numbers) + 1)):
+        found.add(Problem.STEP_NUMBERS)
+    ranks = [_RANK[name] for name in names if name in _RANK]
+    if ranks != sorted(ranks):
+        found.add(Problem.ORDER)
+    return [problem for problem in Problem if problem in found]

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Make a base image of Debian without a registry: debootstrap's files, imported. Needs root, debootstrap and Docker.
+#   docker/base.sh [TAG] [SUITE] [MIRROR]
+# The certificates that this machine trusts go along, so that a build behind a company's proxy can reach its registry.
+set -euo pipefail
+
+tag=${1:-debian-base:bookworm}
+suite=${2:-bookworm}
+mirror=${3:-http://deb.debian.org/debian}
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+debootstrap --variant=minbase --include=ca-certificates "$suite" "$folder/root" "$mirror"
+rm -rf "$folder"/root/var/cache/apt/archives/*.deb "$folder"/root/var/lib/apt/lists/*
+if [[ -d /usr/local/share/ca-certificates ]]; then
+    cp -r /usr/local/share/ca-certificates/. "$folder/root/usr/local/share/ca-certificates/"
+fi
+cp -L /etc/ssl/certs/ca-certificates.crt "$folder/root/etc/ssl/certs/ca-certificates.crt"
+tar --create --directory "$folder/root" . | docker import --change 'CMD ["/bin/bash"]' - "$tag"

@@ -1,0 +1,111 @@
+"""Runs on Argo Workflows, through the Kubernetes API: a Workflow made of the compiled pipeline, found by a label.
+
+The workflow's status has all that is asked for: the state of each step, and its metrics, which are output parameters.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from kubernetes import client
+
+from pipelines import argo
+from pipelines.ir import Pipeline
+from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, SUCCEEDED, Progress
+from pipelines.targets.cluster import REMEDIES, connect
+from pipelines.targets.retrying import TIMEOUT, ApiError, persist
+from pipelines.values import written
+
+STATES = {"Succeeded": SUCCEEDED, "Failed": FAILED, "Error": FAILED}
+LABEL = "pebr/run"
+Answer = TypeVar("Answer")
+
+
+class Argo:
+    """Argo Workflows in a namespace."""
+
+    def __init__(self, pipeline: Pipeline, namespace: str) -> None:
+        """A client; nothing is sent yet.
+
+        Args:
+            pipeline: the compiled pipeline.
+            namespace: where workflows run; "" for the namespace of the kubeconfig or of this pod.
+        """
+        self.where, own_namespace = connect()
+        self.workflows = client.CustomObjectsApi()
+        self.kind = {
+            "group": "argoproj.io",
+            "version": "v1alpha1",
+            "namespace": namespace or own_namespace,
+            "plural": "workflows",
+        }
+        self.pipeline, self.name = pipeline, ""
+
+    def submit(self, name: str, parameters: Mapping[str, Any]) -> str:
+        """See `Target.submit`."""
+        document = argo.workflow(self.pipeline)
+        for parameter in document["spec"]["arguments"]["parameters"]:
+            if parameter["name"] in parameters:
+                parameter["value"] = written(parameters[parameter["name"]])
+
+        def start() -> str:
+            listed = self.workflows.list_namespaced_custom_object(
+                **self.kind, label_selector=f"{LABEL}={name}", _request_timeout=TIMEOUT
+            )["items"]
+            earlier = sorted(listed, key=lambda item: item["metadata"]["creationTimestamp"])
+            if earlier and STATES.get(earlier[-1].get("status", {}).get("phase", "")) != FAILED:
+                return str(earlier[-1]["metadata"]["name"])
+            labels = document["metadata"]["labels"] | {LABEL: name}
+            own_name = f"{name}-{len(earlier) + 1}" if earlier else name
+            body = document | {"metadata": {"name": own_name, "labels": labels}}
+            try:
+                self.workflows.create_namespaced_custom_object(**self.kind, body=body, _request_timeout=TIMEOUT)
+            except ApiError as error:
+                if error.status != 409:  # there it is: an earlier answer was lost, or somebody was faster
+                    raise
+            return own_name
+
+        self.name = self._persist(start, f"start workflow {name}")
+        return f"kubectl --namespace {self.kind['namespace']} get workflow {self.name}"
+
+    def progress(self) -> Progress:
+        """See `Target.progress`."""
+        status = self._status()
+        steps = {node["displayName"]: node["phase"].lower() for node in self._nodes(status)}
+        return Progress(STATES.get(status.get("phase", ""), RUNNING), steps, status.get("message", ""))
+
+    def scores(self) -> dict[str, dict[str, float]]:
+        """See `Target.scores`."""
+        return {
+            node["displayName"]: json.loads(parameter["value"])
+            for node in self._nodes(self._status())
+            for parameter in node.get("outputs", {}).get("parameters", ())
+            if parameter["name"] == "metrics"
+        }
+
+    def model(self) -> str:
+        """See `Target.model`."""
+        status = self._status()
+        repository = status.get("artifactRepositoryRef", {}).get("artifactRepository", {}).get("s3", {})
+        for node in self._nodes(status):
+            for artifact in node.get("outputs", {}).get("artifacts", ()):
+                if node["displayName"] == FINAL_MODEL and artifact["name"] == "output":
+                    place = repository | artifact.get("s3", {})
+                    return f"s3://{place.get('bucket', '')}/{place.get('key', '')}"
+        return ""
+
+    def _status(self) -> dict[str, Any]:
+        def ask() -> dict[str, Any]:
+            found = self.workflows.get_namespaced_custom_object(**self.kind, name=self.name, _request_timeout=TIMEOUT)
+            return dict(found.get("status", {}))
+
+        return self._persist(ask, f"ask for workflow {self.name}")
+
+    def _nodes(self, status: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The nodes of steps, in the order of their start: not the DAG's own, nor the single attempts of a step."""
+        steps = {step.id for step in self.pipeline.plan({})}
+        nodes = sorted(status.get("nodes", {}).values(), key=lambda node: node.get("startedAt") or "")
+        return (node for node in nodes if node["displayName"] in steps)
+
+    def _persist(self, action: Callable[[], Answer], what: str) -> Answer:
+        return persist(action, what, self.where, REMEDIES)

@@ -1,0 +1,128 @@
+"""Runs in one pod: a Kubernetes Job that executes the whole DAG with `pipelines.run`, for a cluster without an engine.
+
+The Job is k8s/jobs/run/run.yaml with a name, an image and parameters. The runner leaves its scores in the container's
+termination message, which is read from the pod's status.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from kubernetes import client
+
+from pebr.step import InputError
+from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, SUCCEEDED, Progress
+from pipelines.targets.cluster import REMEDIES, connect
+from pipelines.targets.retrying import TIMEOUT, ApiError, persist
+from pipelines.values import written
+
+MANIFEST = Path(__file__).parents[2] / "k8s" / "jobs" / "run" / "run.yaml"
+LABEL = "pebr/run"
+Answer = TypeVar("Answer")
+
+
+class Job:
+    """Jobs in a namespace."""
+
+    def __init__(self, namespace: str, image: str, store: str) -> None:
+        """A client; nothing is sent yet.
+
+        Args:
+            namespace: where the Job runs; "" for the namespace of the kubeconfig or of this pod.
+            image: of the pod.
+            store: `s3://` prefix for artifacts: what a failed run has finished is there for the next.
+        """
+        if not store.startswith("s3://"):
+            raise InputError("a Job's disk goes with its pod: give --artifacts s3://bucket/prefix")
+        self.where, own_namespace = connect()
+        self.namespace = namespace or own_namespace
+        self.jobs, self.pods = client.BatchV1Api(), client.CoreV1Api()
+        self.image, self.store, self.name = image, store.rstrip("/"), ""
+
+    def submit(self, name: str, parameters: Mapping[str, Any]) -> str:
+        """See `Target.submit`."""
+
+        def start() -> str:
+            selection = f"{LABEL}={name}"
+            listed = self.jobs.list_namespaced_job(self.namespace, label_selector=selection, _request_timeout=TIMEOUT)
+            earlier = sorted(listed.items, key=lambda job: job.metadata.creation_timestamp)
+            if earlier and _state(earlier[-1]) != FAILED:
+                return str(earlier[-1].metadata.name)
+            own_name = f"{name}-{len(earlier) + 1}" if earlier else name
+            body = self.manifest(own_name, name, parameters)
+            try:
+                self.jobs.create_namespaced_job(self.namespace, body, _request_timeout=TIMEOUT)
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+            return own_name
+
+        self.name = self._persist(start, f"start job {name}")
+        return f"kubectl --namespace {self.namespace} logs --follow job/{self.name}"
+
+    def manifest(self, own_name: str, run: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The Job of a run: the committed one with a name, an image, a store and parameters."""
+        made: dict[str, Any] = yaml.safe_load(MANIFEST.read_text())
+        made["metadata"] |= {"name": own_name, "labels": made["metadata"]["labels"] | {LABEL: run}}
+        (container,) = made["spec"]["template"]["spec"]["containers"]
+        container["image"] = self.image
+        container["args"] = [
+            *(
+                "--recipe",
+                "toy",
+                *(f"--set={k}={written(v)}" for k, v in parameters.items()),
+            ),  # none of it is toy's then
+            *("--store", self.store, "--work", "/tmp/run", "--scores", "/dev/termination-log"),  # noqa: S108 - the pod's
+        ]
+        return made
+
+    def progress(self) -> Progress:
+        """See `Target.progress`."""
+        job = self._persist(
+            lambda: self.jobs.read_namespaced_job(self.name, self.namespace, _request_timeout=TIMEOUT),
+            f"ask for job {self.name}",
+        )
+        phases = {pod.metadata.name: (pod.status.phase or "Pending").lower() for pod in self._pods()}
+        messages = [c.message for c in job.status.conditions or () if c.type == "Failed" and c.message]
+        return Progress(_state(job), phases, "; ".join(messages))
+
+    def scores(self) -> dict[str, dict[str, float]]:
+        """See `Target.scores`."""
+        return dict(self._told().get("scores", {}))
+
+    def model(self) -> str:
+        """See `Target.model`."""
+        key = self._told().get("models", {}).get(FINAL_MODEL, "")
+        return f"{self.store}/{key}" if key else ""
+
+    def _told(self) -> dict[str, Any]:
+        """What the runner of the pod that ended well has left."""
+        for pod in self._pods():
+            for container in pod.status.container_statuses or ():
+                ended = container.state.terminated if container.state else None
+                if ended and ended.exit_code == 0 and ended.message:
+                    return dict(json.loads(ended.message))
+        return {}
+
+    def _pods(self) -> list[Any]:
+        selection = f"batch.kubernetes.io/job-name={self.name}"
+        return list(
+            self._persist(
+                lambda: (
+                    self.pods.list_namespaced_pod(
+                        self.namespace, label_selector=selection, _request_timeout=TIMEOUT
+                    ).items
+                ),
+                f"ask for the pods of job {self.name}",
+            )
+        )
+
+    def _persist(self, action: Callable[[], Answer], what: str) -> Answer:
+        return persist(action, what, self.where, REMEDIES)
+
+
+def _state(job: Any) -> str:
+    ended = {condition.type for condition in job.status.conditions or () if condition.status == "True"}
+    return SUCCEEDED if "Complete" in ended else FAILED if "Failed" in ended else RUNNING

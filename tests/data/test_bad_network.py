@@ -1,0 +1,69 @@
+"""The S3 store behind a proxy that spoils connections: right or a clear error, never wrong."""
+
+import hashlib
+import random
+from pathlib import Path
+
+import pytest
+
+from pebr.data.s3 import S3Store
+from pebr.data.store import StoreError
+from pebr.step import InputError
+from tests.data.faulty_proxy import faulty_proxy
+from tests.s3_server import BUCKET, environment
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.s3
+@pytest.mark.slow
+def test_500_transfers_over_a_bad_network_are_right_or_an_error(s3_address: str, tmp_path: Path) -> None:
+    draw = random.Random(7)
+    sizes = [1, 64 * 2**20, 20 * 2**20] + [int(10 ** draw.uniform(0, 6.3)) for _ in range(247)]
+    right = 0
+    errors: list[str] = []
+    with faulty_proxy(int(s3_address.rsplit(":", 1)[1]), share=0.25, seed=3) as proxy:
+        settings = environment(f"http://127.0.0.1:{proxy.port}")
+        for i, size in enumerate(sizes):
+            store = S3Store(BUCKET, "bad-network", settings)  # with new connections, for the proxy to spoil
+            source, back = tmp_path / "source", tmp_path / "back"
+            source.write_bytes(draw.randbytes(size))
+            try:
+                store.put(source, f"key-{i}")
+                right += 1
+                store.get(f"key-{i}", back)
+                assert digest(back) == digest(source)
+                right += 1
+            except StoreError as error:
+                errors.append(str(error))
+            back.unlink(missing_ok=True)
+        assert {"drop", "503", "cut upload", "cut download", "delay"} <= set(proxy.faults)
+        print(f"{right} right, {len(errors)} errors, faults {dict(proxy.faults)}")
+    assert right >= 0.95 * 2 * len(sizes), errors  # the retries are worth something
+    assert all("\n" not in error for error in errors)
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("size", [100_000, 40_000_000])
+def test_bytes_that_change_on_the_way_up_are_noticed(
+    s3_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr("pebr.data.s3_client.TRIES", 2)
+    (tmp_path / "source").write_bytes(b"\0" * size + b"MARK")
+    with faulty_proxy(int(s3_address.rsplit(":", 1)[1]), 0.0, 0, swap=(b"MARK", b"MORK")) as proxy:
+        store = S3Store(BUCKET, tmp_path.name, environment(f"http://127.0.0.1:{proxy.port}"))
+        with pytest.raises((StoreError, InputError)):
+            store.put(tmp_path / "source", "key")
+
+
+@pytest.mark.s3
+def test_bytes_that_change_on_the_way_down_are_noticed(s3_address: str, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"\0" * 100_000 + b"MARK")
+    S3Store(BUCKET, tmp_path.name).put(tmp_path / "source", "key")
+    with faulty_proxy(int(s3_address.rsplit(":", 1)[1]), 0.0, 0, swap=(b"MARK", b"MORK")) as proxy:
+        store = S3Store(BUCKET, tmp_path.name, environment(f"http://127.0.0.1:{proxy.port}"))
+        with pytest.raises(StoreError, match="not what was stored"):
+            store.get("key", tmp_path / "back")
+    assert not (tmp_path / "back").exists()

@@ -1,0 +1,90 @@
+"""Images are decoded whole, or refused with the reason."""
+
+import contextlib
+import io
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pebr.data.images import FORMATS, ImageError, decode, size_of
+
+
+def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "CMYK"])
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    form = "TIFF" if mode == "CMYK" else "PNG"
+    assert decode(encoded(Image.new(mode, (30, 40)), form)).mode == "RGB"
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (30, 40)), (3, (30, 40)), (6, (40, 30)), (8, (40, 30))])
+def test_pictures_are_turned_as_their_camera_says(orientation: int, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.new("RGB", (30, 40)), "JPEG", exif=exif)
+    assert decode(data).size == size_of(data) == size
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "WEBP"])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
+def test_a_file_cut_short_is_refused(form: str, share: float) -> None:
+    data = encoded(Image.effect_noise((64, 64), 90).convert("RGB"), form)
+    with pytest.raises(ImageError):
+        decode(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize("data", [b"", b"<!doctype html>", b"\x89PNG\r\n\x1a\n" + bytes(100)])
+def test_what_is_not_an_image_is_refused(data: bytes) -> None:
+    with pytest.raises(ImageError):
+        size_of(data)
+    with pytest.raises(ImageError):
+        decode(data)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_black_on_nothing_is_seen_as_black_on_white(mode: str) -> None:
+    image = Image.new("RGBA", (30, 30), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (10, 10, 20, 20))
+    seen = decode(encoded(image.convert(mode) if mode != "P" else image.quantize(4)))
+    assert seen.getpixel((0, 0)) == (255, 255, 255)
+    assert seen.getpixel((15, 15)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_that_is_named_is_read(form: str) -> None:
+    assert decode(encoded(Image.new("RGB", (30, 40)), form)).size == (30, 40)
+
+
+@pytest.mark.parametrize("form", ["EPS", "PDF", "ICO", "PPM"])
+def test_formats_that_no_data_set_holds_are_refused(form: str) -> None:
+    with pytest.raises(ImageError, match="not an image"):
+        size_of(encoded(Image.new("RGB", (30, 40)), form))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_a_spoiled_file_is_an_image_or_refused(form: str, seed: int) -> None:
+    draw = random.Random(seed)
+    data = bytearray(encoded(Image.effect_noise((40, 30), 80), form))
+    for _ in range(draw.randrange(1, 6)):
+        place = draw.randrange(min(len(data), draw.choice([20, 200, 10**6])))
+        spoil = draw.choice(["change", "drop", "insert"])
+        data[place : place + (spoil != "insert")] = b"" if spoil == "drop" else draw.randbytes(1)
+    for read in (size_of, decode):
+        with contextlib.suppress(ImageError):
+            read(bytes(data))
+
+
+def test_a_decompression_bomb_is_refused() -> None:
+    bomb = encoded(Image.new("1", (20_000, 20_000)))
+    assert len(bomb) < 100_000
+    with pytest.raises(ImageError, match=r"Bomb|pixels are read"):
+        decode(bomb)

@@ -1,0 +1,108 @@
+"""A place that is full, read-only or forbidden ends a command in one line, and nothing half-written stays there.
+
+Each command runs in a mount namespace of its own, with a file system made for it.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pebr.data.records import ROLLOUT_SCHEMA
+from pebr.data.shards import ShardWriter
+from pebr.toy.formats import write_rl
+
+MOUNT = (
+    'mount -t tmpfs -o "$1" tmpfs "$2" && cd / && shift 2 && "$@"; code=$?; find "$PLACE" -mindepth 1 >&3; exit $code'
+)
+NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", MOUNT, "sh"]
+
+
+def may_mount(place: Path) -> bool:
+    """Containers without user namespaces cannot run these tests."""
+    if not shutil.which("unshare"):
+        return False
+    command = [*NAMESPACE, "size=1m", str(place), "true"]
+    return subprocess.run(["sh", "-c", '"$@" 3>/dev/null', "sh", *command], env={**os.environ, "PLACE": str(place)},
+                          capture_output=True, check=False).returncode == 0  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    path = tmp_path / "place"
+    path.mkdir()
+    if not may_mount(path):
+        pytest.skip("no mount namespaces here")
+    return path
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    write_rl(folder / "rl", seed=0, rows=60)
+    for path in (folder / "rl" / "images").iterdir():
+        Image.effect_noise((112, 112), 90).save(path)
+    noise = os.urandom(100_000)
+    with ShardWriter(folder / "rollouts", ROLLOUT_SCHEMA, "rollouts") as writer:
+        for i in range(40):
+            response = {"text": "t", "token_count": 1, "finish_reason": "stop", "logprob": -1.0, "accuracy": i % 2}
+            image = {"bytes": noise[i:], "path": "p"}
+            row = {"qid": f"q{i}", "problem": "p", "answer": "a", "key_words": [], "images": [image], "extra": "{}"}
+            writer.write(row | {"responses": [response]})
+    return folder
+
+
+def commands(inputs: Path, place: Path) -> dict[str, list[str]]:
+    return {
+        "filter": ["--source", f"{inputs / 'rl'}", "--kind", "rl", "--output", f"{place / 'out'}"],
+        "ingest": ["--source", f"{inputs / 'rl'}", "--output", f"{place / 'out'}"],
+        "split": ["--rollouts", f"{inputs / 'rollouts'}",
+                  *(word for level in ("easy", "medium", "hard") for word in (f"--{level}", f"{place / level}"))],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("step", ["filter", "ingest", "split"])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [("size=200k", "No space left on device: make room"), ("ro,size=1m", "Read-only file system: mount it writable")],
+)
+@pytest.mark.slow
+def test_a_full_or_read_only_place_is_said(step: str, options: str, said: str, inputs: Path, place: Path) -> None:
+    command = [sys.executable, "-m", f"pebr.{step}", *commands(inputs, place)[step]]
+    done = subprocess.run(
+        ["sh", "-c", '"$@" 3>&1', "sh", *NAMESPACE, options, str(place), *command],
+        env={**os.environ, "PLACE": str(place)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    (line,) = (line for line in done.stderr.strip().splitlines() if " INFO " not in line)
+    assert said in line
+    assert str(place) in line
+    left = done.stdout.split()
+    whole = {
+        str(place / "easy"),
+        str(place / "medium"),
+        str(place / "hard"),
+    }  # of these, one may be done before another
+    assert all(any(path.startswith(name) for name in whole) for path in left), left
+
+
+def test_a_place_that_may_not_be_written_is_said(tmp_path: Path, inputs: Path) -> None:
+    (tmp_path / "place").mkdir(mode=0o555)
+    command = [sys.executable, "-m", "pebr.filter", *commands(inputs, tmp_path / "place")["filter"]]
+    if os.geteuid() == 0:  # who may write everywhere, unless that right is taken away
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Permission denied: grant this user the right" in done.stderr.splitlines()[-1]
+
+
+def test_pyarrow_says_what_the_system_says() -> None:
+    """`step.main` goes by the error's number: pyarrow's errors have it."""
+    with pytest.raises(OSError, match="No space left") as error, pa.OSFile("/dev/full", "wb") as file:
+        file.write(b"x" * 2**20)
+    assert error.value.errno == 28

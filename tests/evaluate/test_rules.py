@@ -1,0 +1,99 @@
+"""Each benchmark's rule on answers that its own convention decides."""
+
+import pytest
+
+from pebr.data.benchmark import BenchmarkRow
+from pebr.evaluate.rules import (
+    Comparison,
+    dynamath,
+    literal_list,
+    logicvista,
+    mathvista,
+    question_text,
+    relaxed,
+    rule_for,
+)
+
+
+def row(answer: str, **fields: object) -> BenchmarkRow:
+    return BenchmarkRow(index="0", question="Q?", answer=answer, **fields)
+
+
+@pytest.mark.parametrize(
+    ("reference", "given", "right"),
+    [
+        ("100", "105", True),  # 5 % off
+        ("100", "105.1", False),
+        ("-100", "-95", True),
+        ("50%", "0.5", True),  # "%" means /100
+        ("0.5", "52%", True),
+        ("0", "0", True),  # zero has no relative error: compared as text
+        ("0", "0.01", False),
+        ("Blue", " blue ", True),
+        ("Blue", "light blue", False),
+        ("2015", "2016", True),  # the published rule takes years for numbers
+        ("1e400", "1e400", True),  # infinite as a number: equal as text would be, and nothing breaks
+    ],
+)
+def test_chartqa_is_relaxed_on_numbers_only(reference: str, given: str, right: bool) -> None:
+    assert relaxed(row(reference), given) is right
+
+
+@pytest.mark.parametrize(
+    ("answer_type", "reference", "given", "right"),
+    [
+        ("integer", "7", "7.0", True),
+        ("integer", "7", "7.4", False),
+        ("float", "1.45", "1.449", True),  # to the row's precision
+        ("float", "1.45", "1.4", False),
+        ("list", "[2007, 2008]", "[2007, 2008]", True),
+        ("list", "[2007, 2008]", "2007", False),
+        ("integer", "7", "seven", False),
+    ],
+)
+def test_mathvista_compares_by_answer_type(answer_type: str, reference: str, given: str, right: bool) -> None:
+    fields = {"answer_type": answer_type, "extra": {"question_type": "free_form", "precision": "2"}}
+    assert mathvista(row(reference, **fields), given) is right
+
+
+def test_mathvista_multiple_choice_is_asked_with_its_choices() -> None:
+    extra = {"question_type": "multi_choice", "choices": "['3/11', '8/11']", "answer_option": "B"}
+    assert mathvista(row("8/11", extra=extra), "8/11") == Comparison("8/11", "B", {"A": "3/11", "B": "8/11"})
+
+
+@pytest.mark.parametrize(("given", "right"), [("3.1409", True), ("3.142", False), ("3.1405 cm", True), ("pi", False)])
+def test_dynamath_numbers_are_within_a_thousandth(given: str, right: bool) -> None:
+    assert dynamath(row("3.14", answer_type="float"), given) is right
+
+
+@pytest.mark.parametrize(
+    ("reference", "given", "right"),
+    [
+        ("A, C", "C and A", True),
+        ("A, C", "AC", True),
+        ("A, C", "A", False),
+        ("B", "(B).", True),
+        ("B", "the bench", False),
+        ("A", "", False),
+    ],
+)
+def test_logicvista_compares_sets_of_letters(reference: str, given: str, right: bool) -> None:
+    assert logicvista(row(reference), given) is right
+
+
+def test_an_unknown_benchmark_goes_to_the_answer_check() -> None:
+    options = {"A": "red", "B": "blue"}
+    assert rule_for("My_Own")(row("B", options=options), "(b)") == Comparison("(b)", "B", options)
+
+
+def test_a_literal_is_read_and_never_evaluated() -> None:
+    assert literal_list("[__import__('os').getpid()]") == []
+    assert literal_list("[" * 100_000) == []
+
+
+def test_options_are_listed_once() -> None:
+    options = {"A": "red", "B": "blue"}
+    asked = question_text(row("B", options=options))
+    assert asked.endswith("A. red\nB. blue")
+    shown = BenchmarkRow(index="0", question="Which? A. red B. blue", answer="B", options=options)
+    assert question_text(shown) == shown.question

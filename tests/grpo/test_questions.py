@@ -1,0 +1,76 @@
+"""The order of questions, and which are refused."""
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pebr.data.records import RL_SCHEMA
+from pebr.data.shards import ShardWriter
+from pebr.grpo.questions import Plan, askable
+from pebr.step import InputError
+from pebr.vlm.encoding import Encoder
+from pebr.vlm.loading import load_processor
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 20), st.integers(1, 3), st.integers(0, 5))
+def test_an_epoch_visits_no_question_twice(count, per_step, per_update, epochs, seed):
+    plan = Plan(range(count), per_step, min(per_update, per_step), epochs, 0, seed)
+    for epoch in range(epochs):
+        visited = []
+        for step in range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch):
+            updates = plan.updates(step)
+            assert all(len(update) <= per_update for update in updates)
+            visited += [row for update in updates for row in update]
+        assert len(set(visited)) == len(visited) > max(count - per_step, 0)
+
+
+def test_epochs_and_seeds_have_orders_of_their_own():
+    orders = {
+        (seed, epoch): str(Plan(range(8), 8, 8, 2, 0, seed).updates(epoch)) for seed in (0, 1) for epoch in (0, 1)
+    }
+    assert len(set(orders.values())) == 4
+
+
+def test_max_steps_ends_early():
+    assert Plan(range(100), 10, 5, 3, 7, 0).steps == 7
+    assert Plan(range(100), 10, 5, 3, 0, 0).steps == 30
+
+
+def test_fewer_questions_than_a_step_are_a_step():
+    assert Plan(range(3), 8, 2, 1, 0, 0).updates(0) == [[0, 2], [1]]
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    def write(problems):
+        buffer = io.BytesIO()
+        Image.new("RGB", (56, 56)).save(buffer, format="PNG")
+        images = [{"bytes": buffer.getvalue(), "path": None}]
+        with ShardWriter(tmp_path, RL_SCHEMA, "rl") as writer:
+            for qid, problem in problems:
+                writer.write(
+                    {"qid": qid, "problem": problem, "answer": "", "key_words": [], "images": images, "extra": ""}
+                )
+        return tmp_path
+
+    return write
+
+
+def test_what_cannot_be_asked_is_refused_and_counted(dataset, tiny_models):
+    encoder = Encoder(load_processor(tiny_models["qwen2_5_vl"]))
+    path = dataset(
+        [("a", "<image>How many?"), ("b", "<image>" + "long " * 300), ("a", "again"), ("c", "<image><image>x")]
+    )
+    kept, refused = askable(path, encoder, max_prompt_tokens=150)
+    assert kept == [0]
+    assert refused["prompt too long"] == refused["qid twice"] == 1
+    assert refused.total() == 3
+
+
+def test_no_question_left_is_a_wrong_input(dataset, tiny_models):
+    encoder = Encoder(load_processor(tiny_models["qwen2_5_vl"]))
+    with pytest.raises(InputError, match="no question can be asked"):
+        askable(dataset([("a", "<image>How many?")]), encoder, max_prompt_tokens=5)

@@ -1,0 +1,32 @@
+"""Settings that contradict each other are refused before a model is loaded."""
+
+import pytest
+
+from pebr.grpo.settings import Settings
+from pebr.step import InputError
+
+PATHS = {name: name for name in ("model", "dataset", "output", "history", "rollouts")}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"samples": 1},
+        {"questions_per_update": 0},
+        {"questions_per_step": 4, "questions_per_update": 8},
+        {"questions_per_step": 12, "questions_per_update": 8},
+        {"temperature": 0.0},
+        {"top_p": 0.9},
+        {"stage": "perception"},
+    ],
+    ids=str,
+)
+def test_refused(wrong):
+    with pytest.raises(InputError, match="--"):
+        Settings(**PATHS, **wrong)
+
+
+def test_the_methods_numbers_are_accepted():
+    Settings(**PATHS, questions_per_step=560, questions_per_update=112, stage="perception", clip_model="clip")
+    Settings(**PATHS, questions_per_step=512, questions_per_update=128, epochs=2)
+    Settings(**PATHS, top_p=0.9, old_logprobs="recompute")

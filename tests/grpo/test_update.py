@@ -1,0 +1,147 @@
+"""The updater with a real engine: what is left out changes nothing, and how rows are packed changes nothing."""
+
+import random
+from array import array
+
+import pytest
+import torch
+
+from pebr.grpo.advantages import group_advantages
+from pebr.grpo.experience import Experience
+from pebr.grpo.settings import Settings
+from pebr.grpo.update import Updater
+from pebr.toy.world import questions
+from pebr.training.engine import EngineSettings, TrainingEngine
+from pebr.training.launch import join
+from pebr.training.logprobs import PolicyModel
+from pebr.vlm.encoding import Encoder
+from pebr.vlm.loading import load_model, load_processor
+
+ANSWERS = 4
+
+
+@pytest.fixture(scope="module")
+def place():
+    return join()  # and never leave: DeepSpeed can start in one group of a process only
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_models):
+    return Encoder(load_processor(tiny_models["qwen2_5_vl"]))
+
+
+@pytest.fixture(scope="module")
+def prompts(encoder):
+    return [encoder.prompt(question.problem, [question.image.resize((56, 56))]) for question in questions(0, 6, "rl")]
+
+
+def make_experience(prompts, rewards_of, seed=0):
+    rng = random.Random(seed)
+    found = []
+    for row, prompt in enumerate(prompts):
+        answers = [[rng.randrange(20, 400) for _ in range(rng.randrange(1, 20))] for _ in range(ANSWERS)]
+        rewards = rewards_of(row, rng)
+        found.append(
+            Experience(
+                row=row,
+                question={},
+                prompt_tokens=len(prompt.token_ids),
+                token_ids=[array("l", ids) for ids in answers],
+                logprobs=[array("f", [-6.0 + rng.random() for _ in ids]) for ids in answers],
+                finish_reasons=["stop"] * ANSWERS,
+                responses=[""] * ANSWERS,
+                rewards=rewards,
+                components={},
+                advantages=group_advantages([rewards], "std")[0],
+            )
+        )
+    return found
+
+
+def updated(path, encoder, place, prompts, updates, **changes):
+    """Reports and weights after a step with these updates."""
+    settings = Settings(*("",) * 5, **{"kl_weight": 0.0, "max_response_tokens": 32, **changes})
+    model = load_model(path)
+    reference = PolicyModel(load_model(path)).eval() if settings.kl_weight else None
+    engine = TrainingEngine(PolicyModel(model), EngineSettings(1e-3, total_steps=10), place, weights=model)
+    updater = Updater(engine, reference, encoder, lambda row: prompts[row], settings)
+    reports = updater.step(updates)
+    return updater, reports, {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def assert_same(one, other, tolerance=1e-4):
+    for first, second in zip(one[1], other[1], strict=True):
+        assert first.loss == pytest.approx(second.loss, rel=1e-4, abs=1e-6)
+        assert first.grad_norm == pytest.approx(second.grad_norm, rel=1e-4)
+    moved = [
+        float((one[2][name] - weight).abs().max()) for name, weight in other[2].items() if "k_proj.bias" not in name
+    ]
+    assert max(moved) < tolerance  # of steps of 1e-3
+
+
+def random_rewards(row, rng):
+    return [rng.random() for _ in range(ANSWERS)]
+
+
+def some_equal_rewards(row, rng):
+    return [0.5] * ANSWERS if row % 2 else random_rewards(row, rng)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"kl_weight": 0.1}, {"normalisation": "sequence"}, {"old_logprobs": "recompute"}], ids=str
+)
+def test_packing_changes_nothing(tiny_models, encoder, place, prompts, changes):
+    experience = make_experience(prompts, random_rewards)
+    updates = [experience[:3], experience[3:]]
+    found = [
+        updated(tiny_models["qwen2_5_vl"], encoder, place, prompts, updates, **changes, tokens_per_batch=budget)
+        for budget in (100, 10_000)
+    ]
+    assert_same(*found)
+
+
+def test_groups_of_equal_rewards_are_left_out_and_change_nothing(tiny_models, encoder, place, prompts):
+    path = tiny_models["qwen2_5_vl"]
+    experience = make_experience(prompts, some_equal_rewards)
+    skipping = updated(path, encoder, place, prompts, [experience])
+    # a KL weight too small to matter keeps every group
+    keeping = updated(path, encoder, place, prompts, [experience], kl_weight=1e-12)
+    assert_same(skipping, keeping)
+    tokens = [float(updater.sums.values[0]) for updater, _, _ in (skipping, keeping)]
+    assert tokens == [
+        sum(e.answer_tokens for e in experience if e.teaches),
+        sum(e.answer_tokens for e in experience),
+    ]
+
+
+def test_an_update_that_teaches_nothing_is_a_step_of_no_gradient(tiny_models, encoder, place, prompts):
+    experience = make_experience(prompts, lambda row, rng: [0.5] * ANSWERS)
+    _, (report,), _ = updated(tiny_models["qwen2_5_vl"], encoder, place, prompts, [experience])
+    assert (report.loss, report.grad_norm, report.refused) == (0.0, 0.0, False)
+
+
+def test_one_update_needs_no_old_logprobs(tiny_models, encoder, place, prompts):
+    """The sampler's numbers play no part in the loss of a single update."""
+    path = tiny_models["qwen2_5_vl"]
+    experience = make_experience(prompts, random_rewards)
+    shifted = [
+        e._replace(logprobs=[array("f", [v - 3.0 for v in values]) for values in e.logprobs]) for e in experience
+    ]
+    assert_same(updated(path, encoder, place, prompts, [experience]), updated(path, encoder, place, prompts, [shifted]))
+
+
+def test_drift_is_the_trainers_minus_the_samplers_in_the_first_update(tiny_models, encoder, place, prompts):
+    path = tiny_models["qwen2_5_vl"]
+    experience = make_experience(prompts, random_rewards)
+    updater, *_ = updated(path, encoder, place, prompts, [experience[:2], experience[2:]])
+    drift = updater.drift.drift()
+    assert drift.tokens == sum(e.answer_tokens for e in experience[:2])
+    model = PolicyModel(load_model(path))
+    with torch.no_grad():
+        expected = torch.cat(
+            [
+                (model(batch.row, updater.settings.temperature)[0] - batch.sampler_logprobs).abs()
+                for batch in updater._micro_batches(experience[:2])
+            ]
+        )
+    assert drift.mean == pytest.approx(float(expected.mean()), rel=1e-4)

@@ -1,0 +1,210 @@
+"""Kustomize builds, validated strictly, and held to what they promise: least rights, no secrets, images by digest."""
+
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.pipelines.argo_schema import reference_errors, schema_errors
+
+ROOT = Path(__file__).parents[2]
+K8S = ROOT / "k8s"
+OVERLAYS = ("kind-cpu", "gpu")
+BUILDS = [*(f"k8s/overlays/{name}" for name in OVERLAYS), *(f"pipelines/compiled/{c}/kubeflow" for c in ("cpu", "gpu"))]
+OWN_KINDS = {"Workflow", "WorkflowTemplate", "Pipeline", "PipelineVersion"}
+
+
+@cache
+def built(folder: str) -> list[dict[str, Any]]:
+    """What `kubectl apply -k` would send."""
+    if not shutil.which("kubectl"):
+        pytest.skip("needs kubectl: apt-get install kubernetes-client, or any kubectl of 1.29 or newer")
+    result = subprocess.run(["kubectl", "kustomize", folder], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    return list(yaml.safe_load_all(result.stdout))
+
+
+def overlay(name: str) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(item["kind"], item["metadata"]["name"]): item for item in built(f"k8s/overlays/{name}")}
+
+
+def of_kind(name: str, kind: str) -> list[dict[str, Any]]:
+    return [item for item in built(f"k8s/overlays/{name}") if item["kind"] == kind]
+
+
+def pods(name: str) -> list[dict[str, Any]]:
+    """Every pod's specification in an overlay."""
+    found = []
+    for item in built(f"k8s/overlays/{name}"):
+        match item["kind"]:
+            case "Job" | "StatefulSet" | "Deployment":
+                found.append(item["spec"]["template"]["spec"])
+            case "CronJob":
+                found.append(item["spec"]["jobTemplate"]["spec"]["template"]["spec"])
+    return found
+
+
+@pytest.mark.parametrize("folder", BUILDS)
+def test_every_resource_is_valid(folder: str) -> None:
+    for item in built(folder):
+        if item["kind"] not in OWN_KINDS:
+            kubernetes_validate.validate(item, "1.32", strict=True)
+        if item["kind"].startswith("Workflow"):
+            assert schema_errors(item) == []
+            assert list(reference_errors(item)) == []
+
+
+def test_the_validation_is_strict() -> None:
+    job = yaml.safe_load((K8S / "jobs" / "run" / "run.yaml").read_text())
+    job["spec"]["backofLimit"] = 3
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(job, "1.32", strict=True)
+
+
+def test_secret_examples_are_valid_and_empty() -> None:
+    for secret in yaml.safe_load_all((K8S / "secrets.example.yaml").read_text()):
+        kubernetes_validate.validate(secret, "1.32", strict=True)
+        assert set(secret["stringData"].values()) == {""}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_overlays_make_no_secret_and_name_only_known_ones(name: str) -> None:
+    assert not of_kind(name, "Secret")
+    example = {
+        s["metadata"]["name"]: set(s["stringData"])
+        for s in yaml.safe_load_all((K8S / "secrets.example.yaml").read_text())
+    }
+    text = yaml.safe_dump(pods(name) + of_kind(name, "WorkflowTemplate"))
+    references = re.findall(r"secretKeyRef:\n\s+key: (\S+)\n\s+name: (\S+)", text)
+    assert references
+    assert all(key in example[secret] for key, secret in references)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_pods_run_without_privileges(name: str) -> None:
+    for pod in pods(name):
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_rights_are_the_least(name: str) -> None:
+    roles = {role["metadata"]["name"]: role["rules"] for role in of_kind(name, "Role")}
+    assert not of_kind(name, "ClusterRole")
+    for rules in roles.values():
+        for rule in rules:
+            assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
+            assert "secrets" not in rule["resources"]
+            assert not {"delete", "update", "deletecollection"} & set(rule["verbs"])
+    assert roles["pebr-workflow"] == [
+        {"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]}
+    ]
+    accounts = {account["metadata"]["name"] for account in of_kind(name, "ServiceAccount")}
+    for pod in pods(name):
+        assert pod.get("serviceAccountName") in accounts or pod["automountServiceAccountToken"] is False
+    for template in of_kind(name, "WorkflowTemplate"):
+        assert template["spec"]["serviceAccountName"] in accounts
+
+
+def test_submitting_needs_no_more_than_its_role_allows() -> None:
+    """The verbs and resources that the targets use."""
+    (role,) = [r for r in of_kind("gpu", "Role") if r["metadata"]["name"] == "pebr-submitter"]
+    allowed = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+    source = "".join(path.read_text() for path in (ROOT / "pipelines" / "targets").glob("*.py"))
+    calls = set(re.findall(r"\.(create|list|get|read|delete|patch)_namespaced_(job|pod|custom_object)\b", source))
+    names = {"job": "jobs", "pod": "pods", "custom_object": "workflows"}
+    used = {(names[kind], "get" if verb == "read" else verb) for verb, kind in calls}
+    assert used
+    assert used <= allowed
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_pod_is_behind_a_network_policy(name: str) -> None:
+    everybody = [
+        p
+        for p in of_kind(name, "NetworkPolicy")
+        if p["spec"]["podSelector"] == {} and "Ingress" in p["spec"]["policyTypes"]
+    ]
+    assert everybody
+    assert all("ingress" not in policy["spec"] for policy in everybody)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_namespaces_quota_holds_its_largest_step(name: str) -> None:
+    def bytes_of(quantity: str) -> float:
+        number, unit = re.fullmatch(r"([\d.]+)(\w*)", quantity).groups()
+        return float(number) * {"": 1, "G": 1e9, "Gi": 2**30, "Mi": 2**20}[unit]
+
+    (quota,) = of_kind(name, "ResourceQuota")
+    hard = quota["spec"]["hard"]
+    for template in of_kind(name, "WorkflowTemplate"):
+        for step in template["spec"]["templates"][1:]:
+            limits = step["container"]["resources"]["limits"]
+            assert bytes_of(limits["memory"]) <= bytes_of(hard["limits.memory"])
+            assert int(limits.get("nvidia.com/gpu", 0)) <= int(hard["requests.nvidia.com/gpu"])
+
+
+def test_gpu_images_are_digests() -> None:
+    images = [c["image"] for pod in pods("gpu") for c in pod["containers"]]
+    items = overlay("gpu")
+    images += [
+        p["value"]
+        for p in items["WorkflowTemplate", "pebr-r1"]["spec"]["arguments"]["parameters"]
+        if p["name"] == "image"
+    ]
+    images += [item["data"]["IMAGE"] for item in of_kind("gpu", "ConfigMap") if "IMAGE" in item["data"]]
+    assert len(images) == 4
+    assert len(set(images)) == 1
+    assert re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", images[0])
+
+
+def test_the_schedule_runs_what_the_job_runs() -> None:
+    items = overlay("gpu")
+    scheduled = items["CronJob", "pebr-retrain"]["spec"]["jobTemplate"]["spec"]
+    once = items["Job", "pebr-submit"]["spec"]
+    assert scheduled["template"] == once["template"]
+    assert scheduled["podFailurePolicy"] == once["podFailurePolicy"]
+
+
+def test_the_jobs_command_lines_are_ones_that_the_programs_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsed by the programs themselves, up to the first that would reach a cluster or start a step."""
+    from pipelines import run, submit
+
+    (container,) = overlay("gpu")["Job", "pebr-submit"]["spec"]["template"]["spec"]["containers"]
+    (settings,) = [item["data"] for item in of_kind("gpu", "ConfigMap") if "IMAGE" in item["data"]]
+    known = settings | {"OCCASION": "pebr-retrain-29012345", "IMAGE": "registry/pebr@sha256:12"}
+    words = [re.sub(r"\$\((\w+)\)", lambda found: known[found[1]], word) for word in container["args"]]
+    words = [word.replace("/opt/pebr/app", str(ROOT)) for word in words]
+
+    class Reached(Exception):
+        pass
+
+    def reach(self: Any, name: str, parameters: dict[str, Any]) -> str:
+        assert name.startswith("pebr-r1-7b-")
+        assert parameters["sft_source"] == "s3://pebr/data/mulberry"
+        raise Reached
+
+    monkeypatch.setattr("pipelines.targets.kubeflow.Kubeflow.submit", reach)
+    with pytest.raises(Reached):
+        submit.main(words)
+
+    def start(options: Any) -> int:
+        raise Reached
+
+    (container,) = overlay("kind-cpu")["Job", "pebr-run"]["spec"]["template"]["spec"]["containers"]
+    monkeypatch.setattr(run, "_run", start)
+    with pytest.raises(Reached):
+        run.main(container["args"])

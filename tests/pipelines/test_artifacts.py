@@ -1,0 +1,97 @@
+"""What a step's key depends on: all that its outputs do, and nothing else."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from pipelines import artifacts
+from pipelines.artifacts import code_digest, digest, step_key
+from pipelines.compile import COMPILED
+from pipelines.ir import Pipeline, Step
+
+FILES = {
+    "__init__.py": "",
+    "step.py": "import json\n",
+    "sft/__init__.py": "",
+    "sft/__main__.py": "from pebr.sft.work import run\nfrom pebr.step import main\n",
+    "sft/work.py": "def run():\n    from pebr.training import engine\n    START = 'pebr.training.worker'\n",
+    "sft/table.jinja": "a",
+    "sft/component.py": "import kfp\n",
+    "training/__init__.py": "import pebr.data\n",
+    "training/engine.py": "import torch\n",
+    "training/worker.py": "",
+    "data/__init__.py": "",
+    "evaluate/__init__.py": "",
+    "evaluate/__main__.py": "import pebr.step\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(artifacts, "PACKAGE", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_step_depends_on_the_code_that_it_runs_and_on_no_other(package: Path, name: str) -> None:
+    before = code_digest("pebr.sft")
+    (package / name).write_text(FILES[name] + "# changed\n")
+    unused = name.startswith("evaluate/") or name == "sft/component.py"
+    assert (code_digest("pebr.sft") == before) == unused
+
+
+def test_real_steps_depend_on_their_rooms() -> None:
+    closure = {path.relative_to(artifacts.PACKAGE).as_posix() for path in files_of("pebr.grpo")}
+    assert {"grpo/trainer.py", "rewards/stages.py", "training/engine.py", "sampling/sampler.py", "step.py"} <= closure
+    assert not {path for path in closure if path.startswith(("sft/", "report/", "evaluate/"))}
+
+
+def files_of(module: str) -> set[Path]:
+    """The files behind a digest, seen by what it reads."""
+    seen: set[Path] = set()
+    real = artifacts.digest
+
+    def spy(path: Path) -> str:
+        seen.add(path)
+        return real(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(artifacts, "digest", spy)
+        code_digest(module)
+    return seen
+
+
+@pytest.fixture
+def sft() -> Step:
+    return next(step for step in Pipeline(COMPILED / "pebr_r1.yaml").plan({}) if step.module == "pebr.sft")
+
+
+def test_the_key_follows_command_parameters_and_inputs(sft: Step) -> None:
+    key = step_key(sft, {"seed": 0}, {"model": "a"})
+    assert step_key(sft, {"seed": 0}, {"model": "a"}) == key
+    assert step_key(sft, {"seed": 1}, {"model": "a"}) != key
+    assert step_key(sft, {"seed": 0}, {"model": "b"}) != key
+    assert step_key(sft, {"seed": 0}, {"dataset": "a"}) != key
+    assert step_key(dataclasses.replace(sft, command=(*sft.command, "--more")), {"seed": 0}, {"model": "a"}) != key
+
+
+def test_the_key_does_not_follow_what_cannot_change_the_output(sft: Step) -> None:
+    key = step_key(sft, {"seed": 0}, {"model": "a"})
+    other = dataclasses.replace(sft, id="other", title="Other", resources={}, timeout=1.0, after=frozenset())
+    assert step_key(other, {"seed": 0}, {"model": "a"}) == key
+
+
+def test_a_folders_digest_follows_names_and_contents(tmp_path: Path) -> None:
+    def write(**files: str) -> str:
+        folder = tmp_path / "-".join(f"{k}{v}" for k, v in files.items())
+        (folder / "inner").mkdir(parents=True)
+        for name, text in files.items():
+            (folder / "inner" / name).write_text(text)
+        return digest(folder)
+
+    assert write(a="1", b="2") == write(b="2", a="1")
+    assert len({write(a="x"), write(b="x"), write(a="y"), write(a="x", c="")}) == 4

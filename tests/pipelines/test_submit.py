@@ -1,0 +1,231 @@
+"""Submitting to Kubeflow over HTTP: idempotence, faults, waiting, gates, publishing, exit codes."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import submit
+from pipelines.targets import retrying
+from tests.pipelines.servers import Kubeflow, serving
+
+SCORES = {"evaluate": {"accuracy": 0.4}, "evaluate-2": {"accuracy": 0.5}, "evaluate-3": {"accuracy": 0.62, "clip": 0.7}}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.001)
+    for name in ("KFP_TOKEN", "KFP_HOST", "PEBR_IMAGE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PEBR_REVISION", "4cb250a1c0ffee")
+
+
+@pytest.fixture
+def kubeflow(tmp_path: Path) -> Iterator[Kubeflow]:
+    """A Kubeflow whose runs leave scores and a model where their pipeline root says."""
+    server = Kubeflow()
+
+    def leave_artifacts(run: Any) -> None:
+        root = run.runtime_config.pipeline_root
+        if not root:
+            return
+        for task, scores in SCORES.items():
+            folder = Path(root) / "pebr-r1" / run.run_id / task / "0a1b-2c3d"
+            folder.mkdir(parents=True)
+            (folder / "metrics").write_text(json.dumps(scores))
+        model = Path(root) / "pebr-r1" / run.run_id / "merge-2" / "4e5f" / "output"
+        model.mkdir(parents=True)
+        (model / "model.safetensors").write_text("weights")
+
+    server.when_started = leave_artifacts
+    with serving(server):
+        yield server
+
+
+@pytest.fixture
+def send(kubeflow: Kubeflow) -> Callable[..., int]:
+    """Run the command line against the server."""
+    return lambda *more: submit.main(["--to", "kfp", "--host", kubeflow.address, "--poll", "0.001", *map(str, more)])
+
+
+def created(server: Kubeflow) -> int:
+    return server.requests.count("POST /apis/v2beta1/runs")
+
+
+def test_a_run_gets_the_pipeline_its_parameters_and_a_name(kubeflow: Kubeflow, send: Callable[..., int]) -> None:
+    assert send("--recipe", "toy", "--set", "seed=7", "--image", "registry/pebr@sha256:12") == 0
+    (run,) = kubeflow.runs
+    assert run.display_name.startswith("pebr-r1-toy-4cb250a1c0-")
+    assert len(run.display_name) < 64
+    parameters = run.runtime_config.parameters
+    assert parameters["seed"] == 7
+    assert parameters["sft_source"] == "toy://sft"
+    document = run.pipeline_spec["pipeline_spec"]
+    assert {e["container"]["image"] for e in document["deploymentSpec"]["executors"].values()} == {
+        "registry/pebr@sha256:12"
+    }
+    assert "kubernetes" in run.pipeline_spec["platform_spec"]["platforms"]
+    assert kubeflow.experiments[0].display_name == "pebr"
+
+
+def test_evaluations_are_never_taken_from_the_cache(kubeflow: Kubeflow, send: Callable[..., int]) -> None:
+    send()
+    document = kubeflow.runs[0].pipeline_spec["pipeline_spec"]
+    tasks = {
+        name: task
+        for component in [document["root"], *document["components"].values()]
+        for name, task in component.get("dag", {}).get("tasks", {}).items()
+        if "cachingOptions" in task
+    }
+    assert {name for name, task in tasks.items() if not task["cachingOptions"]} == {
+        f"evaluate{i}" for i in ("", "-2", "-3", "-4")
+    }
+
+
+def test_the_same_run_is_started_once(kubeflow: Kubeflow, send: Callable[..., int]) -> None:
+    assert [send("--wait"), send("--wait"), send()] == [0, 0, 0]
+    assert created(kubeflow) == 1
+
+
+@pytest.mark.parametrize("change", [["--set", "seed=1"], ["--image", "other:1"], ["--occasion", "sunday"]])
+def test_another_run_is_another_run(kubeflow: Kubeflow, send: Callable[..., int], change: list[str]) -> None:
+    assert [send(), send(*change)] == [0, 0]
+    assert len({run.display_name for run in kubeflow.runs}) == 2
+
+
+def test_a_failed_run_is_started_anew_under_its_name(kubeflow: Kubeflow, send: Callable[..., int]) -> None:
+    kubeflow.script = ["RUNNING", "FAILED"]
+    assert send("--wait") == 1
+    kubeflow.script = ["SUCCEEDED"]
+    assert send("--wait") == 0
+    assert created(kubeflow) == 2
+    assert len({run.display_name for run in kubeflow.runs}) == 1
+
+
+@pytest.mark.parametrize("fault", ["drop", "drop-after", 500, 503, 429])
+@pytest.mark.parametrize("at", range(6))
+def test_a_fault_at_any_request_changes_nothing(
+    kubeflow: Kubeflow, send: Callable[..., int], fault: Any, at: int
+) -> None:
+    kubeflow.faults = [""] * at + [fault]
+    assert send("--wait") == 0
+    assert len(kubeflow.runs) == 1
+    assert len(kubeflow.experiments) == 1
+    assert not kubeflow.faults
+
+
+def test_an_experiment_that_somebody_else_makes_meanwhile_is_used(kubeflow: Kubeflow, send: Callable[..., int]) -> None:
+    import kfp_server_api as api
+
+    first = kubeflow.answer
+    theirs = api.V2beta1Experiment(experiment_id="theirs", display_name="pebr")
+
+    def answer(method: str, path: str, query: dict, body: Any) -> Any:
+        if method == "POST" and path.endswith("experiments"):
+            kubeflow.experiments = [theirs]
+        return first(method, path, query, body)
+
+    kubeflow.answer = answer
+    assert send() == 0
+    assert kubeflow.runs[0].experiment_id == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("fault", "remedy"), [(401, "set KFP_TOKEN"), (403, "ask for a role"), (404, "mend --host"), (400, "a fault: 400")]
+)
+def test_a_refusal_ends_at_once_with_the_remedy(
+    kubeflow: Kubeflow, send: Callable[..., int], caplog: pytest.LogCaptureFixture, fault: int, remedy: str
+) -> None:
+    kubeflow.faults = [fault]
+    assert send("--wait") == 4
+    assert remedy in caplog.text
+    assert len(kubeflow.requests) == 1
+
+
+def test_a_server_that_stays_broken_is_given_up(kubeflow: Kubeflow, send: Callable[..., int]) -> None:
+    kubeflow.faults = [500] * 100
+    assert send() == 4
+    assert len(kubeflow.requests) == retrying.TRIES
+
+
+def test_no_server_is_cannot_reach(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    assert submit.main(["--to", "kfp", "--host", address]) == 4
+    assert address in caplog.text
+
+
+def test_the_token_goes_along(kubeflow: Kubeflow, send: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    kubeflow.token = "secret"
+    assert send() == 4
+    monkeypatch.setenv("KFP_TOKEN", "secret")
+    assert send() == 0
+
+
+def test_waiting_outlasts_an_outage(kubeflow: Kubeflow, send: Callable[..., int]) -> None:
+    kubeflow.faults = [""] * 4 + [503] * (2 * retrying.TRIES + 1)
+    assert send("--wait") == 0
+    assert not kubeflow.faults
+
+
+def test_a_run_that_fails_half_way_says_where(
+    kubeflow: Kubeflow, send: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    kubeflow.script = ["PENDING", "RUNNING", "FAILED"]
+    assert send("--gate", "accuracy>=0", "--artifacts", tmp_path / "a", "--summary", tmp_path / "page.md") == 1
+    page = (tmp_path / "page.md").read_text()
+    assert ": failed" in page
+    assert "task evaluate-3 failed" in page
+    assert "| evaluate-stage-2 | failed |" in page
+    assert "running" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("gates", "code"),
+    [
+        (["accuracy>=0.6"], 0),
+        (["accuracy>=0.63"], 3),
+        (["accuracy>=0.6", "clip>0.7"], 3),
+        (["accuracy>evaluate-warm-up:accuracy", "evaluate-stage-1:accuracy<0.6"], 0),
+        (["f1>0.5"], 2),
+    ],
+)
+def test_gates_decide_the_exit_code(send: Callable[..., int], tmp_path: Path, gates: list[str], code: int) -> None:
+    words = [word for gate in gates for word in ("--gate", gate)]
+    assert send("--artifacts", tmp_path / "store", "--summary", tmp_path / "page.md", *words) == code
+    if code != 2:
+        assert (tmp_path / "page.md").read_text().count("**failed**") == (1 if code == 3 else 0)
+
+
+def test_what_passes_is_published_and_is_the_bound_of_the_next(send: Callable[..., int], tmp_path: Path) -> None:
+    store, published = tmp_path / "store", tmp_path / "published"
+    gates = ["--artifacts", store, "--publish", published, "--gate", "accuracy>=published-0.01"]
+    assert send(*gates) == 0  # nothing was published: nothing to fall behind
+    first = json.loads((published / "latest.json").read_text())
+    assert first["scores"] == SCORES["evaluate-3"]
+    assert first["commit"] == "4cb250a1c0ffee"
+    assert (Path(first["model"]) / "model.safetensors").read_text() == "weights"
+    SCORES["evaluate-3"]["accuracy"] = 0.5
+    try:
+        assert send(*gates, "--set", "seed=2") == 3
+    finally:
+        SCORES["evaluate-3"]["accuracy"] = 0.62
+    assert json.loads((published / "latest.json").read_text()) == first
+    assert send(*gates, "--set", "seed=3") == 0
+    assert len(list(published.glob("pebr-r1-*.json"))) == 2
+
+
+def test_gates_without_artifacts_are_refused_before_anything_runs(kubeflow: Kubeflow, send: Callable[..., int]) -> None:
+    assert send("--gate", "accuracy>=0.6") == 2
+    assert send("--gate", "accuracy is good", "--artifacts", "/tmp/x") == 2
+    assert not kubeflow.requests
+
+
+def test_an_image_that_nobody_has_pushed_is_refused(send: Callable[..., int], caplog: pytest.LogCaptureFixture) -> None:
+    assert send("--pipeline", submit.COMPILED / "gpu" / "pebr_r1.yaml") == 2
+    assert "give --image" in caplog.text

@@ -1,0 +1,102 @@
+"""A made-up run, in the files that the steps write, with the tiny world's real questions and pictures."""
+
+import io
+import json
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pebr.data.shards import ShardWriter
+from pebr.evaluate.evaluation import ANSWER_SCHEMA
+from pebr.report.findings import ABLATION_STEPS, STEPS
+from pebr.report.settings import Settings
+from pebr.toy.world import questions
+
+LEVEL = {"warmup": 0.47, "perception": 0.5, "reasoning": 0.68, "ablation": 0.67}
+
+
+def write_run(folder: Path, ablation: bool = True, rows: int = 80) -> Settings:
+    """A run's files under `folder`, and the settings of a report on them."""
+    chance = random.Random(7)
+    metrics: dict[str, dict[str, float]] = {
+        step: {"started": 1.7e9, "seconds": chance.uniform(0.5, 90)} for step in STEPS + ABLATION_STEPS
+    }
+    metrics["sft_filter"] |= {
+        "read": 2100, "kept": 1980, "rejected/reflective": 60, "rejected/image missing": 20,
+        "rejected/image too small": 25, "rejected/image cannot be read": 15,
+    }  # fmt: skip
+    metrics["rl_filter"] |= {"read": 620, "kept": 600, "rejected/image missing": 20}
+    counts = [168, 41, 38, 35, 36, 40, 47, 54, 141]
+    metrics["split"] |= {f"correct/{k}": count for k, count in enumerate(counts)}
+    metrics["split"] |= {"samples": 8, "easy": 141, "medium": 291, "hard": 168, "incomplete": 0}
+    for step, told in metrics.items():
+        (folder / f"{step}_metrics").write_text(json.dumps(told))
+    (folder / "sft_history").write_text(
+        "".join(
+            json.dumps({"step": i, "loss": 6 * math.exp(-i / 20) + 0.3 + chance.gauss(0, 0.05)}) + "\n"
+            for i in range(1, 121)
+        )
+    )
+    for stage in ("perception", "reasoning", "ablation"):
+        (folder / f"{stage}_history").write_text("".join(json.dumps(row) + "\n" for row in history(stage, chance)))
+    for model in LEVEL:
+        write_evaluation(folder / f"{model}_evaluation", model, rows)
+    given = {
+        name: str(folder / name)
+        for name in Settings.__annotations__
+        if name.endswith(("_metrics", "_history", "_evaluation"))
+    }
+    return Settings(**given, output=str(folder / "report.html"), ablation=ablation)
+
+
+def history(stage: str, chance: random.Random) -> Iterator[dict]:
+    rewards = {"clip": (0.62, 0.2), "keyword": (0.55, 0.3), "format": (0.97, 0.02), "length": (0.99, 0.0)}
+    if stage != "perception":
+        rewards = {"accuracy": (0.48, 0.25), "format": (0.97, 0.02)}
+    for i in range(1, 51):
+        done = 1 - math.exp(-i / 20)
+        row = {f"reward/{k}": min(1.0, a + b * done + chance.gauss(0, 0.025)) for k, (a, b) in rewards.items()}
+        yield {
+            "step": i,
+            "reward": 0.5,
+            **row,
+            "kl": 0.03 * done + abs(chance.gauss(0, 0.002)),
+            "response_tokens": 46 + 4 * done + chance.gauss(0, 1),
+        }
+
+
+def write_evaluation(folder: Path, model: str, rows: int) -> None:
+    """An evaluation's scores.json and answers."""
+    chance = random.Random(model)
+    correct: dict[str, list[float]] = {}
+    with ShardWriter(folder / "answers", ANSWER_SCHEMA, "answers") as writer:
+        for question in questions(seed=3, rows=rows, split="test"):
+            right = chance.random() < LEVEL[model]
+            correct.setdefault(question.kind, []).append(float(right))
+            picture = io.BytesIO()
+            question.image.save(picture, "PNG")
+            writer.write(
+                {
+                    "benchmark": "toy", "qid": question.qid, "question": question.problem, "answer": question.answer,
+                    "category": question.kind, "response": question.response,
+                    "given": question.answer if right else "7",
+                    "finish_reason": "stop", "response_tokens": 45, "correct": float(right), "format": 1.0,
+                    "clip": 0.6, "keyword": 0.7, "images": [{"bytes": picture.getvalue(), "path": ""}],
+                }
+            )  # fmt: skip
+    everything = [value for values in correct.values() for value in values]
+    by = {kind: {"rows": len(v), "accuracy": sum(v) / len(v)} for kind, v in sorted(correct.items())}
+    scores = {
+        "accuracy": sum(everything) / len(everything), "format": 0.99, "clip": 0.6 + LEVEL[model] / 5,
+        "keyword": 0.5 + LEVEL[model] / 3, "no_answer": 0.01, "response_tokens": 46.2,
+    }  # fmt: skip
+    told = {"rows": rows, **scores, "by": {"category": by}}
+    (folder / "scores.json").write_text(json.dumps({"model": model, "benchmarks": {"toy": told}, **scores}))
+
+
+@pytest.fixture
+def made_up(tmp_path: Path) -> Settings:
+    return write_run(tmp_path)

@@ -1,0 +1,246 @@
+"""The answer check on a table of pairs, each group with its reason."""
+
+import pytest
+
+from pebr.rewards.answer import AnswerChecker
+
+# reason -> pairs (given, reference). The first table holds answers that are right, the second wrong ones.
+RIGHT: dict[str, list[tuple[str, str]]] = {
+    "the same integer, however it is set": [
+        ("7", "7"), ("**7**", "7"), ("*7*", "7"), ("__7__", "7"), ("`7`", "7"), ("$7$", "7"), ("$$7$$", "7"),
+        ("\\(7\\)", "7"), ("\\[7\\]", "7"), ("\\boxed{7}", "7"), ("$\\boxed{7}$.", "7"), ("７", "7"), ("007", "7"),
+        ("+7", "7"), ("<answer>7</answer>", "7"), ("'7'", "7"), ('"7"', "7"), ("{7}", "7"), ("[7]", "7"),
+        ("(7)", "7"), ("\\text{7}", "7"), ("\\mathbf{7}", "7"), ("**7", "7"), ("7**", "7"),
+    ],
+    "spaces, a full stop, a lead-in and a following line say nothing": [
+        ("7.", "7"), (" 7 ", "7"), ("7\n", "7"), ("7 .", "7"), ("The answer is 7", "7"),
+        ("The final answer is: 7.", "7"), ("Answer: 7", "7"), ("So, the answer is 7", "7"), ("= 7", "7"),
+        ("There are 7", "7"), ("It is 7", "7"), ("about 7", "7"), ("≈ 7", "7"), ("approximately 7", "7"),
+        ("7\n\nbecause there are seven apples", "7"), ("Therefore, the final answer is: $\\boxed{7}$", "7"),
+        ("7;", "7"), ("The correct answer is: **7**.", "7"),
+    ],
+    "signs and decimals of one value": [
+        ("-7", "-7"), ("−7", "-7"), ("–7", "-7"), ("- 7", "-7"), ("7.0", "7"), ("7.00", "7"), (".5", "0.5"),
+        ("0.50", "0.5"), ("-0.5", "-.5"), ("7.", "7.0"), ("minus 7", "-7"), ("negative seven", "-7"),
+    ],
+    "thousands separators": [
+        ("1,234", "1234"), ("1,234,567", "1234567"), ("1 234", "1234"), ("1{,}234", "1234"), ("1,234.50", "1234.5"),
+        ("12,345", "12 345"), ("1\\,234", "1234"),
+    ],
+    "fractions and mixed numbers": [
+        ("2/4", "1/2"), ("1/2", "0.5"), ("\\frac{1}{2}", "1/2"), ("\\dfrac{1}{2}", "0.5"), ("\\frac12", "1/2"),
+        ("½", "1/2"), ("2½", "2.5"), ("2 1/2", "5/2"), ("2\\frac{1}{2}", "5/2"), ("-3/4", "-0.75"),
+        ("-\\frac{3}{4}", "-3/4"), ("6/3", "2"), ("1 / 2", "1/2"), ("half", "1/2"), ("two thirds", "2/3"),
+        ("three quarters", "3/4"), ("one half", "0.5"), ("2 and 1/2", "2.5"), ("1⁄2", "1/2"),
+    ],
+    "percent is a hundredth": [
+        ("50%", "0.5"), ("50 %", "50%"), ("50\\%", "50%"), ("50 percent", "50%"), ("0.5", "50%"), ("1/2", "50%"),
+        ("12.5%", "0.125"), ("50 per cent", "50%"), ("100%", "1"),
+    ],
+    "a number above 1 where a percentage is asked for": [
+        ("50", "50%"), ("50%", "50"), ("12.5", "12.5%"), ("100%", "100"),
+    ],
+    "scientific notation and powers": [
+        ("1.5e3", "1500"), ("1.5E3", "1500"), ("1.5 × 10^3", "1500"), ("1.5 \\times 10^{3}", "1500"),
+        ("10^3", "1000"), ("10³", "1000"), ("2^{10}", "1024"), ("3e-2", "0.03"), ("1.5*10^3", "1500"),
+        ("2**10", "1024"),
+    ],
+    "number words": [
+        ("seven", "7"), ("Seven", "7"), ("twenty-three", "23"), ("one hundred and five", "105"), ("two dozen", "24"),
+        ("three million", "3000000"), ("3 million", "3,000,000"), ("seven apples", "7 apples"),
+    ],
+    "plain arithmetic has one value": [
+        ("3 + 4", "7"), ("3 × 4 = 12", "12"), ("(2+3)*2", "10"), ("14/2 = 7", "7"), ("2 - 3", "-1"), ("8 ÷ 2", "4"),
+    ],
+    "units and nouns that only one side gives": [
+        ("7 apples", "7"), ("7", "7 apples"), ("7 cm", "7"), ("7cm", "7"), ("7", "7 cm"),
+        ("7 red apples", "7 apples"), ("7\\text{ cm}", "7"), ("7 cm^2", "7"), ("7 cm²", "7"),
+        ("7 square centimeters", "7 cm^2"), ("45°", "45"), ("45^\\circ", "45"), ("45^{\\circ}", "45 degrees"),
+        ("$5", "5"), ("\\$5", "5"), ("5 dollars", "$5"), ("7 units", "7"), ("7 square units", "7"), ("60 km/h", "60"),
+        ("5m", "5"), ("7 in.", "7"), ("7 (apples)", "7"), ("3/4 cup", "3/4"), ("2.5 hours", "2.5"),
+        ("$1,200.50", "1200.5"), ("-$5", "-5"), ("€5", "5"),
+    ],
+    "units that mean the same": [
+        ("70 mm", "7 cm"), ("0.07 m", "7 cm"), ("60 miles per hour", "60 mph"), ("90 minutes", "1.5 hours"),
+        ("50 cents", "$0.50"), ("5 kilograms", "5 kg"), ("5 sq. cm", "5 cm^2"), ("20 degrees", "20 °C"),
+        ("20°C", "20 degrees Celsius"), ("5 feet", "5 ft"), ("1 km", "1000 meters"), ("2 m/s", "2 meters per second"),
+    ],
+    "assigned to a name": [
+        ("x = 5", "5"), ("x=5", "5"), ("5", "x = 5"), ("AB = 5 cm", "5"), ("Area = 5", "5"), ("f(x) = 5", "5"),
+        ("x = 2\\pi", "2π"), ("y=2x+1", "2x+1"), ("∠ABC = 45°", "45"), ("r = \\sqrt{2}", "\\sqrt{2}"),
+    ],
+    "a decimal of six digits stands for what rounds to it": [
+        ("0.333333", "1/3"), ("0.1666667", "1/6"), ("1.414214", "\\sqrt{2}"), ("3.14159265", "\\pi"),
+        ("6.283185", "2\\pi"),
+    ],
+    "option letters in their habits": [
+        ("A", "A"), ("A.", "A"), ("(A)", "A"), ("[A]", "A"), ("A)", "A"), ("a", "A"), ("A:", "A"), ("**A**", "A"),
+        ("Option A", "A"), ("option (A)", "A"), ("A. 12", "A"), ("A: 12", "A"), ("(A) 12", "A"), ("12 (A)", "A"),
+        ("A", "(A)"), ("\\boxed{A}", "A"), ("\\text{A}", "A"), ("The answer is A.", "A"), ("A - 12", "A"),
+        ("A. Because the line rises", "A"), ("A", "A. 12"), ("Choice B", "B"), ("Answer: (C)", "C"),
+    ],
+    "an option's letter before the answer itself": [
+        ("A. 12", "12"), ("(B) blue", "blue"), ("12", "A. 12"), ("C: 3/4", "0.75"), ("12 (A)", "12"),
+    ],
+    "several letters, in any order": [
+        ("A, C", "C, A"), ("A and C", "A, C"), ("(A) and (C)", "A,C"), ("A; C", "A, C"),
+    ],
+    "yes and no, with what follows": [
+        ("Yes", "yes"), ("yes.", "Yes"), ("No", "no"), ("Yes, it is.", "Yes"), ("No. The bar is lower.", "no"),
+        ("yes!", "Yes"), ("True", "true"), ("Yes - it rises", "yes"), ("\\text{Yes}", "yes"),
+        ("No, they are not", "No"),
+    ],
+    "the same words": [
+        ("blue", "Blue"), ("the blue bar", "blue bar"), ("top-left", "top left"), ("red and green", "red, green"),
+        ("red, green, and blue", "red, green and blue"), ("A cat", "cat"), ("an apple", "apple"),
+        ("New York", "new york"), ("two apples and a pear", "2 apples and a pear"), ("“blue”", "blue"),
+        ("isn’t", "isn't"), ("Paris.", "paris"), ("3:30", "3:30"), ("ab", "AB"), ("1:2", "1 : 2"),
+        ("**Blue**", "blue"),
+    ],
+    "lists of numbers without brackets are solutions, in any order": [
+        ("1, 2", "2, 1"), ("1 and 2", "1, 2"), ("x = 1 or x = 2", "1, 2"), ("2, 1.0", "1, 2"),
+        ("1, 2 and 3", "3,2,1"), ("±2", "2, -2"), ("x = ±2", "-2, 2"), ("1/2, 3", "3, 0.5"),
+    ],
+    "tuples, intervals and sets": [
+        ("(1, 2)", "(1,2)"), ("(1.0, 2/1)", "(1,2)"), ("\\left(1, 2\\right)", "(1,2)"), ("{1, 2}", "\\{2, 1\\}"),
+        ("1, 2", "{1, 2}"), ("1, 2", "(1, 2)"), ("(-\\infty, 3]", "(-∞, 3]"), ("[1, 2)", "[1,2)"),
+        ("(1, \\sqrt{4})", "(1, 2)"), ("(x, y)", "(x,y)"), ("[1, 2, 3]", "1, 2, 3"),
+        ("((1,2),(3,4))", "((1, 2), (3, 4))"), ("\\{\\sqrt{4}, 3\\}", "\\{3, 2\\}"),
+    ],
+    "expressions that are written differently": [
+        ("x+1", "1+x"), ("(x-1)(x+1)", "x^2-1"), ("2x", "x*2"), ("\\sqrt{8}", "2\\sqrt{2}"), ("√8", "2√2"),
+        ("sqrt(8)", "2\\sqrt2"), ("2*pi", "2π"), ("\\pi/2", "\\frac{\\pi}{2}"), ("x^{-1}", "1/x"),
+        ("(a+b)^2", "a^2+2ab+b^2"), ("\\frac{\\sqrt{3}}{2}", "\\sqrt{3}/2"), ("sin(x)^2 + cos(x)^2", "1"),
+        ("\\log_2 8", "3"), ("5!", "120"), ("3+4i", "4i+3"), ("x < 5", "5 > x"), ("y = x + 1", "x+1 = y"),
+        ("2π cm", "2\\pi"), ("4\\pi\\text{ square units}", "4π"), ("2π square cm", "2π cm^2"), ("3xyz", "3zxy"),
+        ("3\\sqrt{2}\\text{ cm}", "3√2"), ("\\frac{2}{3}\\pi", "\\frac{2\\pi}{3}"), ("3^(1/2)", "\\sqrt{3}"),
+        ("\\sqrt[3]{8}", "2"), ("x²+1", "x^2 + 1"),
+    ],
+}  # fmt: skip
+
+WRONG: dict[str, list[tuple[str, str]]] = {
+    "another number": [
+        ("8", "7"), ("70", "7"), ("17", "7"), ("-7", "7"), ("7.1", "7"), ("0.7", "7"), ("7/2", "7"),
+        ("1234", "12345"), ("1,235", "1,234"), ("2/3", "1/2"), ("0.5%", "0.5"), ("5", "50%"), ("1.5e3", "1.5e4"),
+        ("2 1/2", "2"), ("10^3", "10^4"), ("0.0000001", "0.0000002"), ("1000001", "1000000"), ("2.5000001", "2.5"),
+        ("0.333", "1/3"), ("3.14", "\\pi"), ("1/2", "2"), ("six", "7"), ("3 + 5", "7"), ("3 = 4", "4"),
+        ("12", "1, 2"), ("1.41", "\\sqrt{2}"), ("7", "71"),
+    ],
+    "no number, or not a finite one": [
+        ("", "7"), (" ", "7"), (".", "7"), ("none", "7"), ("1/0", "7"), ("9**9**9**9", "7"), ("9^9^9^9", "9^9^9"),
+        ("?", "7"), ("\\frac{1}{0}", "7"), ("\\boxed{}", "7"), ("the number of apples", "7"), ("1e999999999", "7"),
+    ],
+    "a hedge between answers": [
+        ("7 or 8", "7"), ("7, 8", "7"), ("7 and 8", "7"), ("7/8", "7"), ("7 out of 8", "7"), ("6-8", "7"),
+        ("between 6 and 8", "7"), ("A or B", "A"), ("A, B", "A"), ("A and B", "A"), ("A/B", "A"), ("AB", "A"),
+        ("A. or B", "A"), ("(A) (B)", "A"), ("yes, no", "yes"), ("yes or no", "yes"), ("yes/no", "yes"),
+        ("blue or red", "blue"), ("7\n8", "8"), ("A. 12 B. 13", "A"), ("all of them", "A"),
+    ],
+    "words that change the number": [
+        ("7 and a half", "7"), ("7 hundred", "7"), ("7 million", "7"), ("7 squared", "7"), ("7 times 3", "7"),
+        ("7 minus 2", "7"), ("7 dozen", "7"), ("7 percent", "0.7"), ("minus 7", "7"), ("half of 7", "7"),
+        ("7th", "8"), ("less than 7", "7"), ("not 7", "7"),
+    ],
+    "other units, other things": [
+        ("7 cm", "7 m"), ("7 cm", "7 cm^2"), ("7 kg", "7 g"), ("$5", "€5"), ("7 hours", "7 minutes"),
+        ("7 apples", "7 oranges"), ("7 red circles", "7 blue circles"), ("20 °C", "20 °F"), ("7 cm", "7 apples"),
+        ("7 mm", "7 cm"), ("60 km/h", "60 mph"),
+    ],
+    "another name, or a factor": [
+        ("x = 5", "y = 5"), ("AB = 5", "BC = 5"), ("2ab", "2"), ("2x", "2"), ("5x", "5y"), ("2 xy", "2"),
+        ("3 sin x", "3"), ("2π", "2"),
+    ],
+    "another option": [
+        ("B", "A"), ("B. 12", "A"), ("A. 13", "A. 12"), ("12", "A"), ("E", "A"), ("(B)", "(A)"), ("A, B", "A, C"),
+        ("A cat", "A"), ("Option B", "A"), ("I", "A"), ("AC", "A"), ("b", "A"),
+    ],
+    "yes is not no": [
+        ("yes", "no"), ("No", "Yes"), ("no, yes", "yes"), ("maybe", "yes"), ("True", "yes"), ("No cats", "no"),
+        ("yesterday", "yes"),
+    ],
+    "other words, or the same letters in another order": [
+        ("ab", "ba"), ("no", "on"), ("blue", "red"), ("red, green", "green, red"), ("cat", "category"),
+        ("dog bites man", "man bites dog"), ("xy", "yx"), ("a b", "b"), ("the", "a"), ("New York", "York"),
+        ("3:30", "3.30"), ("1:2", "2:1"), ("bar", "the blue bar"), ("", "blue"),
+    ],
+    "other lists": [
+        ("(1, 2)", "(2, 1)"), ("[1, 2]", "(1, 2)"), ("[1, 2)", "[1, 2]"), ("1, 2, 3", "1, 2"), ("1, 1, 2", "1, 2, 2"),
+        ("{1, 2}", "(1, 2)"), ("(1, 2)", "(1, 3)"), ("1", "1, 2"), ("{1, 2}", "{1, 3}"), ("(-∞, 3)", "(-∞, 3]"),
+        ("x = 1 or x = 3", "1, 2"), ("(1, 2, 3)", "(1, 2)"), ("±2", "2"), ("((1,2),(3,4))", "((1,2),(3,5))"),
+    ],
+    "other expressions": [
+        ("x+1", "x+2"), ("x^2", "2x"), ("\\sqrt{2}", "\\sqrt{3}"), ("2\\pi", "\\pi"), ("x > 5", "x < 5"),
+        ("\\frac{\\pi}{10000000}", "0.000000"), ("y = x + 1", "y = x + 2"), ("3+4i", "3-4i"), ("(a+b)^2", "a^2+b^2"),
+        ("x", "2x"), ("\\log_2 8", "2"), ("sin(x)", "cos(x)"),
+        ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix}1\\\\3\\end{pmatrix}"), ("1/2x", "1/2"),
+        ("2π cm", "2π m"), ("Figure 7", "7"), ("7 plus tax", "7"),
+    ],
+    "dates and ranges are no arithmetic": [
+        ("1/2/2020", "2/4/2020"), ("2020-2021", "-1"), ("7-8", "-1"), ("5-7", "57"),
+    ],
+}  # fmt: skip
+
+OPTIONS = {"A": "12", "B": "14 cm", "C": "1/2", "D": "the blue bar"}
+# reason -> (given, reference, verdict), with OPTIONS
+CHOICES: dict[str, list[tuple[str, str, bool]]] = {
+    "by letter": [
+        ("A", "A", True), ("(b)", "B", True), ("C.", "C", True), ("D", "A", False), ("Option D", "D", True),
+    ],
+    "by the option's text": [
+        ("12", "A", True), ("14 cm", "B", True), ("14", "B", True), ("0.5", "C", True), ("blue bar", "D", True),
+        ("14", "A", False), ("The blue bar.", "D", True), ("13", "A", False),
+    ],
+    "by both, when they agree": [
+        ("A. 12", "A", True), ("B: 14 cm", "B", True), ("A. 14", "A", False), ("B. 12", "A", False),
+        ("B. 12", "B", False), ("D. The blue bar", "D", True), ("12 (A)", "A", True), ("A. It is the sum", "A", True),
+    ],
+    "the reference is an option's text": [
+        ("A", "12", True), ("12", "12", True), ("C", "0.5", True), ("D", "the blue bar", True), ("B", "12", False),
+    ],
+    "hedges": [
+        ("A or B", "A", False), ("A, B", "A", False), ("A. 12 or B. 14", "A", False), ("12 or 14", "A", False),
+        ("A. B", "A", False),
+    ],
+    "several letters": [
+        ("A, C", "AC", True), ("CA", "A,C", True), ("A and C", "AC", True), ("A", "AC", False), ("ABC", "AC", False),
+    ],
+    "not in the options at all": [
+        ("E", "A", False), ("77", "77", True), ("E", "77", False),
+    ],
+}  # fmt: skip
+
+
+def rows(table: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str, str]]:
+    return [(reason, *pair) for reason, pairs in table.items() for pair in pairs]
+
+
+def test_the_table_is_large_enough() -> None:
+    assert len(rows(RIGHT)) + len(rows(WRONG)) + sum(map(len, CHOICES.values())) >= 300
+
+
+@pytest.mark.parametrize("reason", RIGHT)
+def test_right_answers(checker: AnswerChecker, reason: str) -> None:
+    given, references = zip(*RIGHT[reason], strict=True)
+    verdicts = checker.check(given, references)
+    assert [pair for pair, right in zip(RIGHT[reason], verdicts, strict=True) if not right] == []
+
+
+@pytest.mark.parametrize("reason", WRONG)
+def test_wrong_answers(checker: AnswerChecker, reason: str) -> None:
+    given, references = zip(*WRONG[reason], strict=True)
+    verdicts = checker.check(given, references)
+    assert [pair for pair, right in zip(WRONG[reason], verdicts, strict=True) if right] == []
+
+
+@pytest.mark.parametrize("reason", CHOICES)
+def test_multiple_choice(checker: AnswerChecker, reason: str) -> None:
+    given, references, _ = zip(*CHOICES[reason], strict=True)
+    verdicts = checker.check(given, references, [OPTIONS] * len(given))
+    assert [row for row, verdict in zip(CHOICES[reason], verdicts, strict=True) if verdict != row[2]] == []
+
+
+def test_every_group_decides_without_giving_up(checker: AnswerChecker) -> None:
+    before = checker.failures
+    pairs = rows(RIGHT)
+    checker.check([given for _, given, _ in pairs], [reference for _, _, reference in pairs])
+    assert checker.failures == before

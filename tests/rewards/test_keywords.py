@@ -1,0 +1,196 @@
+"""Key words: found whole, in the description alone; listing earns nothing; lists extracted by rules."""
+
+import os
+import random
+import re
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pebr.rewards.keywords import extract_key_words, fold_words, keyword_share
+from pebr.rewards.lexicon import FUNCTION_WORDS, UNDESCRIPTIVE
+from pebr.rewards.words import NUMBERS, fold_numbers, singular
+from pebr.toy.world import questions
+
+# reason -> (key word, description that holds it)
+FOUND = {
+    "the same word": ("circle", "There is a circle."),
+    "case": ("Circle", "there is a CIRCLE"),
+    "plural in the description": ("circle", "There are circles."),
+    "plural in the list": ("circles", "There is a circle."),
+    "irregular plural": ("man", "Two men are there."),
+    "plural in -es": ("boxes", "It shows a box."),
+    "plural in -ies": ("cherry", "It shows cherries."),
+    "digits and number words": ("7", "There are seven dogs."),
+    "number words and digits": ("seven", "There are 7 dogs."),
+    "compound number words": ("23", "There are twenty-three dogs."),
+    "thousands separators": ("1000", "It shows 1,000 people."),
+    "a phrase": ("red circle", "There is a small red circle."),
+    "a phrase with a number": ("2 red circles", "There are two red circles."),
+    "hyphens": ("top left", "It is in the top-left corner."),
+    "an article in the list": ("the circle", "There is a circle."),
+    "accents": ("cafe", "It is a café."),
+    "full-width letters": ("ABC", "The triangle is ＡＢＣ."),
+    "possessive": ("dog", "It is the dog's bowl."),
+    "percent": ("50%", "It is at 50 percent."),
+    "degrees": ("90 degrees", "The angle is 90°."),
+    "at the start": ("dogs", "Dogs are there."),
+    "before punctuation": ("blue", "The bar is blue, and it is high."),
+    "ligatures": ("office", "It is an oﬃce."),
+    "Chinese, which has no spaces": ("圆形", "图中有一个红色圆形。"),
+}
+# reason -> (key word, description that does not hold it)
+NOT_FOUND = {
+    "inside another word": ("cat", "This is a category."),
+    "inside another number": ("1", "There are 10 dogs."),
+    "a decimal is another number": ("5", "It is 2.5 high."),
+    "the words of a phrase apart": ("red circle", "There is a red square and a blue circle."),
+    "another order": ("red circle", "There is a circle red as blood."),
+    "a phrase across other words": ("2 circles", "There are 2 red circles."),
+    "nothing": ("", "There is a circle."),
+    "only punctuation": ("...", "There is a circle... or not."),
+    "an empty description": ("circle", ""),
+    "a negative number": ("5", "The value is -5."),
+}
+
+
+@pytest.mark.parametrize("reason", FOUND)
+def test_found(reason: str) -> None:
+    assert keyword_share([FOUND[reason][0]], FOUND[reason][1]) == 1.0
+
+
+@pytest.mark.parametrize("reason", NOT_FOUND)
+def test_not_found(reason: str) -> None:
+    assert keyword_share([NOT_FOUND[reason][0]], NOT_FOUND[reason][1]) == 0.0
+
+
+def test_the_share_is_over_different_key_words() -> None:
+    assert keyword_share(
+        ["circle", "Circles", "square", "tree", ""], "A circle and a square are shown."
+    ) == pytest.approx(2 / 3)
+    assert keyword_share([], "A circle.") == 0.0
+
+
+VOCABULARY = (
+    "circle square triangle cross red green blue yellow purple black bar chart 1 2 3 4 5 6 7 8 9 10 dog cat man woman "
+    "car tree house table left right top bottom line point angle graph axis number small large"
+)
+HEAPS = {
+    "a bare list": VOCABULARY,
+    "with commas": VOCABULARY.replace(" ", ", "),
+    "with full stops": VOCABULARY.replace(" ", ". "),
+    "with line breaks": VOCABULARY.replace(" ", "\n- "),
+    "with a sentence before it": f"The picture shows the following. {VOCABULARY.replace(' ', ', ')}",
+    "between sentences": f"There is a picture of some things. {VOCABULARY} That is all that is in it.",
+    "many times": " ".join([VOCABULARY] * 10),
+    "numbers only": "There are " + " ".join(map(str, range(60))),
+}
+
+
+@pytest.mark.parametrize("name", HEAPS)
+def test_a_heap_of_words_earns_nothing(name: str) -> None:
+    key_words = ["circle", "square", "red", "7", "dog", "tree"]
+    assert keyword_share(key_words, HEAPS[name]) == 0.0
+
+
+TERSE = [
+    "2 red circles at the top left, 3 blue squares below.",
+    "The chart has the bars red 5, black 4, yellow 3.",
+    "The picture shows top-left 4 purple squares, top-right 4 blue squares, bottom-left 1 yellow triangle.",
+    "A bar chart of sales by year: 2010: 5, 2011: 6, 2012: 7, 2013: 9, 2014: 12.",
+    "Right triangle ABC with angle C = 90°, AB = 10 and BC = 6.",
+    "red circle",
+]
+
+
+@pytest.mark.parametrize("description", TERSE)
+def test_a_terse_description_is_no_heap(description: str) -> None:
+    assert keyword_share([description.rstrip(".").split(", ")[-1].split(" and ")[-1]], description) == 1.0
+
+
+def test_every_description_of_the_tiny_world_collects_its_key_words() -> None:
+    for question in questions(0, 200, "rl"):
+        assert keyword_share(question.key_words, question.description) == 1.0
+
+
+EXTRACTED = {
+    "The picture shows two red circles to the left of a blue square.": ["two red circles", "left of", "blue square"],
+    "The image shows a man wearing a red hat next to two large dogs.": ["man", "red hat", "next to", "two large dogs"],
+    "The bar chart displays sales in 2010, 2011 and 2012.": ["bar chart", "sales", "2010", "2011", "2012"],
+    "A building is behind the tree. A building is behind the tree.": ["building", "behind", "tree"],
+    "The picture shows bottom-left 1 purple cross, bottom-right 4 red squares.":
+        ["bottom left", "1 purple cross", "bottom right", "4 red squares"],
+    "This is an image of the following.": [],
+    "": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("description", EXTRACTED)
+def test_extraction_by_example(description: str) -> None:
+    assert extract_key_words(description) == EXTRACTED[description]
+
+
+WORDS = "the a two red large circle dogs tree of on left is shows wearing building , . : 7 50% x-axis and"
+english = st.lists(st.sampled_from(re.findall(r"\S+", WORDS)), max_size=40).map(" ".join)
+
+
+@given(english)
+def test_extracted_key_words_are_short_different_and_in_their_description(description: str) -> None:
+    found = extract_key_words(description)
+    assert len({tuple(fold_words(phrase)) for phrase in found}) == len(found) <= 16
+    text = f" {' '.join(fold_words(description))} "
+    for phrase in found:
+        assert len(phrase.split()) <= 4
+        assert f" {' '.join(fold_words(phrase))} " in text
+        assert phrase.casefold() not in FUNCTION_WORDS | UNDESCRIPTIVE
+
+
+def test_extraction_is_the_same_in_every_process() -> None:
+    text = "Seven small dogs and a cat are under the tree, to the right of a house with blue windows."
+    code = f"from pebr.rewards.keywords import extract_key_words; print(extract_key_words({text!r}))"
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert process.stdout == f"{extract_key_words(text)}\n"
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_taken(text: str) -> None:
+    assert 0.0 <= keyword_share(["7", text[:20]], text) <= 1.0
+    extract_key_words(text)
+
+
+@given(st.integers(0, 999_999))
+def test_number_words_are_read_as_they_are_spelled(number: int) -> None:
+    assert fold_numbers(spell(number).split()) == [str(number)]
+
+
+def spell(number: int) -> str:
+    """A number in English words, the plain way."""
+    ones, tens = list(NUMBERS)[:20], list(NUMBERS)[18:]  # "twenty" stands at 2, as if 0 and 10 were tens
+    if number < 20:
+        return ones[number]
+    if number < 100:
+        return tens[number // 10] + (f" {ones[number % 10]}" if number % 10 else "")
+    if number < 1000:
+        return f"{ones[number // 100]} hundred" + (f" and {spell(number % 100)}" if number % 100 else "")
+    return f"{spell(number // 1000)} thousand" + (f" {spell(number % 1000)}" if number % 1000 else "")
+
+
+@pytest.mark.parametrize("word", ["bus", "glass", "axis", "series", "this", "lens", "circle", "news", "focus", "yes"])
+def test_words_that_are_no_plural_stay(word: str) -> None:
+    assert singular(word) == word
+
+
+def test_singular_is_a_fixed_point() -> None:
+    draw = random.Random(0)
+    for _ in range(2000):
+        word = "".join(draw.choices("aeioubcdst", k=draw.randint(3, 8))) + draw.choice(["s", "es", "ies", "ses", ""])
+        assert singular(singular(word)) == singular(word) or singular(word).endswith("s")

@@ -1,0 +1,202 @@
+"""The rollout phase: every question its answers or a reason, the same bytes however it gets there."""
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pebr.data.shards import iter_rows, read_manifest
+from pebr.rollout.settings import Settings
+from pebr.rollout.work import work
+from pebr.step import InputError
+
+
+def settings(model: Path, dataset: Path, output: Path, **changes: Any) -> Settings:
+    chosen: dict[str, Any] = {
+        "samples": 3,
+        "max_prompt_tokens": 200,
+        "max_response_tokens": 8,
+        "sampling": "transformers",
+        "dtype": "fp32",
+        "rows_per_shard": 6,
+        "processes": 1,
+        **changes,
+    }
+    return Settings(model=str(model), dataset=str(dataset), output=str(output), **chosen)
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def reference(model: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("reference") / "rollouts"
+    work(settings(model, dataset, output))
+    return output
+
+
+def test_every_question_has_its_answers_and_keeps_its_columns(reference: Path, dataset: Path) -> None:
+    rows = list(iter_rows(reference))
+    for row, source in zip(rows, iter_rows(dataset), strict=True):
+        assert {name: row[name] for name in source} == source
+        assert len(row["responses"]) == 3
+        for response in row["responses"]:
+            assert 1 <= response["token_count"] <= 8
+            assert response["finish_reason"] in ("stop", "length")
+            assert response["accuracy"] in (0.0, 1.0)
+            assert response["logprob"] < 0
+    manifest = read_manifest(reference)
+    assert (manifest.rows, manifest.kind, manifest.extra["samples"]) == (20, "rollouts", 3)
+    assert [shard.rows for shard in manifest.shards] == [6, 6, 6, 2]
+
+
+def test_checkpoints_beside_the_output_are_removed_in_the_end(reference: Path) -> None:
+    assert [path.name for path in reference.parent.iterdir()] == [reference.name]
+
+
+def test_metrics_describe_the_answers(model: Path, dataset: Path, tmp_path: Path) -> None:
+    metrics = work(settings(model, dataset, tmp_path / "out"))
+    rows = list(iter_rows(tmp_path / "out"))
+    tokens = [response["token_count"] for row in rows for response in row["responses"]]
+    assert metrics["questions"] == 20
+    assert metrics["rejected"] == 0
+    assert metrics["response_tokens"] == pytest.approx(sum(tokens) / len(tokens))
+    assert metrics["all_right"] <= metrics["accuracy"] <= 1 - metrics["none_right"]
+
+
+def test_right_answers_are_scored_right(
+    model: Path, make_rows: Any, write_dataset: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    rows = make_rows(4)
+    said = "### Image Description: a\n### Rationales: b\n### Let's think step by step.\n### Step 1: c\n"
+    answer = iter([rows[0]["answer"], "certainly not this", rows[0]["answer"]] * 4)
+    monkeypatch.setattr(
+        "pebr.vlm.encoding.Encoder.decode", lambda self, ids: f"{said}### The final answer is: {next(answer)}"
+    )
+    for row in rows:
+        row["answer"] = rows[0]["answer"]
+    metrics = work(settings(model, write_dataset(rows), tmp_path / "out"))
+    assert metrics["accuracy"] == pytest.approx(2 / 3)
+    assert [r["accuracy"] for r in next(iter_rows(tmp_path / "out"))["responses"]] == [1.0, 0.0, 1.0]
+
+
+def test_what_cannot_be_asked_is_rejected_with_the_reason(
+    model: Path, make_rows: Any, write_dataset: Any, tmp_path: Path
+) -> None:
+    rows = make_rows(12)
+    rows[1]["images"][0]["bytes"] = rows[1]["images"][0]["bytes"][:-200]  # cut short
+    rows[2]["images"][0]["bytes"] = b"no image"
+    rows[3]["problem"] = "<image>  "
+    rows[4]["problem"] = "<image>" + "What colour? " * 200
+    rows[6]["qid"] = rows[5]["qid"]
+    rows[7]["problem"] = "<image><image>Which?"
+    output = tmp_path / "out"
+    metrics = work(settings(model, write_dataset(rows), output, rows_per_shard=5))
+    manifest = read_manifest(output)
+    assert (manifest.rows, sum(manifest.rejected.values())) == (6, 6) == (metrics["questions"], metrics["rejected"])
+    assert manifest.rejected == {
+        "image cannot be used": 2,
+        "prompt too long": 1,
+        "qid not unique": 1,
+        "question cannot be asked": 2,
+    }
+    refused = [row for path in sorted((output / "rejected").iterdir()) for row in pq.read_table(path).to_pylist()]
+    assert [row["qid"] for row in refused] == [rows[i]["qid"] for i in (1, 2, 3, 4, 6, 7)]
+    assert "at most 200 are asked" in refused[3]["reason"]
+    assert {row["qid"] for row in iter_rows(output)} == {rows[i]["qid"] for i in (0, 5, 8, 9, 10, 11)}
+
+
+def test_a_dataset_without_a_question_that_can_be_asked_ends_well(
+    model: Path, make_rows: Any, write_dataset: Any, tmp_path: Path
+) -> None:
+    rows = make_rows(3)
+    for row in rows:
+        row["problem"] = ""
+    work(settings(model, write_dataset(rows), tmp_path / "out"))
+    assert list(iter_rows(tmp_path / "out")) == []
+    assert read_manifest(tmp_path / "out").rejected == {"question cannot be asked": 3}
+
+
+def test_answers_do_not_depend_on_the_shards(model: Path, dataset: Path, reference: Path, tmp_path: Path) -> None:
+    work(settings(model, dataset, tmp_path / "out", rows_per_shard=3))
+    assert list(iter_rows(tmp_path / "out")) == list(iter_rows(reference))
+
+
+def test_other_settings_do_not_take_up_finished_shards(model: Path, dataset: Path, tmp_path: Path) -> None:
+    store = str(tmp_path / "checkpoints")
+    work(settings(model, dataset, tmp_path / "a", checkpoints=store))
+    work(settings(model, dataset, tmp_path / "b", checkpoints=store, seed=1))
+    work(settings(model, dataset, tmp_path / "c", checkpoints=store))
+    assert content(tmp_path / "a") != content(tmp_path / "b")
+    assert content(tmp_path / "a") == content(tmp_path / "c")
+
+
+def test_a_wrong_dataset_is_refused_before_anything_is_loaded(
+    model: Path, make_rows: Any, write_dataset: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="kind sft"):
+        work(settings(model, write_dataset(make_rows(2), kind="sft"), tmp_path / "out"))
+    with pytest.raises(InputError, match="0 rows"):
+        work(settings(model, write_dataset([]), tmp_path / "out"))
+    with pytest.raises(InputError, match="no config"):
+        work(settings(tmp_path, write_dataset(make_rows(2)), tmp_path / "out"))
+
+
+def in_a_child(run: Settings) -> int:
+    """Start the phase in a forked process; returns its id."""
+    child = os.fork()
+    if child == 0:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stderr.fileno())
+        code = 1
+        try:
+            work(run)
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_it_ends_with_the_same_bytes(
+    model: Path, make_rows: Any, write_dataset: Any, tmp_path: Path
+) -> None:
+    rows = make_rows(60)
+    rows[7]["problem"], rows[30]["images"][0]["bytes"] = "", b"no image"
+    source = write_dataset(rows)
+    torch.set_num_threads(1)
+    whole = settings(model, source, tmp_path / "whole", rows_per_shard=2)
+    work(whole)
+    interrupted = settings(model, source, tmp_path / "interrupted", rows_per_shard=2)
+    chance, kills, finished = random.Random(0), 0, False
+    while not finished:
+        child = in_a_child(interrupted)
+        if kills < 24:
+            time.sleep(chance.uniform(0.0, 1.2))
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        kills += os.WIFSIGNALED(status)
+        finished = os.WIFEXITED(status)
+        assert not finished or os.WEXITSTATUS(status) == 0
+    assert kills >= 20
+    assert content(tmp_path / "interrupted") == content(tmp_path / "whole")
+    kept = [row["qid"] for row in iter_rows(tmp_path / "interrupted")]
+    assert len(kept) == len(set(kept)) == 58
+
+
+@pytest.mark.slow
+def test_several_workers_write_what_one_writes(model: Path, dataset: Path, reference: Path, tmp_path: Path) -> None:
+    """By the command itself, as workers are processes."""
+    run = settings(model, dataset, tmp_path / "out", processes=2)
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in vars(run).items()]
+    command = [sys.executable, "-m", "pebr.rollout", *flags]
+    assert os.spawnve(os.P_WAIT, sys.executable, command, os.environ | {"OMP_NUM_THREADS": "1"}) == 0
+    assert content(tmp_path / "out") == content(reference)

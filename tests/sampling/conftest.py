@@ -1,0 +1,70 @@
+"""Tiny models of both families, and questions encoded for them."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from pebr.toy.vlm import build_model
+from pebr.toy.world import questions
+from pebr.vlm.encoding import Encoder, Prompt
+from pebr.vlm.loading import load_model, load_processor
+
+FAMILIES = ("qwen2_5_vl", "qwen3_vl")
+
+
+class Tiny(NamedTuple):
+    """A model directory and what belongs to it."""
+
+    path: Path
+    model: Any
+    encoder: Encoder
+    prompts: list[Prompt]
+    question_ids: list[str]
+
+    def logprobs(self, prompt: Prompt, token_ids: list[int], temperature: float, top_p: float = 1.0) -> torch.Tensor:
+        """(R,) log-probabilities of an answer by one plain forward pass of transformers over prompt and answer."""
+        ids = torch.tensor([prompt.token_ids + token_ids])
+        with torch.no_grad():
+            logits = self.model(
+                input_ids=ids,
+                pixel_values=prompt.pixel_values,
+                image_grid_thw=prompt.image_grid_thw,
+                mm_token_type_ids=(ids == self.model.config.image_token_id).int(),
+            ).logits[0]
+        logits = logits[len(prompt.token_ids) - 1 : -1] / temperature
+        logits[:, list(self.encoder.banned_token_ids)] = -torch.inf
+        if top_p < 1:
+            for row in logits:
+                tokens = row.softmax(-1).argsort(descending=True).tolist()
+                kept = next(k for k in range(1, len(row) + 1) if row.softmax(-1)[tokens[:k]].sum() >= top_p)
+                row[tokens[kept:]] = -torch.inf
+        return logits.log_softmax(-1).gather(1, torch.tensor(token_ids)[:, None])[:, 0]
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    torch.set_num_threads(1)
+    path = build_model(tmp_path_factory.mktemp(request.param), 0, request.param, width=64, layers=2, vision_width=64)
+    model = load_model(path)
+    sharpen(model)
+    model.save_pretrained(path)
+    encoder = Encoder(load_processor(path))
+    asked = list(questions(0, 5, "rl"))
+    prompts = [encoder.prompt(question.problem, [question.image]) for question in asked[:3]]
+    prompts.append(encoder.prompt("<image>Is <image> the same?", [asked[3].image, asked[4].image.resize((84, 140))]))
+    prompts.append(encoder.prompt("What is one and one?", []))
+    return Tiny(path, model, encoder, prompts, [f"question {i}" for i in range(len(prompts))])
+
+
+def sharpen(model: Any) -> None:
+    """Give random weights a next-token distribution that is far from even, so that a wrong one can be told from it."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2 and "embed" not in name and "visual" not in name:
+                parameter.mul_(8)
+            elif parameter.ndim == 1 and "bias" in name:
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+        model.model.language_model.norm.weight.mul_(15)

@@ -1,0 +1,58 @@
+"""What the model reads is what the processor of its family makes of the one prompt."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pebr.vlm.encoding import Encoder
+from pebr.vlm.loading import load_processor
+from pebr.vlm.prompt import user_turn
+
+
+@pytest.fixture(scope="module")
+def encoder(model_directory: Path) -> Encoder:
+    return Encoder(load_processor(model_directory, min_pixels=576, max_pixels=224 * 224))
+
+
+def test_tokens_and_pixels_are_the_processors_own(encoder: Encoder) -> None:
+    image = Image.effect_noise((224, 224), 50).convert("RGB")  # needs no resizing in either family
+    prompt = encoder.prompt("<image>How many?", [image])
+    chat = encoder.processor.apply_chat_template(
+        user_turn("<image>How many?", 1), tokenize=False, add_generation_prompt=True
+    )
+    expected = encoder.processor(text=[chat], images=[image], return_tensors="pt")
+    assert prompt.token_ids == expected["input_ids"][0].tolist()
+    assert torch.equal(prompt.pixel_values, expected["pixel_values"])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sizes=st.lists(st.tuples(st.integers(28, 700), st.integers(28, 700)), max_size=2))
+def test_a_prompts_length_follows_from_sizes_alone(encoder: Encoder, sizes: list[tuple[int, int]]) -> None:
+    problem = "<image>" * len(sizes) + "How many red circles are there?"
+    prompt = encoder.prompt(problem, [Image.new("RGB", size, "white") for size in sizes])
+    assert encoder.prompt_length(problem, sizes) == len(prompt.token_ids)
+
+
+def test_images_are_handed_on_at_the_resolution_that_the_model_sees(encoder: Encoder) -> None:
+    prompt = encoder.prompt("<image>How many?", [Image.new("RGB", (900, 300))])
+    (image,) = prompt.images
+    assert image.width * image.height <= 224 * 224
+    again = encoder.prompt("<image>How many?", [image])
+    assert again.images[0].size == image.size
+    assert torch.equal(again.pixel_values, prompt.pixel_values)
+
+
+def test_special_tokens_in_an_answer_are_text(encoder: Encoder) -> None:
+    ids = encoder.response_ids("red <|im_end|> blue")
+    assert ids.count(encoder.end_of_turn_id) == 1
+    assert encoder.decode(ids) == "red <|im_end|> blue"
+
+
+def test_vision_tokens_are_banned_and_end_tokens_are_not(encoder: Encoder) -> None:
+    assert encoder.image_token_id in encoder.banned_token_ids
+    assert encoder.end_of_turn_id in encoder.eos_token_ids
+    assert not set(encoder.banned_token_ids) & set(encoder.eos_token_ids)
