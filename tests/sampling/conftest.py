@@ -1,12 +1,14 @@
 """Tiny models of both families, and questions encoded for them."""
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 
-from pebr.toy.vlm import build_model
+from pebr.sampling.sampler import Sampler, SamplingSettings
+from pebr.toy.vlm import Family, build_model
 from pebr.toy.world import questions
 from pebr.vlm.encoding import Encoder, Prompt
 from pebr.vlm.loading import load_model, load_processor
@@ -42,11 +44,50 @@ class Tiny(NamedTuple):
                 row[tokens[kept:]] = -torch.inf
         return logits.log_softmax(-1).gather(1, torch.tensor(token_ids)[:, None])[:, 0]
 
+    def difference(self, sampler: Sampler, settings: SamplingSettings) -> float:
+        """The greatest difference between the log-probabilities of a sampler and of the model as it is now."""
+        answers = sampler.sample(self.prompts, self.question_ids, settings, 0)
+        pairs = [(prompt, sample) for prompt, group in zip(self.prompts, answers, strict=True) for sample in group]
+        return max(
+            (torch.tensor(sample.logprobs) - self.logprobs(prompt, sample.token_ids, settings.temperature)).abs().max()
+            for prompt, sample in pairs
+        ).item()
+
+    def change(self, part: str, seed: int = 0) -> None:
+        """Give all weights with `part` in their names other values."""
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                if part in name:
+                    parameter.mul_(1 + 0.5 * torch.randn(parameter.shape, generator=generator))
+
 
 @pytest.fixture(scope="session", params=FAMILIES)
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return make_tiny(tmp_path_factory.mktemp(request.param), request.param)
+
+
+@pytest.fixture(scope="session", params=["3b", "7b"])
+def hub_like(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A model whose config.json is laid out as that of Qwen2.5-VL 3B (tied head) or 7B (a head of its own)."""
+    made = make_tiny(tmp_path_factory.mktemp(request.param), "qwen2_5_vl", tied=request.param == "3b")
+    file = made.path / "config.json"
+    config = json.loads(file.read_text())
+    text = config.pop("text_config")
+    rope = text.pop("rope_parameters")
+    flat = {
+        **{name: value for name, value in text.items() if name not in ("model_type", "layer_types")},
+        **config,
+        "rope_theta": rope["rope_theta"],
+        "rope_scaling": {"type": "mrope", "mrope_section": rope["mrope_section"]},
+    }
+    file.write_text(json.dumps(flat))
+    return made._replace(model=load_model(made.path))
+
+
+def make_tiny(path: Path, family: Family, tied: bool = True) -> Tiny:
     torch.set_num_threads(1)
-    path = build_model(tmp_path_factory.mktemp(request.param), 0, request.param, width=64, layers=2, vision_width=64)
+    build_model(path, 0, family, width=64, layers=2, vision_width=64, tied=tied)
     model = load_model(path)
     sharpen(model)
     model.save_pretrained(path)

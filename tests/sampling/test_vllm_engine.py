@@ -31,25 +31,6 @@ def weights_are_put_back(tiny: Any) -> Iterator[None]:
     tiny.model.load_state_dict(before)
 
 
-def sampled_difference(tiny: Any, sampler: Sampler, settings: SamplingSettings = SETTINGS) -> float:
-    """The greatest difference between the sampler's log-probabilities and those of the model as it is."""
-    answers = sampler.sample(tiny.prompts, tiny.question_ids, settings, 0)
-    pairs = [(prompt, sample) for prompt, samples in zip(tiny.prompts, answers, strict=True) for sample in samples]
-    return max(
-        (torch.tensor(s.logprobs) - tiny.logprobs(p, s.token_ids, settings.temperature or 1.0)).abs().max().item()
-        for p, s in pairs
-    )
-
-
-def change(model: Any, part: str, seed: int = 0) -> None:
-    """Other values for all weights with `part` in their names."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if part in name:
-                parameter.mul_(1 + 0.5 * torch.randn(parameter.shape, generator=generator))
-
-
 def test_greedy_answers_are_those_of_transformers(tiny: Any, sampler: Sampler) -> None:
     sampler.sync(tiny.model.named_parameters())
     greedy = dataclasses.replace(SETTINGS, samples=2, temperature=0.0)
@@ -62,7 +43,7 @@ def test_greedy_answers_are_those_of_transformers(tiny: Any, sampler: Sampler) -
 
 def test_log_probabilities_are_those_of_a_forward_pass(tiny: Any, sampler: Sampler) -> None:
     sampler.sync(tiny.model.named_parameters())
-    assert sampled_difference(tiny, sampler) < 1e-3
+    assert tiny.difference(sampler, SETTINGS) < 1e-3
 
 
 def test_log_probabilities_are_normalised_within_the_nucleus(tiny: Any, sampler: Sampler) -> None:
@@ -100,25 +81,25 @@ def test_a_batch_is_drawn_again_alike_and_leaves_the_trainers_random_numbers(tin
 @pytest.mark.parametrize("part", ["visual", "layers", "embed_tokens", "norm", ""])
 def test_changed_weights_are_sampled_from_after_a_sync_and_only_then(tiny: Any, sampler: Sampler, part: str) -> None:
     sampler.sync(tiny.model.named_parameters())
-    assert sampled_difference(tiny, sampler) < 1e-3  # the caches now hold these prompts and pictures
-    change(tiny.model, part)
-    assert sampled_difference(tiny, sampler) > 0.05
+    assert tiny.difference(sampler, SETTINGS) < 1e-3  # the caches now hold these prompts and pictures
+    tiny.change(part)
+    assert tiny.difference(sampler, SETTINGS) > 0.05
     sampler.sync(tiny.model.named_parameters())
-    assert sampled_difference(tiny, sampler) < 1e-3
+    assert tiny.difference(sampler, SETTINGS) < 1e-3
 
 
 def test_without_a_reset_the_encoder_cache_is_stale(tiny: Any, sampler: Sampler, monkeypatch: Any) -> None:
     """The hole that every sync closes: if this fails, vLLM has closed it itself and the reset may go."""
     assert isinstance(sampler, VllmSampler)
     sampler.sync(tiny.model.named_parameters())
-    sampled_difference(tiny, sampler)
-    change(tiny.model, "visual")
+    tiny.difference(sampler, SETTINGS)
+    tiny.change("visual")
     core = sampler._engine.engine_core.engine_core
     runner = core.model_executor.driver_worker.worker.model_runner
     for owner in (sampler._engine, runner):  # reload_weights resets the runner's half of it by itself
         monkeypatch.setattr(owner, "reset_encoder_cache", lambda: None)
     sampler.sync(tiny.model.named_parameters())
-    assert sampled_difference(tiny, sampler) > 0.05
+    assert tiny.difference(sampler, SETTINGS) > 0.05
 
 
 def test_a_sync_takes_every_weight_once(tiny: Any, sampler: Sampler) -> None:
@@ -131,7 +112,7 @@ def test_a_sync_takes_every_weight_once(tiny: Any, sampler: Sampler) -> None:
     with pytest.raises(SyncError, match="shape"):
         sampler.sync([(name, torch.zeros(3))])
     sampler.sync(weights.items())
-    assert sampled_difference(tiny, sampler) < 1e-3
+    assert tiny.difference(sampler, SETTINGS) < 1e-3
 
 
 def test_values_need_to_be_good_only_until_the_next_is_asked_for(tiny: Any, sampler: Sampler) -> None:
@@ -141,9 +122,9 @@ def test_values_need_to_be_good_only_until_the_next_is_asked_for(tiny: Any, samp
             yield name, value
             value.fill_(torch.nan)
 
-    change(tiny.model, "")
+    tiny.change("")
     sampler.sync(fleeting())
-    assert sampled_difference(tiny, sampler) < 1e-3
+    assert tiny.difference(sampler, SETTINGS) < 1e-3
 
 
 def test_memory_does_not_grow_with_syncs(tiny: Any, sampler: Sampler) -> None:
@@ -152,7 +133,7 @@ def test_memory_does_not_grow_with_syncs(tiny: Any, sampler: Sampler) -> None:
         return pages * resource.getpagesize()
 
     def round_trip(seed: int) -> None:
-        change(tiny.model, "", seed)
+        tiny.change("", seed)
         sampler.sync(tiny.model.named_parameters())
         sampler.sample(tiny.prompts, tiny.question_ids, SETTINGS, seed)
         tiny.model.load_state_dict(before)

@@ -51,7 +51,7 @@ class VllmSampler:
         self.sleeps = sleeps and self.on_gpu
         config = load_config(model_path)
         self._expected = expected_weights(config)
-        self._tied = bool(config.get_text_config().tie_word_embeddings or config.tie_word_embeddings)
+        self._tied = bool(config.tie_word_embeddings)
         self._merge = config.vision_config.spatial_merge_size**2  # patches of one image token
         max_tokens = min(max_tokens, config.get_text_config().max_position_embeddings)
         plan = budget(model_path, config, dtype, max_tokens, memory_share, tensor_parallel)
