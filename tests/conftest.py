@@ -12,7 +12,7 @@ settings.load_profile("any machine")
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Hugging Face directories of the smallest model of each family."""
+    """Hugging Face directories of the smallest model of each family, and of one whose output head is its own."""
     from pebr.toy.vlm import build_model
 
     root = tmp_path_factory.mktemp("models")
@@ -20,6 +20,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "qwen2_5_vl": build_model(root / "qwen2_5_vl", 0, "qwen2_5_vl", **sizes),
         "qwen3_vl": build_model(root / "qwen3_vl", 0, "qwen3_vl", **sizes),
+        "untied": build_model(root / "untied", 0, "qwen2_5_vl", **sizes, tied=False),
     }
 
 

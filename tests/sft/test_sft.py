@@ -114,8 +114,11 @@ def test_budget_and_recomputation_change_nothing(base: Settings, tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
-@pytest.mark.parametrize(("ranks", "stage"), [(2, 0), (2, 3), (4, 2), (4, 3)])
+@pytest.mark.parametrize(
+    ("family", "ranks", "stage"),
+    [(family, *ranks) for family in ("qwen2_5_vl", "qwen3_vl") for ranks in ((2, 0), (2, 3), (4, 2), (4, 3))]
+    + [("untied", 2, 3)],
+)
 def test_ranks_and_stages_change_nothing(
     base: Settings, tiny_models: dict[str, Path], tmp_path: Path, family: str, ranks: int, stage: int
 ) -> None:

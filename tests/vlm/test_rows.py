@@ -14,7 +14,7 @@ from pebr.vlm.loading import load_model, load_processor
 from pebr.vlm.positions import prompt_positions
 from pebr.vlm.rows import Group, pack
 
-FAMILIES = ["qwen2_5_vl", "qwen3_vl"]
+FAMILIES = ["qwen2_5_vl", "qwen3_vl", "untied"]
 TEMPERATURE = 1.2
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from pebr.sampling.memory import budget
-from pebr.sampling.sampler import Question, Sample, SamplingSettings, in_order, sample_seed
+from pebr.sampling.sampler import Question, Sample, SamplingSettings, SyncError, in_order, sample_seed
 from pebr.sampling.weights import checked, expected_weights
 from pebr.step import InputError
 from pebr.vlm.encoding import Encoder, Prompt
@@ -132,10 +132,11 @@ class VllmSampler:
     def sync(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
         # vLLM keeps what it is given until a layer is complete, the trainer may free it at the next name: hence clones.
         weights = ((name, tensor.detach().clone()) for name, tensor in checked(parameters, self._expected))
+        if not self._engine.reset_prefix_cache():
+            raise SyncError("vLLM is still sampling, with blocks of its prefix cache in use: sync when it is done")
         self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
         if self._tied:
             self._engine.apply_model(_tie_head)
-        self._engine.reset_prefix_cache()
         self._engine.reset_encoder_cache()
         self._engine.reset_mm_cache()
         self._wake_cache()
@@ -233,13 +234,14 @@ def _group_of_partners(tensor_parallel: int) -> Any:
 
 
 def _samples(output: Any, settings: SamplingSettings) -> list[Sample]:
-    """A finished request's answers."""
+    """A finished request's whole answers; those that vLLM gave up are left out, which the log says."""
     answers = []
     for answer in output.outputs:
-        if answer.finish_reason not in ("stop", "length"):
-            raise RuntimeError(f"question {output.request_id}: vLLM ended an answer with {answer.finish_reason}")
-        answers.append(Sample(list(answer.token_ids), list(answer.logprobs.logprobs), answer.finish_reason))
-    return answers if len(answers) == settings.samples else answers * settings.samples
+        if answer.finish_reason in ("stop", "length"):
+            answers.append(Sample(list(answer.token_ids), list(answer.logprobs.logprobs), answer.finish_reason))
+        else:
+            log.warning("question %s: vLLM ended an answer with %s", output.request_id, answer.finish_reason)
+    return answers * settings.samples if settings.temperature == 0 else answers  # greedy ones are all the same
 
 
 def _tie_head(model: Any) -> None:

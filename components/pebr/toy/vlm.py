@@ -77,6 +77,7 @@ def build_model(
     layers: int = 4,
     vision_width: int = 256,
     vision_layers: int = 2,
+    tied: bool = True,
 ) -> Path:
     """Write a model with random weights and its processor; the same arguments give the same bytes.
 
@@ -88,6 +89,7 @@ def build_model(
         layers: of the text model.
         vision_width: of the vision tower, a multiple of 32.
         vision_layers: of the vision tower.
+        tied: the output head is the embedding, as in Qwen2.5-VL 3B; False: it has weights of its own, as in 7B.
 
     Returns:
         The directory.
@@ -96,6 +98,7 @@ def build_model(
 
     tokenizer = build_tokenizer()
     config = _CONFIGS[family](tokenizer, width, layers, vision_width, vision_layers)
+    config.tie_word_embeddings = tied
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
@@ -157,7 +160,7 @@ def _qwen2_5_vl(tokenizer: Any, width: int, layers: int, vision_width: int, visi
         "fullatt_block_indexes": [vision_layers - 1],
     }
     text = _text(tokenizer, width, layers)
-    return Qwen2_5_VLConfig(vision_config=vision, text_config=text, tie_word_embeddings=True, **_token_ids(tokenizer))
+    return Qwen2_5_VLConfig(vision_config=vision, text_config=text, **_token_ids(tokenizer))
 
 
 def _qwen3_vl(tokenizer: Any, width: int, layers: int, vision_width: int, vision_layers: int) -> Any:
@@ -174,7 +177,7 @@ def _qwen3_vl(tokenizer: Any, width: int, layers: int, vision_width: int, vision
     }
     text = _text(tokenizer, width, layers) | {"head_dim": HEAD}
     text["rope_parameters"] = text["rope_parameters"] | {"mrope_interleaved": True}
-    return Qwen3VLConfig(vision_config=vision, text_config=text, tie_word_embeddings=True, **_token_ids(tokenizer))
+    return Qwen3VLConfig(vision_config=vision, text_config=text, **_token_ids(tokenizer))
 
 
 _CONFIGS = {"qwen2_5_vl": _qwen2_5_vl, "qwen3_vl": _qwen3_vl}
@@ -192,7 +195,6 @@ def _text(tokenizer: Any, width: int, layers: int) -> dict[str, Any]:
         "num_key_value_heads": width // HEAD // 2,
         "max_position_embeddings": LONGEST,
         "initializer_range": TEXT_INIT,
-        "tie_word_embeddings": True,
         "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_BASE, "mrope_section": ROPE_SECTIONS},
         "bos_token_id": None,
         "eos_token_id": end,
