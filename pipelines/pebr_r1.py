@@ -254,6 +254,7 @@ def pebr_r1(
             min_pixels=min_pixels,
             max_pixels=max_pixels,
             dtype=dtype,
+            checkpoints=checkpoints,
             seed=seed,
         )
         return _named(task, title)

@@ -72,22 +72,37 @@ def test_a_file_that_is_missing_or_not_text_is_said(tmp_path: Path) -> None:
         list(read_tsv(tmp_path / "b.tsv"))
 
 
+def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no column 'question'"):
+        list(read_tsv(table(tmp_path, "index\tanswer", "1\tA")))
+
+
 @pytest.mark.parametrize(
-    ("header", "line", "said"),
+    ("line", "kind"),
     [
-        ("index\tanswer", "1\tA", "no column 'question'"),
-        ("index\tquestion\tanswer\timage", "1\tQ\tA\t99", "that of row 99, which has none"),
-        ("index\tquestion\tanswer\timage", "1\tQ\tA\t" + "!" * 100, "not base64"),
-        ("index\tquestion\tanswer\timage", "1\tQ\tA\t[broken", "image list"),
-        ("index\tquestion\tanswer\timage", "1\tQ\tA\t1", "that of row 1, which has none"),
+        ("1\tQ\tA\t99", "image is that of a row without one"),
+        ("1\tQ\tA\t1", "image is that of a row without one"),
+        ("1\tQ\tA\t2", "image is that of a row without one"),  # row 2's own is broken
+        ("1\tQ\tA\t" + "!" * 100, "image is not base64"),
+        ("1\tQ\tA\t[broken", "image list is none"),
+        ("1\tQ\tA\t" + "[" * 5000, "image list is none"),
+        ("1\t\tA\t", "no question"),
+        ("1\tQ\tnan\t", "no answer"),
+        ("\tQ\tA\t", "no index"),
+        ("3\tQ\tA\t", "index occurs twice"),
     ],
 )
-def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, header: str, line: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        list(read_tsv(table(tmp_path, header, line)))
+def test_a_row_that_cannot_be_used_comes_out_with_its_fault_and_the_others_without(
+    tmp_path: Path, line: str, kind: str
+) -> None:
+    header = "index\tquestion\tanswer\timage"
+    rows = list(read_tsv(table(tmp_path, header, f"3\tQ\tA\t{BASE64}", line, "2\tQ\tA\t" + "!" * 100, "4\tQ\tA\t3")))
+    assert [row.fault.kind if row.fault else "" for row in rows] == ["", kind, "image is not base64", ""]
+    assert rows[1].fault is not None
+    assert "line 3" in rows[1].fault.detail
+    assert [row.images for row in rows] == [[PICTURE], [], [], [PICTURE]]
 
 
-def test_an_index_that_occurs_twice_is_named(tmp_path: Path) -> None:
-    path = table(tmp_path, "index\tquestion\tanswer", "1\tQ\tA", "1\tQ\tB")
-    with pytest.raises(InputError, match="line 3, index 1"):
-        list(read_tsv(path))
+def test_a_row_that_is_set_aside_takes_no_index_from_a_good_one(tmp_path: Path) -> None:
+    rows = list(read_tsv(table(tmp_path, "index\tquestion\tanswer", "1\tQ\t", "1\tQ\tB")))
+    assert [row.fault is None for row in rows] == [False, True]

@@ -51,6 +51,11 @@ def test_a_fault_of_an_rl_row_is_named(tmp_path: Path, change: dict[str, Any], k
     assert read.source == ROW | change
 
 
+def test_an_rl_row_that_is_set_aside_takes_no_qid_from_a_good_one(tmp_path: Path) -> None:
+    rows = list(read_rl(written(tmp_path, [ROW | {"answer": None}, ROW, ROW])))
+    assert [row.fault and row.fault.kind for row in rows] == ["no answer", None, "qid occurs twice"]
+
+
 @pytest.mark.parametrize(
     ("messages", "kind"),
     [

@@ -21,6 +21,12 @@ def test_accuracy_is_shown_by_category_and_split() -> None:
     }
 
 
+def test_a_measure_that_no_row_has_is_left_out() -> None:
+    scores = summarise("toy", [row(0), row(1)], [1.0, 0.0], {"clip": [None, None], "keyword": [None, 0.0]})
+    assert "clip" not in scores
+    assert scores["keyword"] == 0.0
+
+
 def test_a_row_with_several_skills_counts_for_each() -> None:
     rows = [row(0, extra={"skill": "inductive,spatial"}), row(1, extra={"skill": "spatial"})]
     by = summarise("LogicVista", rows, [1.0, 0.0], {})["by"]["skill"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pebr.data.shards import ShardWriter
-from pebr.evaluate.evaluation import ANSWER_SCHEMA
+from pebr.evaluate.examination import ANSWER_SCHEMA
 from pebr.report.findings import ABLATION_STEPS, STEPS
 from pebr.report.settings import Settings
 from pebr.toy.world import questions
@@ -72,7 +72,7 @@ def write_evaluation(folder: Path, model: str, rows: int) -> None:
     """An evaluation's scores.json and answers."""
     chance = random.Random(model)
     correct: dict[str, list[float]] = {}
-    with ShardWriter(folder / "answers", ANSWER_SCHEMA, "answers") as writer:
+    with ShardWriter(folder / "answers" / "toy", ANSWER_SCHEMA, "answers") as writer:
         for question in questions(seed=3, rows=rows, split="test"):
             right = chance.random() < LEVEL[model]
             correct.setdefault(question.kind, []).append(float(right))
@@ -91,10 +91,10 @@ def write_evaluation(folder: Path, model: str, rows: int) -> None:
     by = {kind: {"rows": len(v), "accuracy": sum(v) / len(v)} for kind, v in sorted(correct.items())}
     scores = {
         "accuracy": sum(everything) / len(everything), "format": 0.99, "clip": 0.6 + LEVEL[model] / 5,
-        "keyword": 0.5 + LEVEL[model] / 3, "no_answer": 0.01, "response_tokens": 46.2,
+        "keyword": 0.5 + LEVEL[model] / 3, "no_answer": 0.01, "response_tokens": 46.2, "too_long": 0.0,
     }  # fmt: skip
-    told = {"rows": rows, **scores, "by": {"category": by}}
-    (folder / "scores.json").write_text(json.dumps({"model": model, "benchmarks": {"toy": told}, **scores}))
+    told = {"rows": rows, **scores, "by": {"category": by}, "set_aside": {}}
+    (folder / "scores.json").write_text(json.dumps({"benchmarks": {"toy": told}, **scores}))
 
 
 @pytest.fixture

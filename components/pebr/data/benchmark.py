@@ -1,7 +1,8 @@
 """VLMEvalKit's benchmark tables: one TSV a benchmark, images inside as base64.
 
 The table is read as a stream, up to three times: rows may use the image of any other row, also of a later one, and only
-images that are used again are kept in memory.
+images that are used again are kept in memory. As in `pebr.data.readers` every row comes out, one that cannot be used
+with its fault; only a file that is no such table raises.
 """
 
 import ast
@@ -12,9 +13,11 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pebr.data.readers import Fault
 from pebr.step import InputError
 
 # A value in the image column that is no longer than this is the index of another row, whose image is used again.
@@ -26,7 +29,10 @@ _ABSENT = {"", "nan", "NaN", "None"}
 
 @dataclass(frozen=True)
 class BenchmarkRow:
-    """One question of a benchmark; `images` are encoded pictures, `extra` the columns that have no field here."""
+    """One question of a benchmark; `images` are encoded pictures, `extra` the columns that have no field here.
+
+    A row with a `fault` cannot be asked or scored, and has no images.
+    """
 
     index: str
     question: str
@@ -37,45 +43,65 @@ class BenchmarkRow:
     split: str = ""
     answer_type: str = ""
     extra: dict[str, str] = field(default_factory=dict)
+    fault: Fault | None = None
+
+
+class _BadImageError(Exception):
+    """An image cell cannot be read; the message is the kind of fault."""
 
 
 def read_tsv(path: Path | str) -> Iterator[BenchmarkRow]:
     """The rows of a benchmark, in order.
 
     Raises:
-        InputError: the file is not such a table, a needed column is missing, an index occurs twice, or an image cannot
-            be read.
+        InputError: the file is not such a table, or a needed column is missing.
     """
     path = Path(path)
     shared = _shared_images(path)
     seen: set[str] = set()
     for where, cell in _cells(path):
-        index, value = cell["index"], cell.get("image", "")
-        if index in seen:
-            raise InputError(f"{where}: the index occurs twice: make indices differ")
-        seen.add(index)
-        if 0 < len(value) <= LONGEST_INDEX and not value.startswith("["):
-            if not shared.get(value):
-                raise InputError(f"{where}: the image is that of row {value}, which has none: give it one")
-            images = shared[value]
+        index, images, fault = cell["index"], list[bytes](), None
+        if absent := next((column for column in NEEDED if not cell[column].strip()), None):
+            fault = Fault(f"no {absent}", where)
+        elif index in seen:
+            fault = Fault("index occurs twice", where)
         else:
-            images = shared.get(index) or _images(value, where)
-        yield _row(cell, images)
+            try:
+                images = _images_of(cell, shared)
+            except _BadImageError as error:
+                fault = Fault(str(error), where)
+        if fault is None:
+            seen.add(index)
+        yield _row(cell, images, fault)
+
+
+def _images_of(cell: dict[str, str], shared: dict[str, list[bytes]]) -> list[bytes]:
+    value = cell.get("image", "")
+    if _is_index(value):
+        if value not in shared:
+            raise _BadImageError("image is that of a row without one")
+        return shared[value]
+    return _images(value)
+
+
+def _is_index(value: str) -> bool:
+    return 0 < len(value) <= LONGEST_INDEX and not value.startswith("[")
 
 
 def _shared_images(path: Path) -> dict[str, list[bytes]]:
     """The images that other rows use again, by the index of the row that has them."""
-    values = (cell.get("image", "") for _, cell in _cells(path))
-    used = {value for value in values if 0 < len(value) <= LONGEST_INDEX}
-    shared = {}
-    for where, cell in _cells(path) if used else ():
-        if cell["index"] in used and len(cell.get("image", "")) > LONGEST_INDEX:
-            shared[cell["index"]] = _images(cell["image"], where)
+    used = {value for _, cell in _cells(path) if _is_index(value := cell.get("image", ""))}
+    shared: dict[str, list[bytes]] = {}
+    for _, cell in _cells(path) if used else ():
+        index, value = cell["index"], cell.get("image", "")
+        if index in used and index not in shared and len(value) > LONGEST_INDEX:
+            with suppress(_BadImageError):  # the row's own fault, and that of the rows that use its image
+                shared[index] = _images(value)
     return shared
 
 
 def _cells(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """A table's rows by their columns' names, "" for what is absent; before each, where it stands."""
+    """A table's rows by their columns' names, "" for what is absent; before each, where in the file it stands."""
     csv.field_size_limit(sys.maxsize)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -87,14 +113,14 @@ def _cells(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
                     raise InputError(f"{path}: no column {needed!r} among {named}: give a VLMEvalKit TSV")
             for cells in table:
                 cell = {k: "" if v is None or v in _ABSENT else v for k, v in cells.items() if k is not None}
-                yield f"{path} (line {table.line_num}, index {cell['index']})", cell
+                yield f"line {table.line_num}, index {cell['index']!r}", cell
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file: give an existing VLMEvalKit TSV") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a table in UTF-8 ({error}): copy the file again") from error
 
 
-def _row(cell: dict[str, str], images: list[bytes]) -> BenchmarkRow:
+def _row(cell: dict[str, str], images: list[bytes], fault: Fault | None) -> BenchmarkRow:
     options = {name: text for name, text in cell.items() if _OPTION.fullmatch(name) and text}
     named = {*NEEDED, "image", "category", "split", "answer_type", *options}
     return BenchmarkRow(
@@ -107,24 +133,29 @@ def _row(cell: dict[str, str], images: list[bytes]) -> BenchmarkRow:
         split=cell.get("split", ""),
         answer_type=cell.get("answer_type", ""),
         extra={name: text for name, text in cell.items() if name not in named and text},
+        fault=fault,
     )
 
 
-def _images(value: str, where: str) -> list[bytes]:
-    """The pictures of an image cell: base64, or a list of base64 as JSON or Python writes it; [] for an empty cell."""
+def _images(value: str) -> list[bytes]:
+    """The pictures of an image cell: base64, or a list of base64 as JSON or Python writes it; [] for an empty cell.
+
+    Raises:
+        _BadImageError: it is neither.
+    """
     if not value:
         return []
     if not value.startswith("["):
-        return [_picture(value, where)]
+        return [_picture(value)]
     try:
         items = json.loads(value) if value.startswith('["') else ast.literal_eval(value)
-    except (ValueError, SyntaxError) as error:
-        raise InputError(f"{where}: the image list is not one: write it as JSON") from error
-    return [_picture(str(item), where) for item in items]
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise _BadImageError("image list is none") from error
+    return [_picture(str(item)) for item in items]
 
 
-def _picture(text: str, where: str) -> bytes:
+def _picture(text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InputError(f"{where}: the image is not base64: encode the file's bytes") from error
+        raise _BadImageError("image is not base64") from error

@@ -86,7 +86,8 @@ def read_rl(path: Path) -> Iterator[SourceRow]:
             fault = fault or Fault("no qid", f"row {number}")
         elif qid in seen:
             fault = fault or Fault("qid occurs twice", qid)
-        seen.add(qid)
+        if fault is None:  # a row that is set aside takes no name from a good one
+            seen.add(qid)
         yield SourceRow(row, paths, fault, item)
 
 

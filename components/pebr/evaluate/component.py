@@ -12,6 +12,7 @@ def evaluate(
     clip_model: dsl.Input[dsl.Artifact],
     output: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    checkpoints: str = "",
     only: str = "",
     sampling: str = "vllm",
     samples: int = 1,
@@ -32,14 +33,17 @@ def evaluate(
         model: Hugging Face model directory.
         benchmarks: directory of VLMEvalKit-style TSV files; the file's name is the benchmark's.
         clip_model: open_clip or FG-CLIP directory for the CLIP reward of the image descriptions; empty for none.
-        output: directory to write: scores.json, and every answer with its scores as a Parquet dataset (answers/).
+        output: directory to write: scores.json, and every answer with its scores (answers/NAME/, a Parquet dataset a
+            benchmark).
         metrics: file for the scalar metrics.
+        checkpoints: folder or s3:// prefix that keeps the finished benchmarks, so that a run started again goes on from
+            them; empty: `<output>.checkpoints` beside the output.
         only: benchmarks to run, by TSV name, separated by commas; empty for all in the directory.
         sampling: engine that samples the answers, vllm or transformers.
         samples: answers a question; accuracy is the share of right ones.
         temperature: of sampling; 0 takes the likeliest token each time.
         top_p: smallest set of likeliest tokens that has this probability is sampled from.
-        max_prompt_tokens: a longer prompt is not asked; its row counts as wrong and stands in answers/rejected.
+        max_prompt_tokens: a longer prompt is not asked; its row counts as wrong and stands in answers/NAME/rejected.
         max_response_tokens: an answer is cut off after this many tokens.
         min_pixels: smaller images are enlarged to this many pixels.
         max_pixels: larger images are shrunk to this many pixels; the value of training.
@@ -58,6 +62,7 @@ def evaluate(
             *("--clip-model", clip_model.path),
             *("--output", output.path),
             *("--metrics", metrics.path),
+            *("--checkpoints", checkpoints),
             *("--only", only),
             *("--sampling", sampling),
             *("--samples", samples),

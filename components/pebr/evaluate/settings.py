@@ -12,13 +12,16 @@ class Settings:
         model: Hugging Face model directory.
         benchmarks: directory of VLMEvalKit-style TSV files; the file's name is the benchmark's.
         clip_model: open_clip or FG-CLIP directory for the CLIP reward of the image descriptions; empty for none.
-        output: directory to write: scores.json, and every answer with its scores as a Parquet dataset (answers/).
+        output: directory to write: scores.json, and every answer with its scores (answers/NAME/, a Parquet dataset a
+            benchmark).
+        checkpoints: folder or s3:// prefix that keeps the finished benchmarks, so that a run started again goes on from
+            them; empty: `<output>.checkpoints` beside the output.
         only: benchmarks to run, by TSV name, separated by commas; empty for all in the directory.
         sampling: engine that samples the answers, vllm or transformers.
         samples: answers a question; accuracy is the share of right ones.
         temperature: of sampling; 0 takes the likeliest token each time.
         top_p: smallest set of likeliest tokens that has this probability is sampled from.
-        max_prompt_tokens: a longer prompt is not asked; its row counts as wrong and stands in answers/rejected.
+        max_prompt_tokens: a longer prompt is not asked; its row counts as wrong and stands in answers/NAME/rejected.
         max_response_tokens: an answer is cut off after this many tokens.
         min_pixels: smaller images are enlarged to this many pixels.
         max_pixels: larger images are shrunk to this many pixels; the value of training.
@@ -35,6 +38,7 @@ class Settings:
     benchmarks: str
     output: str
     clip_model: str = ""
+    checkpoints: str = ""
     only: str = ""
     sampling: Literal["vllm", "transformers"] = "vllm"
     samples: int = 1

@@ -23,10 +23,11 @@ def summarise(
         measures: more numbers for each row (N,), averaged over the rows that have them (None where a row has not).
 
     Returns:
-        rows, accuracy, the means of the measures, accuracy by the benchmark's groups, and its own further scores.
+        rows, accuracy, the means of the measures that any row has, accuracy by the benchmark's groups, and its own
+        further scores.
     """
-    scores: dict[str, Any] = {"rows": len(rows), "accuracy": _mean(correct)}
-    scores |= {name: _mean([v for v in values if v is not None]) for name, values in measures.items()}
+    scores: dict[str, Any] = {"rows": len(rows), "accuracy": mean(correct)}
+    scores |= {name: value for name, values in measures.items() if (value := mean(values)) is not None}
     scores["by"] = {}
     for column in GROUPS.get(benchmark, ("category", "split")):
         groups = defaultdict(list)
@@ -34,7 +35,7 @@ def summarise(
             for label in labels(row, column):
                 groups[label].append(value)
         if groups:
-            scores["by"][column] = {k: {"rows": len(v), "accuracy": _mean(v)} for k, v in sorted(groups.items())}
+            scores["by"][column] = {k: {"rows": len(v), "accuracy": mean(v)} for k, v in sorted(groups.items())}
     if benchmark == "WeMath":
         scores |= wemath(rows, correct)
     if benchmark == "DynaMath":
@@ -85,7 +86,7 @@ def dynamath_worst_case(rows: Sequence[BenchmarkRow], correct: Sequence[float]) 
     for row, value in zip(rows, correct, strict=True):
         question = row.extra.get("qid", row.index)
         worst[question] = min(worst.get(question, 1.0), value)
-    return {"worst_case_accuracy": _mean(list(worst.values()))}
+    return {"worst_case_accuracy": sum(worst.values()) / len(worst)}
 
 
 def labels(row: BenchmarkRow, column: str) -> list[str]:
@@ -100,8 +101,14 @@ def overall(benchmarks: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """The mean over benchmarks of each number that all of them have."""
     tables = list(benchmarks)
     shared = [k for k, v in tables[0].items() if isinstance(v, float) and all(k in table for table in tables)]
-    return {name: _mean([table[name] for table in tables]) for name in shared}
+    return {name: sum(table[name] for table in tables) / len(tables) for name in shared}
 
 
-def _mean(values: Sequence[float]) -> float:
-    return float(sum(values) / len(values)) if values else 0.0
+def mean(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are there, or None when none is.
+
+    >>> mean([0.25, None, 0.75])
+    0.5
+    """
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None

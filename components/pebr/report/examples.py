@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pebr.data.images import decode
-from pebr.data.shards import iter_rows
 from pebr.report.findings import Model
 
 SIDE = 448  # pixels that a picture is shrunk to, at most
@@ -73,7 +72,7 @@ def choose(models: Sequence[Model], count: int, seed: int) -> list[Example]:
 def _outcomes(model: Model) -> dict[tuple[str, str], bool]:
     """(benchmark, question) -> whether the first answer is right."""
     outcomes: dict[tuple[str, str], bool] = {}
-    for row in iter_rows(model.answers, columns=["benchmark", "qid", "correct"]):
+    for row in model.rows(["benchmark", "qid", "correct"]):
         outcomes.setdefault((row["benchmark"], row["qid"]), row["correct"] >= 0.5)
     return outcomes
 
@@ -83,7 +82,7 @@ def _varied(keys: Sequence[tuple[str, str]], model: Model) -> list[tuple[str, st
     wanted = set(keys)
     category = {
         (row["benchmark"], row["qid"]): row["category"]
-        for row in iter_rows(model.answers, columns=["benchmark", "qid", "category"])
+        for row in model.rows(["benchmark", "qid", "category"])
         if (row["benchmark"], row["qid"]) in wanted
     }
     seen: dict[str, int] = {}
@@ -97,7 +96,7 @@ def _varied(keys: Sequence[tuple[str, str]], model: Model) -> list[tuple[str, st
 def _rows(model: Model, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
     """The wanted rows of a model's answers, the first of each question."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in iter_rows(model.answers):
+    for row in model.rows():
         key = (row["benchmark"], row["qid"])
         if key in wanted:
             rows.setdefault(key, row)

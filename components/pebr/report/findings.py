@@ -1,10 +1,12 @@
 """What a run has left, read for the report: times, counts, histories, scores."""
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pebr.data.shards import iter_rows
 from pebr.report.settings import Settings
 from pebr.step import InputError
 from pebr.telemetry.history import read_history
@@ -25,13 +27,18 @@ class Model:
         name: for people.
         style: CSS class of its colour.
         scores: what its evaluation wrote to scores.json.
-        answers: the dataset of its answers.
+        answers: folder with a dataset of its answers for each benchmark.
     """
 
     name: str
     style: str
     scores: dict[str, Any]
     answers: Path
+
+    def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """Its answers to all benchmarks; only some columns of them where `columns` says so."""
+        for benchmark in self.scores["benchmarks"]:
+            yield from iter_rows(self.answers / benchmark, columns)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,247 @@
+"""One benchmark and one model: every row asked, every answer scored by rule and kept.
+
+Besides accuracy a benchmark gets the perception measures (format, and where the data allow it the CLIP and keyword
+rewards) and the share of answers in which no final answer could be found: a low accuracy has two causes, and only that
+share tells them apart. A row whose prompt is too long for this model counts as wrong; a row that no model could be
+asked, because the row itself is broken, counts for nothing and is set aside.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from pebr.data.benchmark import BenchmarkRow
+from pebr.data.images import ImageError, decode
+from pebr.data.readers import Fault
+from pebr.data.shards import ShardWriter
+from pebr.evaluate.judge import Judge
+from pebr.evaluate.rules import MAX_ANSWER_CHARACTERS, Comparison, question_text, rule_for
+from pebr.evaluate.settings import Settings
+from pebr.evaluate.summary import mean, summarise
+from pebr.rewards.answer import AnswerChecker
+from pebr.rewards.batch import RewardBatch
+from pebr.rewards.clip import ClipScorer
+from pebr.rewards.stages import build_reward
+from pebr.sampling.sampler import Question, Sample, Sampler, SamplingSettings
+from pebr.step import InputError
+from pebr.telemetry.logs import progress
+from pebr.vlm.encoding import Encoder
+from pebr.vlm.prompt import PromptError
+
+log = logging.getLogger("pebr")
+
+ANSWER_SCHEMA = pa.schema(
+    [
+        ("benchmark", pa.string()),
+        ("qid", pa.string()),
+        ("question", pa.string()),
+        ("answer", pa.string()),
+        ("category", pa.string()),
+        ("response", pa.string()),
+        ("given", pa.string()),
+        ("finish_reason", pa.string()),
+        ("response_tokens", pa.int32()),
+        ("correct", pa.float32()),
+        ("format", pa.float32()),
+        ("clip", pa.float32()),
+        ("keyword", pa.float32()),
+        ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
+    ]
+)
+MEASURES = ("format", "clip", "keyword", "no_answer", "cut_off", "response_tokens")
+TOO_LONG = "prompt too long"  # for this model: such a row counts as wrong
+
+
+class Answered(NamedTuple):
+    """One response to one row, scored."""
+
+    response: str
+    sample: Sample
+    given: str
+    correct: float
+    measures: dict[str, float | None]
+
+
+class Examiner:
+    """Holds what all benchmarks share: the model, and what its answers are scored with.
+
+    Args:
+        settings: of the step.
+        encoder: of the model.
+        sampler: of the model.
+        checker: of answers.
+        clip: scores the image descriptions; None for no such measure.
+        judge: a second look at answers that the rules call wrong, or None.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        encoder: Encoder,
+        sampler: Sampler,
+        checker: AnswerChecker,
+        clip: ClipScorer | None,
+        judge: Judge | None,
+    ) -> None:
+        self.settings, self.encoder, self.sampler, self.checker = settings, encoder, sampler, checker
+        self.has_clip, self.judge = clip is not None, judge
+        # The perception stage's reward, of which evaluation reports the components; without CLIP where there is none.
+        weights = {"clip": 1.0, "keyword": 1.0, "format": 1.0} if clip else {"keyword": 1.0, "format": 1.0}
+        self.reward = build_reward("perception", "paper", weights, clip, checker, encoder.count_tokens)
+
+    def examine(self, name: str, rows: Sequence[BenchmarkRow], writer: ShardWriter) -> dict[str, Any]:
+        """Ask, score and write all rows of a benchmark; returns its scores.
+
+        Raises:
+            InputError: when not one row can be asked.
+        """
+        settings = SamplingSettings(
+            self.settings.samples,
+            self.settings.temperature,
+            self.settings.top_p,
+            self.settings.max_response_tokens,
+            self.settings.seed,
+        )
+        faults = {place: row.fault for place, row in enumerate(rows) if row.fault}
+        streamed = self.sampler.stream(self._questions(rows, faults), settings, step=0)
+        answers = dict(progress(streamed, len(rows) - len(faults), f"evaluate {name}"))
+        if not answers:
+            kind, detail = next(iter(faults.values()))
+            raise InputError(
+                f"{name}: not one of {len(rows)} rows can be asked; {kind} ({detail}): mend the table, or raise"
+                " --max-prompt-tokens"
+            )
+        asked = [row for place, row in enumerate(rows) if place not in faults]
+        scored = dict(zip((row.index for row in asked), self._score(name, asked, answers), strict=True))
+        for place, row in enumerate(rows):
+            if place in faults:
+                kind, detail = faults[place]
+                writer.reject({"qid": row.index, "question": row.question}, f"{kind}: {detail}", kind)
+                continue
+            for answered in scored[row.index]:
+                writer.write(_record(name, row, answered))
+
+        counted = [row for place, row in enumerate(rows) if place not in faults or faults[place].kind == TOO_LONG]
+        of_row = [scored.get(row.index, []) for row in counted]
+        measures = {m: [mean([answered.measures[m] for answered in answers]) for answers in of_row] for m in MEASURES}
+        correct = [mean([answered.correct for answered in answers]) or 0.0 for answers in of_row]
+        scores = summarise(name, counted, correct, measures)
+        kinds = Counter(fault.kind for fault in faults.values())
+        scores["too_long"] = kinds.pop(TOO_LONG, 0) / len(counted)
+        scores["set_aside"] = dict(sorted(kinds.items()))
+        log.info("%s: accuracy %.3f over %d rows, %d set aside", name, scores["accuracy"], len(counted), kinds.total())
+        return scores
+
+    def _questions(self, rows: Sequence[BenchmarkRow], faults: dict[int, Fault]) -> Iterator[Question]:
+        """The rows that can be asked, encoded one at a time as the sampler takes them.
+
+        Args:
+            rows: of the benchmark.
+            faults: of rows, by their place; those that are found are added.
+        """
+        limit = self.settings.max_prompt_tokens
+        for place, row in enumerate(rows):
+            if place in faults:
+                continue
+            try:
+                prompt = self.encoder.prompt(question_text(row), [decode(data) for data in row.images])
+            except PromptError as error:
+                faults[place] = Fault("question cannot be asked", str(error))
+                continue
+            except ImageError as error:
+                faults[place] = Fault("image cannot be used", str(error))
+                continue
+            if len(prompt.token_ids) > limit:
+                faults[place] = Fault(TOO_LONG, f"{len(prompt.token_ids)} tokens, at most {limit} are asked")
+                continue
+            yield Question(row.index, prompt)
+
+    def _score(
+        self, name: str, rows: Sequence[BenchmarkRow], answers: dict[str, list[Sample]]
+    ) -> Iterator[list[Answered]]:
+        """The scored answers of each row, (rows, samples)."""
+        pairs = [(row, sample) for row in rows for sample in answers[row.index]]
+        batch = RewardBatch(
+            qids=[row.index for row, _ in pairs],
+            questions=[row.question for row, _ in pairs],
+            references=[row.answer for row, _ in pairs],
+            responses=[self.encoder.decode(sample.token_ids) for _, sample in pairs],
+            response_tokens=[len(sample.token_ids) for _, sample in pairs],
+            key_words=[_key_words(row) for row, _ in pairs],
+            images=[row.images for row, _ in pairs],
+            extra={},
+        )
+        raw = self.reward.reward(batch).raw
+        given = [parsed.answer for parsed in batch.parsed]
+        correct = self._correct(name, [row for row, _ in pairs], given)
+        scored = [
+            Answered(
+                response=batch.responses[i],
+                sample=sample,
+                given=given[i],
+                correct=correct[i],
+                measures={
+                    "format": raw["format"][i],
+                    "clip": raw["clip"][i] if self.has_clip and row.images else None,
+                    "keyword": raw["keyword"][i] if batch.key_words[i] else None,
+                    "no_answer": float(not given[i]),
+                    "cut_off": float(sample.finish_reason == "length"),
+                    "response_tokens": float(len(sample.token_ids)),
+                },
+            )
+            for i, (row, sample) in enumerate(pairs)
+        ]
+        for start in range(0, len(scored), self.settings.samples):
+            yield scored[start : start + self.settings.samples]
+
+    def _correct(self, name: str, rows: Sequence[BenchmarkRow], given: Sequence[str]) -> list[float]:
+        """1.0 for each right answer, 0.0 for each other."""
+        rule = rule_for(name)
+        verdicts = [
+            rule(row, text) if 0 < len(text) <= MAX_ANSWER_CHARACTERS else False
+            for row, text in zip(rows, given, strict=True)
+        ]
+        asked = [(i, verdict) for i, verdict in enumerate(verdicts) if isinstance(verdict, Comparison)]
+        checked = self.checker.check(
+            [c.given for _, c in asked], [c.reference for _, c in asked], [dict(c.options) for _, c in asked]
+        )
+        correct = [float(verdict is True) for verdict in verdicts]
+        for (i, _), right in zip(asked, checked, strict=True):
+            correct[i] = float(right)
+        if self.judge:
+            wrong = [i for i, right in enumerate(correct) if not right and given[i]]
+            judged = self.judge.agrees([(rows[i].question, rows[i].answer, given[i]) for i in wrong])
+            for i, right in zip(wrong, judged, strict=True):
+                correct[i] = float(right)
+        return correct
+
+
+def _record(name: str, row: BenchmarkRow, answered: Answered) -> dict[str, Any]:
+    """An answer as a row of the answers dataset."""
+    return {
+        "benchmark": name,
+        "qid": row.index,
+        "question": row.question,
+        "answer": row.answer,
+        "category": row.category,
+        "response": answered.response,
+        "given": answered.given,
+        "finish_reason": answered.sample.finish_reason,
+        "response_tokens": len(answered.sample.token_ids),
+        "correct": answered.correct,
+        **{measure: answered.measures[measure] for measure in ("format", "clip", "keyword")},
+        "images": [{"bytes": data, "path": ""} for data in row.images],
+    }
+
+
+def _key_words(row: BenchmarkRow) -> list[str]:
+    """The keywords in a row's column `key_words`, a JSON list; [] where there is none."""
+    try:
+        words = json.loads(row.extra.get("key_words") or "[]")
+    except ValueError:
+        return []
+    return [str(word) for word in words] if isinstance(words, list) else []
