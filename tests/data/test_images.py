@@ -7,7 +7,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from pebr.data.images import FORMATS, ImageError, decode, size_of
 
@@ -30,6 +30,36 @@ def test_pictures_are_turned_as_their_camera_says(orientation: int, size: tuple[
     exif[0x0112] = orientation
     data = encoded(Image.new("RGB", (30, 40)), "JPEG", exif=exif)
     assert decode(data).size == size_of(data) == size
+
+
+def test_a_png_is_turned_too_where_it_says_so_before_its_pixels() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(Image.new("RGB", (30, 40)), exif=exif)
+    assert decode(data).size == size_of(data) == (40, 30)
+
+
+def test_a_png_that_says_so_after_its_pixels_has_the_same_sides() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(Image.new("RGB", (30, 40)), exif=exif)
+    start = data.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    late = data[:start] + data[end:-12] + data[start:end] + data[-12:]  # before the last chunk, which is empty
+    assert decode(late).size == (40, 30)
+    assert sorted(size_of(late)) == [30, 40]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_size_costs_no_decoding(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(Image.new("RGB", (30, 40)), form)
+    loads: list[str] = []
+    load = ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: loads.append(image.format) or load(image))
+    assert size_of(data) == (30, 40)
+    assert not loads
+    decode(data)
+    assert loads
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "WEBP"])

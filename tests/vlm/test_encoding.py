@@ -10,7 +10,7 @@ from PIL import Image
 
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import load_processor
-from pebr.vlm.prompt import user_turn
+from pebr.vlm.prompt import PromptError, user_turn
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,25 @@ def test_a_prompts_length_follows_from_sizes_alone(encoder: Encoder, sizes: list
     problem = "<image>" * len(sizes) + "How many red circles are there?"
     prompt = encoder.prompt(problem, [Image.new("RGB", size, "white") for size in sizes])
     assert encoder.prompt_length(problem, sizes) == len(prompt.token_ids)
+
+
+@pytest.mark.parametrize("size", [(28, 5601), (9000, 44)])
+def test_a_picture_too_long_for_the_model_cannot_be_asked_about(encoder: Encoder, size: tuple[int, int]) -> None:
+    with pytest.raises(PromptError, match=f"an image of {size[0]} x {size[1]} px"):
+        encoder.prompt_length("<image>How many?", [size])
+    with pytest.raises(PromptError, match="smaller than 200"):
+        encoder.prompt("<image>How many?", [Image.new("RGB", size)])
+
+
+@pytest.mark.parametrize("size", [(40, 7990), (20, 3000), (7990, 40)])
+def test_a_very_long_picture_is_resized_as_the_processor_does(encoder: Encoder, size: tuple[int, int]) -> None:
+    """Resized a second time the first would be refused and the second be shrunk further."""
+    image = Image.new("RGB", size, "white")
+    prompt = encoder.prompt("<image>How many?", [image])
+    expected = encoder.processor(text=[prompt.text], images=[image], return_tensors="pt")
+    assert prompt.token_ids == expected["input_ids"][0].tolist()
+    assert torch.equal(prompt.image_grid_thw, expected["image_grid_thw"])
+    assert encoder.prompt_length("<image>How many?", [size]) == len(prompt.token_ids)
 
 
 def test_images_are_handed_on_at_the_resolution_that_the_model_sees(encoder: Encoder) -> None:

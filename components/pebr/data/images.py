@@ -23,14 +23,17 @@ class ImageError(ValueError):
 
 
 def size_of(data: bytes) -> tuple[int, int]:
-    """(width, height) in pixels as displayed, without decoding the pixels where the format allows.
+    """(width, height) in pixels as displayed; no pixel is decoded.
+
+    A PNG that says only behind its pixels that it is turned is taken as it lies: its sides are the same, swapped.
 
     Raises:
         ImageError: when the bytes are not an image.
     """
     with _open(data) as image:
         try:
-            turned = image.getexif().get(ORIENTATION, 1) in ON_ITS_SIDE
+            # Not image.getexif(): that of a PNG without EXIF data first decodes the pixels, to see if it comes last.
+            turned = Image.Image.getexif(image).get(ORIENTATION, 1) in ON_ITS_SIDE
         except BROKEN as error:
             raise ImageError(f"broken image: {_line(error)}") from error
         return (image.height, image.width) if turned else image.size

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 import pebr.vlm  # noqa: F401 - makes the image processors importable
-from pebr.vlm.prompt import user_turn
+from pebr.vlm.prompt import PromptError, user_turn
 
 
 class Prompt(NamedTuple):
@@ -39,11 +39,12 @@ class Encoder:
         """Encode a question with its images.
 
         Raises:
-            PromptError: when the question cannot be asked (see `user_turn`).
+            PromptError: when the question cannot be asked (see `user_turn` and `image_tokens`).
         """
         text = self._render(problem, len(images))
         resized = tuple(image.resize(self._target_size(image.size), Image.Resampling.BICUBIC) for image in images)
-        batch = self.processor(text=[text], images=list(resized) or None, return_tensors="pt")
+        # Resized once: a second time would shrink or refuse very long pictures, whose sides round up.
+        batch = self.processor(text=[text], images=list(resized) or None, do_resize=False, return_tensors="pt")
         return Prompt(
             token_ids=batch["input_ids"][0].tolist(),
             pixel_values=batch.get("pixel_values"),
@@ -56,13 +57,17 @@ class Encoder:
         """The number of tokens P of a prompt, from the images' (width, height) alone: no pixel is read.
 
         Raises:
-            PromptError: when the question cannot be asked (see `user_turn`).
+            PromptError: when the question cannot be asked (see `user_turn` and `image_tokens`).
         """
         text_tokens = self.count_tokens(self._render(problem, len(sizes)))  # an image counts as one token here
         return text_tokens + sum(self.image_tokens(size) - 1 for size in sizes)
 
     def image_tokens(self, size: tuple[int, int]) -> int:
-        """The number of tokens that an image of this (width, height) becomes."""
+        """The number of tokens that an image of this (width, height) becomes.
+
+        Raises:
+            PromptError: when one side is more than 200 times the other, which Qwen's processor does not take.
+        """
         width, height = self._target_size(size)
         return (width // self._factor) * (height // self._factor)
 
@@ -125,7 +130,10 @@ class Encoder:
         from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
         limits = self.processor.image_processor.size
-        height, width = smart_resize(
-            size[1], size[0], self._factor, min_pixels=limits["shortest_edge"], max_pixels=limits["longest_edge"]
-        )
+        try:
+            height, width = smart_resize(
+                size[1], size[0], self._factor, min_pixels=limits["shortest_edge"], max_pixels=limits["longest_edge"]
+            )
+        except ValueError as error:
+            raise PromptError(f"an image of {size[0]} x {size[1]} px: {error}") from error
         return int(width), int(height)
