@@ -1,7 +1,8 @@
 """What steps have made: where it lies, its digests, and the key that says whether a step must run again.
 
 A step's outputs lie in `ROOT/<step>/<key>/<output>`, and beside them, written last, `status.json`: with it the step is
-done, without it the folder is what a killed attempt left, for the next one to go on from. The key is a digest of all
+done, without it the folder is what a killed attempt left, for the next one to go on from. An output that is gone, or
+has another size than it had, is made again. The key is a digest of all
 that an output depends on: the step's command, parameters, the digests of its input artifacts, and the source files
 that its command imports. Versions of installed packages and rewards from outside `pebr` are not in it.
 
@@ -82,20 +83,29 @@ class Shelf:
         if not path.is_file():
             return None
         status = Status(**json.loads(path.read_text()))
-        gone = [name for name in status.artifacts if not (path.parent / name).exists()]
-        return None if gone and not self.remote else status
+        for name, made in status.artifacts.items():
+            here = path.parent / name
+            if here.exists() and size(here) != made["bytes"]:
+                _remove(here)
+            if not here.exists() and not self.remote:
+                return None
+        return status
 
     def keep(self, status: Status) -> None:
-        """Make a finished step's outputs last: send them to the store, remove what lies beside them, say it is done."""
+        """Make a finished step's outputs last: send them to the store, remove what lies beside them, say it is done.
+
+        It is said here last of all: what was killed before the store has everything is not done.
+        """
         folder = self.folder(status.step, status.key)
-        for path in folder.iterdir():
-            if path.name not in status.artifacts:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        with atomic_file(folder / "status.json") as path:
-            path.write_text(json.dumps(asdict(status), indent=1) + "\n")
-        if self.remote:
-            for name in (*status.artifacts, "status.json"):
-                self.remote.put(folder / name, f"{status.step}/{status.key}/{name}")
+        with atomic_file(folder / "status.json") as told:
+            told.write_text(json.dumps(asdict(status), indent=1) + "\n")
+            if self.remote:
+                for name in status.artifacts:
+                    self.remote.put(folder / name, f"{status.step}/{status.key}/{name}")
+                self.remote.put(told, f"{status.step}/{status.key}/status.json")
+            for path in folder.iterdir():
+                if path != told and path.name not in status.artifacts:
+                    _remove(path)
 
     def path(self, status: Status, name: str) -> Path:
         """An output of a finished step, fetched from the store when it is not here."""
@@ -103,6 +113,10 @@ class Shelf:
         if self.remote and not path.exists() and name in status.artifacts:
             self.remote.get(f"{status.step}/{status.key}/{name}", path)
         return path
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def digest(path: Path) -> str:

@@ -2,11 +2,13 @@
 
 A command runs under `pipelines.guard`, as a process of this machine or, by `pipelines.docker`, in a container. Asked
 to stop (SIGTERM), it has `GRACE` seconds to write a checkpoint before its process group is killed. A wrong input (exit
-code 2) is never tried again; any other failure is, as often as the step's retry policy says.
+code 2) is never tried again, and is told in one line; any other failure is, as often as the step's retry policy says,
+and is told with the end of the last attempt's log.
 """
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -25,6 +27,7 @@ from pipelines.values import command_line
 
 GRACE = 30.0
 EXIT_TIMED_OUT = 124  # as timeout(1) has it
+ERROR = re.compile(r"[\d:]+ ERROR (?:\[rank \d+\] )?(.+)")  # a line of `pebr.telemetry.logs`
 PARSERS: dict[str, Callable[[str], Any]] = {
     "NUMBER_INTEGER": int,
     "NUMBER_DOUBLE": float,
@@ -35,7 +38,11 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 
 
 class StepError(Exception):
-    """A step has failed for good."""
+    """A step has failed for good, with this exit code."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class Stopped(Exception):  # noqa: N818 - an event, not an error
@@ -113,13 +120,14 @@ def execute(
     pause = step.retry.wait
     while True:
         status.attempts += 1
+        start = log.stat().st_size if log.exists() else 0
         status.exit_code = _attempt(command, environment, step, status.attempts, log, place)
         if status.exit_code == 0:
             break
         if place.stop.is_set():
             raise Stopped
         if status.exit_code == EXIT_WRONG_INPUT or status.attempts > step.retry.count:
-            raise StepError(_failure(step, status, log))
+            raise StepError(_failure(step, status, log, start), status.exit_code)
         if place.stop.wait(min(pause, step.retry.longest)):
             raise Stopped
         pause *= step.retry.factor
@@ -157,9 +165,20 @@ def _attempt(
     return EXIT_TIMED_OUT if timed_out else process.returncode
 
 
-def _failure(step: Step, status: Status, log: Path) -> str:
-    """What to tell of a failed step: the end of its log, its exit code, where the whole log is."""
-    last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-12:]
+def _failure(step: Step, status: Status, log: Path, start: int) -> str:
+    """What to tell of a failed step: the error of a wrong input; else the end of its log, and its exit code.
+
+    Args:
+        step: the step.
+        status: its status.
+        log: its log.
+        start: where in it the last attempt begins.
+    """
+    lines = [line for line in log.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
+    if status.exit_code == EXIT_WRONG_INPUT:
+        errors = [found[1] for line in lines if (found := ERROR.fullmatch(line))]
+        return f"step {step.id}: {(errors or lines)[-1]}; its log: {log}"
+    last = lines[-12:]
     code = f"exit code {status.exit_code}"
     if status.exit_code == EXIT_TIMED_OUT:
         code += f", out of time ({step.timeout:g} s)"
@@ -171,12 +190,14 @@ def _collect(step: Step, status: Status, folder: Path) -> None:
     """Take in what a step has made: output parameters, artifacts with their digests, what it tells the UI."""
     told_file = folder / "executor_output.json"
     told = json.loads(told_file.read_text()) if told_file.is_file() else {}
-    status.parameters = dict(told.get("parameterValues", {}))
+    # Put together first: the run's thread writes the status down meanwhile.
+    parameters: dict[str, Any] = dict(told.get("parameterValues", {}))
+    artifacts: dict[str, dict[str, Any]] = {}
     for name, kind in step.parameter_outputs.items():
         if (folder / name).is_file():
             text = (folder / name).read_text()
-            status.parameters[name] = PARSERS[kind](text) if kind in PARSERS else text
-        elif name not in status.parameters:
+            parameters[name] = PARSERS[kind](text) if kind in PARSERS else text
+        elif name not in parameters:
             raise StepError(f"step {step.id} ended well but did not write its output {name}: mend the step")
     metadata = {name: listed["artifacts"][0].get("metadata", {}) for name, listed in told.get("artifacts", {}).items()}
     for name, schema in step.artifact_outputs.items():
@@ -186,7 +207,8 @@ def _collect(step: Step, status: Status, folder: Path) -> None:
         if not path.exists():
             raise StepError(f"step {step.id} ended well but did not write its output {name}: mend the step")
         about = {"schema": schema, "metadata": metadata.get(name, {})}
-        status.artifacts[name] = {"digest": digest(path), "bytes": size(path), **about}
+        artifacts[name] = {"digest": digest(path), "bytes": size(path), **about}
+    status.parameters, status.artifacts = parameters, artifacts
 
 
 def _executor_input(

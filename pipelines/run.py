@@ -13,10 +13,12 @@ step that was killed finds its own checkpoints. What a run leaves, under --work:
     logs/STEP.log    what each step has said
     artifacts/       what each step has made (elsewhere with --store)
 
-Exit codes: 0 done; 1 a step failed; 2 a wrong input; 130 or 143 stopped by SIGINT or SIGTERM.
+Exit codes: 0 done; 1 a step or the store failed: trying again may help; 2 a wrong input, of the run or of a step, or a
+place that is full or may not be used: trying again cannot help; 130 or 143 stopped by SIGINT or SIGTERM.
 """
 
 import argparse
+import errno
 import fcntl
 import json
 import os
@@ -33,7 +35,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pebr.step import EXIT_WRONG_INPUT, InputError, atomic_file
+from pebr.data.store import StoreError
+from pebr.step import EXIT_WRONG_INPUT, UNUSABLE, InputError, atomic_file
 from pipelines import recipes
 from pipelines.artifacts import Shelf, Status, step_key
 from pipelines.docker import Docker
@@ -44,6 +47,7 @@ from pipelines.values import Missing, holds, inputs_of
 
 COMPILED = Path(__file__).parent / "compiled" / "pebr_r1.yaml"
 OVER = ("done", "kept", "skipped")
+MISNAMED = {errno.ENOENT, errno.ENOTDIR, errno.EEXIST}  # a path that leads nowhere, or to something else
 
 
 class Run:
@@ -74,30 +78,40 @@ class Run:
             view: is shown the statuses as they change.
 
         Raises:
-            StepError: when a step failed; the steps beside it end first.
+            StepError, StoreError, OSError: when a step failed; the steps beside it end first.
             Stopped: when the run was told to stop.
         """
         waiting = list(self.steps)
-        running: dict[Future[None], Step] = {}
-        failed: list[BaseException] = []
         with ThreadPoolExecutor(parallel) as pool:
-            while True:
-                if not failed and not place.stop.is_set():
-                    for step in self._startable(waiting, running, parallel):
-                        waiting.remove(step)
-                        running[pool.submit(self._advance, step, place)] = step
-                self.save("running")
-                view(self.statuses)
-                if not running:
-                    break
-                ended, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-                failed += [error for future in ended if (error := future.exception())]
-                for future in ended:
-                    del running[future]
+            try:
+                failed = self._advance_all(waiting, pool, place, parallel, view)
+            except BaseException:
+                place.stop.set()  # or leaving the pool would wait for what runs, however long that takes
+                raise
         for error in failed:
             raise error
         if waiting:
             raise Stopped
+
+    def _advance_all(
+        self, waiting: list[Step], pool: ThreadPoolExecutor, place: Place, parallel: int, view: View
+    ) -> list[BaseException]:
+        """Take steps from `waiting` as they can start, until one fails or the run shall stop; returns what failed."""
+        running: dict[Future[None], Step] = {}
+        failed: list[BaseException] = []
+        while True:
+            if not failed and not place.stop.is_set():
+                for step in self._startable(waiting, running, parallel):
+                    waiting.remove(step)
+                    running[pool.submit(self._advance, step, place)] = step
+            self.save("running")
+            view(self.statuses)
+            if not running:
+                return failed
+            ended, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+            failed += [error for future in ended if (error := future.exception())]
+            for future in ended:
+                del running[future]
 
     def _startable(self, waiting: Sequence[Step], running: Mapping[Any, Step], parallel: int) -> Iterator[Step]:
         """The steps whose needs are met and that fit beside those that run."""
@@ -168,12 +182,19 @@ class Run:
 def _fit(steps: Sequence[Step]) -> bool:
     """Whether what these steps ask for is here, and no two of them ask for a GPU."""
     asked = [step.resources for step in steps]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    memory = _memory() / 1e9
     return (
         sum(float(r.get("cpuRequest", 0)) for r in asked) <= len(os.sched_getaffinity(0))
         and sum(float(r.get("memoryRequest", 0)) for r in asked) <= memory  # GB
         and sum("accelerator" in r for r in asked) <= 1
     )
+
+
+def _memory(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    """Bytes of memory that there are: this machine's, or what the container's control group (v2) allows."""
+    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    return here if text == "max" else min(here, int(text))
 
 
 @contextmanager
@@ -213,13 +234,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return _run(options)
+    except StepError as error:
+        print(error, file=sys.stderr)
+        return EXIT_WRONG_INPUT if error.exit_code == EXIT_WRONG_INPUT else 1
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return EXIT_WRONG_INPUT
+    except StoreError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         remedy = "mend it, or give another --work or --store"
         told = f"{error.filename}: {error.strerror}: {remedy}" if error.filename else error
         print(f"error: {told}", file=sys.stderr)
-    return EXIT_WRONG_INPUT
+        return EXIT_WRONG_INPUT if error.errno in MISNAMED | UNUSABLE.keys() else 1
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -251,10 +279,9 @@ def _run(options: argparse.Namespace) -> int:
             run.save("stopped")
             print("stopped; the same command goes on from here", file=sys.stderr)
             return code
-        except StepError as error:
+        except BaseException:
             run.save("failed")
-            print(error, file=sys.stderr)
-            return 1
+            raise
         run.save("done")
         if options.scores:
             options.scores.write_text(json.dumps(_scores(run)))

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,15 @@ from pipelines.ir import Pipeline, Step
 
 ROOT = Path(__file__).parents[2]
 IMAGE = os.environ.get("PEBR_TEST_IMAGE", "pebr:latest")
+
+
+def image_or_skip() -> None:
+    """Skip where there is no engine or no image."""
+    if shutil.which("docker"):
+        found = subprocess.run(["docker", "images", "--quiet", IMAGE], capture_output=True, text=True, check=False)
+        if found.returncode == 0 and found.stdout:
+            return
+    pytest.skip(f"needs a Docker Engine and {IMAGE}: make docker")
 
 
 @dsl.container_component
@@ -61,9 +71,7 @@ def test_a_container_has_no_rights_and_sees_its_own_files_only(tmp_path: Path, m
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen]]:
     """Start the runner on a script in a container; needs an engine and the image."""
-    found = subprocess.run(["docker", "images", "--quiet", IMAGE], capture_output=True, text=True, check=False)
-    if found.returncode or not found.stdout:
-        pytest.skip(f"needs a Docker Engine and {IMAGE}: make docker")
+    image_or_skip()
     recipe = tmp_path / "plain.yaml"
     recipe.write_text("parameters: {}\n")
     work = tmp_path / f"work-{os.getpid()}"
@@ -141,16 +149,13 @@ def test_sigterm_reaches_the_step(start: Callable[[str], subprocess.Popen]) -> N
 def test_a_wrong_input_is_told_apart(start: Callable[[str], subprocess.Popen]) -> None:
     process = start("echo mend it; exit 2")
     out, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "exit code 2" in out
-    assert "mend it" in out
+    assert process.returncode == 2
+    assert "step only: mend it" in out
 
 
 @pytest.mark.docker
 @pytest.mark.e2e
 @pytest.mark.timeout(7200)
 def test_the_tiny_world_in_containers_is_the_tiny_world() -> None:
-    found = subprocess.run(["docker", "images", "--quiet", IMAGE], capture_output=True, text=True, check=False)
-    if found.returncode or not found.stdout:
-        pytest.skip(f"needs a Docker Engine and {IMAGE}: make docker")
+    image_or_skip()
     subprocess.run([sys.executable, "docker/e2e.py", "--image", IMAGE], cwd=ROOT, check=True)

@@ -1,13 +1,17 @@
 """What a step's key depends on: all that its outputs do, and nothing else."""
 
 import dataclasses
+import threading
 from pathlib import Path
 
 import pytest
 
+from pebr.data.folder import FolderStore
+from pebr.data.store import StoreError
 from pipelines import artifacts
-from pipelines.artifacts import code_digest, digest, step_key
+from pipelines.artifacts import Shelf, Status, code_digest, digest, step_key
 from pipelines.compile import COMPILED
+from pipelines.execution import _collect
 from pipelines.ir import Pipeline, Step
 
 FILES = {
@@ -95,3 +99,55 @@ def test_a_folders_digest_follows_names_and_contents(tmp_path: Path) -> None:
 
     assert write(a="1", b="2") == write(b="2", a="1")
     assert len({write(a="x"), write(b="x"), write(a="y"), write(a="x", c="")}) == 4
+
+
+class Breaking(FolderStore):
+    """A store that fails at a put, once."""
+
+    def __init__(self, root: Path, at: int) -> None:
+        super().__init__(root)
+        self.left = at
+
+    def put(self, local: Path, key: str) -> None:
+        self.left -= 1
+        if self.left == -1:
+            raise StoreError("the store is down")
+        super().put(local, key)
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_step_is_done_here_when_the_store_has_all_of_it_and_not_before(tmp_path: Path, at: int) -> None:
+    shelf = Shelf(tmp_path / "here")
+    shelf.remote = Breaking(tmp_path / "remote", at)
+    folder = shelf.folder("step", "key")
+    folder.mkdir(parents=True)
+    (folder / "output").write_text("made")
+    (folder / "checkpoint").write_text("kept until the end")
+    status = Status("step", "Step", key="key", artifacts={"output": {"digest": "", "bytes": 4}})
+    with pytest.raises(StoreError):
+        shelf.keep(status)
+    assert shelf.find("step", "key") is None
+    assert (folder / "checkpoint").exists()
+    shelf.keep(status)
+    elsewhere = Shelf(tmp_path / "elsewhere")
+    elsewhere.remote = FolderStore(tmp_path / "remote")
+    found = elsewhere.find("step", "key")
+    assert found == shelf.find("step", "key") == status
+    assert elsewhere.path(status, "output").read_text() == "made"
+    assert not (folder / "checkpoint").exists()
+
+
+def test_a_status_can_be_written_down_while_what_a_step_has_made_is_taken_in(tmp_path: Path, sft: Step) -> None:
+    names = [f"output-{i}" for i in range(500)]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    step = dataclasses.replace(sft, parameter_outputs={}, artifact_outputs=dict.fromkeys(names, "system.Artifact"))
+    status = Status(step.id, step.title)
+    taking = threading.Thread(target=_collect, args=(step, status, tmp_path))
+    taking.start()
+    seen = set()
+    while taking.is_alive():
+        seen.add(len(dataclasses.asdict(status)["artifacts"]))
+    taking.join()
+    assert seen <= {0, 500}
+    assert len(status.artifacts) == 500

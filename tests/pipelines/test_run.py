@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from kfp import dsl
 
+from pipelines import run
+
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Wait for a condition."""
@@ -110,9 +112,33 @@ def test_a_failure_shows_the_end_of_the_log_the_code_and_the_place(runner: Any) 
 
 
 def test_a_wrong_input_is_never_tried_again(runner: Any) -> None:
-    result = runner.run(runner.compile(single(runner, "exit 2", retries=5)))
-    assert result.returncode == 1
+    result = runner.run(runner.compile(single(runner, "echo 12:00:00 ERROR mend x; echo after; exit 2", retries=5)))
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("step only: mend x; its log: ")
     assert runner.statuses()["only"]["attempts"] == 1
+
+
+@pytest.mark.parametrize("code", [1, 2])
+def test_a_failure_shows_nothing_of_earlier_runs(runner: Any, code: int) -> None:
+    script = f'if [ -e "$1.old" ]; then echo now; exit {code}; fi; touch "$1.old"; echo 12:00:00 ERROR before; exit 1'
+    path = runner.compile(single(runner, script))
+    assert "before" in runner.run(path).stderr
+    result = runner.run(path)
+    assert result.returncode == code
+    assert "now" in result.stderr
+    assert "before" not in result.stderr
+
+
+def test_a_run_that_cannot_write_its_state_does_not_wait_for_what_runs(runner: Any) -> None:
+    script = (
+        'work="$(dirname "$1")/../../.."; until rm -f "$work/run.json"; mkdir "$work/run.json"; do :; done; sleep 50'
+    )
+    began = time.monotonic()
+    result = runner.run(runner.compile(single(runner, script)))
+    assert result.returncode == 1
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert time.monotonic() - began < 25
 
 
 def test_what_follows_a_failed_step_does_not_run(runner: Any) -> None:
@@ -166,6 +192,25 @@ def test_an_artifact_that_has_vanished_is_made_again(runner: Any) -> None:
     (runner.folder / "work" / "artifacts" / "both" / key / "output").unlink()
     assert runner.run(path).returncode == 0
     assert runner.states() == {"one": "kept", "two": "kept", "both": "done", "last": "kept"}
+
+
+def test_an_artifact_that_was_cut_off_is_made_again(runner: Any) -> None:
+    path = runner.compile(diamond(runner))
+    runner.run(path)
+    key = runner.statuses()["both"]["key"]
+    (runner.folder / "work" / "artifacts" / "both" / key / "output").write_text("a")
+    assert runner.run(path).returncode == 0
+    assert runner.states() == {"one": "kept", "two": "kept", "both": "done", "last": "kept"}
+    assert runner.text("both") == "a+b"
+
+
+def test_a_container_may_use_less_memory_than_its_machine_has(tmp_path: Path) -> None:
+    whole = run._memory(tmp_path / "none")
+    limit = tmp_path / "memory.max"
+    limit.write_text("max\n")
+    assert run._memory(limit) == whole
+    limit.write_text(f"{2**30}\n")
+    assert run._memory(limit) == 2**30
 
 
 def test_a_killed_run_leaves_no_process_and_goes_on_with_the_steps_own_checkpoint(runner: Any) -> None:

@@ -1,5 +1,6 @@
 """The runner's artifacts in a real S3 store, and in stores that fail."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 from kfp import dsl
+
+from tests.s3_server import environment
 
 SIZE = 300_000
 
@@ -58,10 +61,21 @@ def test_a_store_that_is_not_there_is_told_in_one_line(runner: Any, chain: Path)
         "PEBR_S3_ENDPOINT": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
     }  # fmt: skip
     result = runner.run(chain, "--store", "s3://pebr/none")
-    assert result.returncode == 2
+    assert result.returncode == 1  # an outage passes: a Job tries again
     assert "s3://pebr/none" in result.stderr
     assert "is the server up?" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+    assert json.loads((runner.folder / "work" / "run.json").read_text())["state"] == "failed"
+
+
+@pytest.mark.s3
+def test_a_store_that_refuses_is_a_wrong_input(runner: Any, chain: Path, s3_address: str) -> None:
+    runner.environment = environment(s3_address) | {"AWS_SECRET_ACCESS_KEY": "wrong"}
+    result = runner.run(chain, "--store", "s3://pebr/none")
+    assert result.returncode == 2
+    assert "credentials" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert json.loads((runner.folder / "work" / "run.json").read_text())["state"] == "failed"
 
 
 @pytest.fixture
