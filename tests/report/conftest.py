@@ -28,6 +28,7 @@ def write_run(folder: Path, ablation: bool = True, rows: int = 80) -> Settings:
         "read": 2100, "kept": 1980, "rejected/reflective": 60, "rejected/image missing": 20,
         "rejected/image too small": 25, "rejected/image cannot be read": 15,
     }  # fmt: skip
+    metrics["sft"] |= {"refused_steps": 0}
     metrics["rl_filter"] |= {"read": 620, "kept": 600, "rejected/image missing": 20}
     counts = [168, 41, 38, 35, 36, 40, 47, 54, 141]
     metrics["split"] |= {f"correct/{k}": count for k, count in enumerate(counts)}

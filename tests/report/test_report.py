@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from xml.etree import ElementTree
 import pytest
 
 from pebr.report import dag
-from pebr.report.examples import choose
+from pebr.report.examples import Answer, choose
 from pebr.report.findings import gather
 from pebr.report.render import run
 from pebr.report.settings import Settings
 from pebr.step import InputError
+from pipelines.ir import Output, Pipeline
 
 
 class Tags(HTMLParser):
@@ -133,11 +135,97 @@ def test_the_command_writes_page_and_metrics(made_up: Settings, tmp_path: Path) 
     assert json.loads((tmp_path / "metrics.json").read_text())["examples"] == 6
 
 
-def test_no_line_of_the_dag_runs_through_a_box_of_its_row() -> None:
+def test_refused_steps_leave_a_gap_and_are_told(made_up: Settings) -> None:
+    history = Path(made_up.sft_history)
+    lines = history.read_text().splitlines()
+    lines[3] = json.dumps({"step": 4, "loss": None})
+    lines[-1] = json.dumps({"step": 120, "loss": math.nan})
+    history.write_text("\n".join(lines) + "\n")
+    metrics = Path(made_up.sft_metrics)
+    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"refused_steps": 2}))
+    html = page(made_up)
+    assert "2 of them refused" in html
+    (picture,) = re.findall(r"<svg[^>]*Loss of the warm-up.*?</svg>", html, flags=re.DOTALL)
+    assert "nan" not in picture
+    assert [line.count("L") for line in re.findall(r'class="raw[^"]*" d="(.*?)"', picture)] == [117]
+
+
+def test_rows_that_an_evaluation_set_aside_are_told(made_up: Settings) -> None:
+    path = Path(made_up.warmup_evaluation) / "scores.json"
+    scores = json.loads(path.read_text())
+    scores["benchmarks"]["toy"]["set_aside"] = {"image is not base64": 3}
+    path.write_text(json.dumps(scores))
+    assert "Set aside: image is not base64 (3)." in page(made_up)
+
+
+def test_a_measure_that_a_model_lacks_is_a_dash(made_up: Settings) -> None:
+    for model in ("warmup", "perception", "reasoning", "ablation"):
+        path = Path(made_up.warmup_evaluation).parent / f"{model}_evaluation" / "scores.json"
+        scores = json.loads(path.read_text())
+        del scores["keyword"]
+        if model != "warmup":
+            del scores["clip"]
+        path.write_text(json.dumps(scores))
+    html = page(made_up)
+    assert "Keyword reward" not in html
+    assert html.count("&ndash;") == 3
+
+
+def test_the_headers_of_an_answer_are_those_that_the_parser_finds() -> None:
+    response = "### Image Description: a cat\n### not a section of ours\n#### deeper\n ### **Step 1**\nso ### said\n\n7"
+    answer = Answer("m", "s1", response, "7", correct=True)
+    assert [heads for _, heads in answer.lines] == [True, True, False, True, False, False, False]
+
+
+def step_name(title: str) -> str:
+    """The report's name of a step, from its display name in the pipeline."""
+    words = title.lower().replace("ingest ", "").split()
+    names = {
+        "filter": lambda rest: f"{rest[0]}_filter",
+        "merge": lambda rest: f"{STAGES[rest[-1]]}_merge",
+        "evaluate": lambda rest: f"{STAGES[rest[-1]]}_evaluation",
+        "stage": lambda rest: STAGES[rest[0].strip(":")],
+        "ablation:": lambda rest: "ablation",
+        "sft": lambda rest: "sft" if rest == ["warm-up"] else "sft_data",
+        "split": lambda rest: "split",
+    }
+    return names[words[0]](words[1:]) if words[0] in names else "_".join(words)
+
+
+STAGES = {"1": "perception", "2": "reasoning", "ablation": "ablation", "warm-up": "warmup"}
+
+
+def test_the_lines_of_the_dag_are_the_pipelines() -> None:
+    pipeline = Pipeline(Path(__file__).parents[2] / "pipelines" / "compiled" / "pebr_r1.yaml")
+    steps = {step.id: step for step in pipeline.plan({"ablation": True})}
+    read = {
+        (step_name(steps[source.step].title), step_name(step.title), source.name)
+        for step in steps.values()
+        for source in step.artifacts.values()
+        if isinstance(source, Output)
+    }
+    lines = {(a, b) for a, b, name in read if name not in ("metrics", "history")}
+    assert len(set(dag.EDGES)) == len(dag.EDGES)
+    assert set(dag.EDGES) | set(dag.NOT_DRAWN) == lines
+    assert not set(dag.EDGES) & set(dag.NOT_DRAWN)
+
+
+def test_no_line_of_the_dag_runs_through_a_box() -> None:
     for start, end in dag.EDGES:
         a, b = dag.SPOTS[start], dag.SPOTS[end]
-        between = [s for s in dag.SPOTS.values() if s.row == a.row and a.column < s.column < b.column]
-        assert not between, (start, end)
+        row, column = (b.row, a.column) if (start, end) in dag.DOWN_FIRST else (a.row, b.column)
+        rows = range(min(a.row, b.row), max(a.row, b.row) + 1)
+        crossed = [
+            spot
+            for spot in dag.SPOTS.values()
+            if spot not in (a, b)
+            and (
+                (spot.row == row and a.column < spot.column < b.column)
+                or (spot.column == column and spot.row in rows)
+                or (spot.row, spot.column) == (row, column)
+            )
+        ]
+        assert not crossed, (start, end)
 
 
 def test_boxes_of_the_dag_do_not_share_a_place() -> None:

@@ -1,7 +1,8 @@
 """The picture of the DAG: every step with its time; the longer it took, the stronger its colour.
 
 The places of the steps are chosen by hand, for the eye: the model goes from left to right along one line, the data come
-to it from above and below, and the evaluations hang under the models that they judge, on the line to the report.
+to it from above and below, and the evaluations stand under the models that they judge, above the line to the report.
+Every line of it is one of the pipeline's; those in `NOT_DRAWN` are left out.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 from pebr.report.charts import svg
 
-COLUMN, ROW = 106.0, 66.0  # distance of two steps
+COLUMN, ROW = 106.0, 60.0  # distance of two steps
 BOX_WIDTH, BOX_HEIGHT = 94.0, 42.0
 MARGIN = 4.0
 BEND = 10.0  # radius of a line's corner
@@ -28,8 +29,8 @@ SPOTS = {
     "sft_data": Spot(0, 0, "SFT data"),
     "base_model": Spot(0, 1, "base model"),
     "rl_data": Spot(0, 2, "RL data"),
-    "clip_model": Spot(0, 3, "CLIP model"),
-    "benchmarks": Spot(0, 4, "benchmarks"),
+    "clip_model": Spot(0, 4, "CLIP model"),
+    "benchmarks": Spot(0, 5, "benchmarks"),
     "sft_filter": Spot(1, 0, "filter"),
     "rl_filter": Spot(1, 2, "filter"),
     "sft": Spot(2, 1, "SFT warm-up"),
@@ -39,14 +40,15 @@ SPOTS = {
     "perception_merge": Spot(6, 1, "merge"),
     "reasoning": Spot(7, 1, "2 reasoning"),
     "reasoning_merge": Spot(8, 1, "merge"),
-    "ablation": Spot(7, 5, "ablation"),
-    "ablation_merge": Spot(8, 5, "merge"),
-    "warmup_evaluation": Spot(2, 4, "evaluate"),
-    "perception_evaluation": Spot(6, 4, "evaluate"),
-    "reasoning_evaluation": Spot(8, 4, "evaluate"),
-    "ablation_evaluation": Spot(9, 5, "evaluate"),
-    "report": Spot(9, 4, "this report"),
+    "ablation": Spot(7, 3, "ablation"),
+    "ablation_merge": Spot(9, 3, "merge"),
+    "warmup_evaluation": Spot(2, 6, "evaluate"),
+    "perception_evaluation": Spot(6, 6, "evaluate"),
+    "reasoning_evaluation": Spot(8, 6, "evaluate"),
+    "ablation_evaluation": Spot(9, 6, "evaluate"),
+    "report": Spot(9, 7, "this report"),
 }
+EVALUATIONS = ("warmup_evaluation", "perception_evaluation", "reasoning_evaluation", "ablation_evaluation")
 EDGES = [
     ("sft_data", "sft_filter"),
     ("sft_filter", "sft"),
@@ -57,23 +59,31 @@ EDGES = [
     ("rollout", "split"),
     ("sft", "perception"),
     ("split", "perception"),
-    ("split", "reasoning"),
     ("clip_model", "perception"),
     ("perception", "perception_merge"),
     ("perception_merge", "reasoning"),
+    ("split", "reasoning"),
     ("reasoning", "reasoning_merge"),
+    ("sft", "ablation"),
+    ("split", "ablation"),
+    ("ablation", "ablation_merge"),
     ("sft", "warmup_evaluation"),
     ("perception_merge", "perception_evaluation"),
     ("reasoning_merge", "reasoning_evaluation"),
-    ("benchmarks", "warmup_evaluation"),
-    ("warmup_evaluation", "perception_evaluation"),
-    ("perception_evaluation", "reasoning_evaluation"),
-    ("reasoning_evaluation", "report"),
-    ("split", "ablation"),
-    ("ablation", "ablation_merge"),
     ("ablation_merge", "ablation_evaluation"),
-    ("ablation_evaluation", "report"),
+    *(("benchmarks", evaluation) for evaluation in EVALUATIONS),
+    *(("clip_model", evaluation) for evaluation in EVALUATIONS),
+    *((evaluation, "report") for evaluation in EVALUATIONS),
 ]
+NOT_DRAWN = [  # beside the metrics and histories that the report reads of every step
+    ("sft", "perception_merge"),  # the model that a merge completes is the one that its training began with
+    ("perception_merge", "reasoning_merge"),
+    ("sft", "ablation_merge"),
+    ("clip_model", "reasoning"),  # read only where a weight is set for it
+    ("clip_model", "ablation"),
+]
+DOWN_FIRST = {("sft", "ablation"), *((evaluation, "report") for evaluation in EVALUATIONS)}
+ARRIVES = {"benchmarks": -18.0, "clip_model": 18.0}  # beside the middle of a box, where the model's line arrives
 
 
 def picture(seconds: Mapping[str, float]) -> str:
@@ -83,12 +93,14 @@ def picture(seconds: Mapping[str, float]) -> str:
         seconds: time of each step that ran; a step that is not in it is left out, the report apart.
     """
     shown = {key: spot for key, spot in SPOTS.items() if key in seconds or key == "report"}
+    used = sorted({spot.row for spot in shown.values()})
+    shown = {key: spot._replace(row=used.index(spot.row)) for key, spot in shown.items()}
     longest = max(seconds.values(), default=0.0) or 1.0
-    parts = [_edge(shown[a], shown[b]) for a, b in EDGES if a in shown and b in shown]
+    parts = [_edge(a, b, shown[a], shown[b]) for a, b in EDGES if a in shown and b in shown]
     for key, spot in shown.items():
         parts.append(_box(spot, duration(seconds[key]) if key in seconds else "", seconds.get(key, 0.0) / longest))
     width = 2 * MARGIN + 9 * COLUMN + BOX_WIDTH
-    height = 2 * MARGIN + max(spot.row for spot in shown.values()) * ROW + BOX_HEIGHT
+    height = 2 * MARGIN + (len(used) - 1) * ROW + BOX_HEIGHT
     return svg(parts, width, height, "The steps of the run and their times", "chart dag")
 
 
@@ -114,26 +126,27 @@ def _corner(spot: Spot) -> tuple[float, float]:
 
 def _box(spot: Spot, time: str, heat: float) -> str:
     x, y = _corner(spot)
-    middle = x + BOX_WIDTH / 2
+    middle, base = x + BOX_WIDTH / 2, y + (18 if time else 25)
     frame = f'x="{x}" y="{y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="7"'
     return (
         f'<rect class="box" {frame}/><rect class="heat" {frame} fill-opacity="{0.9 * heat**0.5:.3f}"/>'
-        f'<text class="name" x="{middle}" y="{y + 18}" text-anchor="middle">{escape(spot.name)}</text>'
+        f'<text class="name" x="{middle}" y="{base}" text-anchor="middle">{escape(spot.name)}</text>'
         f'<text class="tick" x="{middle}" y="{y + 33}" text-anchor="middle">{escape(time)}</text>'
     )
 
 
-def _edge(start: Spot, end: Spot) -> str:
-    """A line from one step to another: along a row, down a column, or along the row and then up or down."""
+def _edge(start_key: str, end_key: str, start: Spot, end: Spot) -> str:
+    """A line from one step to another: along a row, down a column, or with one corner."""
     (x0, y0), (x1, y1) = _corner(start), _corner(end)
     if start.column == end.column:
         x, top, bottom = x0 + BOX_WIDTH / 2, min(y0, y1), max(y0, y1)
         return f'<path class="edge" d="M{x} {top + BOX_HEIGHT}V{bottom}"/>'
+    if (start_key, end_key) in DOWN_FIRST:
+        x, y = x0 + BOX_WIDTH / 2, y1 + BOX_HEIGHT / 2
+        return f'<path class="edge" d="M{x} {y0 + BOX_HEIGHT}V{y - BEND}Q{x} {y} {x + BEND} {y}H{x1}"/>'
     x0, y0 = x0 + BOX_WIDTH, y0 + BOX_HEIGHT / 2
     if start.row == end.row:
         return f'<path class="edge" d="M{x0} {y0}H{x1}"/>'
-    # Lines that come from further off arrive beside the others.
-    x = x1 + BOX_WIDTH / 2 + 14.0 * (abs(start.row - end.row) - 1)
-    down = end.row > start.row
-    y, bend = (y1, BEND) if down else (y1 + BOX_HEIGHT, -BEND)
+    x = x1 + BOX_WIDTH / 2 + ARRIVES.get(start_key, 0.0)
+    y, bend = (y1, BEND) if end.row > start.row else (y1 + BOX_HEIGHT, -BEND)
     return f'<path class="edge" d="M{x0} {y0}H{x - BEND}Q{x} {y0} {x} {y0 + bend}V{y}"/>'

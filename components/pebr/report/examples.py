@@ -13,6 +13,7 @@ from typing import Any
 
 from pebr.data.images import decode
 from pebr.report.findings import Model
+from pebr.vlm.response import Problem, parse
 
 SIDE = 448  # pixels that a picture is shrunk to, at most
 VERDICTS = {
@@ -32,6 +33,11 @@ class Answer:
     response: str
     given: str
     correct: bool
+
+    @property
+    def lines(self) -> list[tuple[str, bool]]:
+        """The response's lines, and whether each begins a section."""
+        return [(line, _begins_section(line)) for line in self.response.splitlines()]
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,10 @@ def _example(models: Sequence[Model], rows: Sequence[dict[str, Any]]) -> Example
         verdict=VERDICTS[answers[0].correct, answers[2].correct],
         answers=answers,
     )
+
+
+def _begins_section(line: str) -> bool:
+    return bool(line.strip()) and Problem.TEXT_BEFORE not in parse(line).problems
 
 
 def _data_uri(data: bytes) -> str:

@@ -1,6 +1,7 @@
 """The report's page: what was found, as numbers, charts and examples, in one HTML file."""
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ MEASURES = {  # of the evaluation: what it is called, and how it is written
     "keyword": ("Keyword reward", "number"),
     "format": ("Right format", "share"),
     "no_answer": ("No answer found", "share"),
+    "too_long": ("Prompt too long to ask", "share"),
     "response_tokens": ("Tokens an answer", "count"),
 }
 
@@ -71,9 +73,10 @@ def render(findings: Findings, title: str, examples: Sequence[Any]) -> str:
         ],
         split=_split(findings.metrics["split"]),
         loss=charts.line_chart(
-            [Series("loss", [(row["step"], row["loss"]) for row in findings.sft], "s1")],
+            [Series("loss", _points(findings.sft, "loss"), "s1")],
             "Loss of the warm-up by optimizer step", window=WINDOW, width=1000,
         ),
+        refused=int(findings.metrics["sft"]["refused_steps"]),
         stages=list(_stage_charts(findings.stages)),
         measures=list(_measures(findings.models)),
         benchmarks=list(_benchmarks(findings.models)),
@@ -132,19 +135,21 @@ def _split(metrics: Mapping[str, float]) -> dict[str, Any]:
 
 def _stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, str]]:
     """A row of charts for each stage of RL; all stages have the same vertical range of KL and of length."""
-    highest_kl = max((row["kl"] for stage in stages for row in stage.rows), default=0.0)
-    longest = max((row["response_tokens"] for stage in stages for row in stage.rows), default=1.0)
+    highest_kl = max((kl for stage in stages for _, kl in _points(stage.rows, "kl")), default=0.0)
+    longest = max((length for stage in stages for _, length in _points(stage.rows, "response_tokens")), default=1.0)
     for stage in stages:
         names = [
             key.removeprefix("reward/") for key in (stage.rows[0] if stage.rows else {}) if key.startswith("reward/")
         ]
-        lines = [Series(name, _points(stage, f"reward/{name}"), REWARDS.get(name, CUSTOM_REWARD)) for name in names]
+        lines = [
+            Series(name, _points(stage.rows, f"reward/{name}"), REWARDS.get(name, CUSTOM_REWARD)) for name in names
+        ]
         label = f"{stage.name}: mean rewards by step"
         yield {
             "name": stage.name,
             "rewards": charts.line_chart(lines, label, y_range=(0.0, 1.0), window=WINDOW, height=360),
             "kl": charts.line_chart(
-                [Series("KL", _points(stage, "kl"), "s1")],
+                [Series("KL", _points(stage.rows, "kl"), "s1")],
                 f"{stage.name}: KL to the initial model by step",
                 y_range=(0.0, 1.05 * highest_kl or 1.0),
                 number="{:.3f}".format,
@@ -152,7 +157,7 @@ def _stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, str]]:
                 height=150,
             ),
             "length": charts.line_chart(
-                [Series("tokens", _points(stage, "response_tokens"), "s5")],
+                [Series("tokens", _points(stage.rows, "response_tokens"), "s5")],
                 f"{stage.name}: tokens an answer by step",
                 y_range=(0.0, 1.1 * longest),
                 number="{:.0f}".format,
@@ -162,8 +167,9 @@ def _stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, str]]:
         }
 
 
-def _points(stage: Stage, key: str) -> list[tuple[float, float]]:
-    return [(row["step"], row[key]) for row in stage.rows if row.get(key) is not None]
+def _points(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
+    """(step, value) of the rows that have a value: a step that was refused has none."""
+    return [(row["step"], row[key]) for row in rows if row.get(key) is not None and math.isfinite(row[key])]
 
 
 def _measures(models: Sequence[Model]) -> Iterator[dict[str, Any]]:
@@ -171,7 +177,7 @@ def _measures(models: Sequence[Model]) -> Iterator[dict[str, Any]]:
     for key, (name, kind) in MEASURES.items():
         values = [model.scores.get(key) for model in models]
         known = [value for value in values if value is not None]
-        if known:
+        if known and (key != "too_long" or any(known)):
             best = max(known) if key in BETTER_HIGH and max(known) > min(known) else None
             yield {"name": name, "kind": kind, "cells": [(value, value == best) for value in values]}
 
@@ -186,7 +192,13 @@ def _benchmarks(models: Sequence[Model]) -> Iterator[dict[str, Any]]:
             _accuracies(models, group, told["rows"], [s["by"][column][group]["accuracy"] for s in of_models])
             for group, told in groups.items()
         ]
-        yield {"name": name, "column": column, "rows": rows, "note": scores.get("note", "")}
+        yield {
+            "name": name,
+            "column": column,
+            "rows": rows,
+            "note": scores.get("note", ""),
+            "set_aside": list(scores["set_aside"].items()),
+        }
 
 
 def _accuracies(models: Sequence[Model], group: str, rows: int, values: Sequence[float]) -> dict[str, Any]:
