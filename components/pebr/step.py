@@ -14,6 +14,7 @@ import errno
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import time
@@ -158,9 +159,16 @@ def atomic_file(target: Path | str) -> Iterator[Path]:
 
 
 def _name_place(error: BaseException, target: Path) -> None:
-    """Say in an error of a full disk, which comes from a write and so names no file, what was being written."""
-    if isinstance(error, OSError) and error.errno in UNUSABLE and not error.filename:
-        error.filename = str(target)
+    """Say in an error of a full disk, which comes from a write and so names no file, what was being written.
+
+    Raises:
+        OSError: in place of the error by which a library in Rust (safetensors, tokenizers) tells of the system's.
+    """
+    if isinstance(error, OSError):
+        if error.errno in UNUSABLE and not error.filename:
+            error.filename = str(target)
+    elif (told := re.search(r"\(os error (\d+)\)", str(error))) and (number := int(told[1])) in UNUSABLE:
+        raise OSError(number, os.strerror(number), str(target)) from error
 
 
 def _beside(target: Path) -> Path:

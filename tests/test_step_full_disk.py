@@ -1,0 +1,74 @@
+"""A disk that fills up under a library's own writer ends a step in one line, like any other write."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.data.test_places import NAMESPACE, may_mount
+
+WRITERS = {
+    "safetensors": "torch_files.save_file({'weight': torch.ones(2**20)}, output / 'model.safetensors')",
+    "tokenizers": "build_tokenizer().save_pretrained(str(output))",
+}
+STEP = """
+import dataclasses, sys
+from pathlib import Path
+import safetensors.torch as torch_files
+import torch
+from pebr.step import atomic_directory, main
+from pebr.toy.vlm import build_tokenizer
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    output: str
+    metrics: str = ""
+    executor_input: str = ""
+
+def work(settings):
+    with atomic_directory(settings.output) as output:
+        {writer}
+    return {{}}
+
+main(Settings, work)
+"""
+
+
+def run_in(place: Path, size: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """A command with a file system of this size at `place`; its standard output is what it left there."""
+    return subprocess.run(
+        ["sh", "-c", '"$@" 3>&1', "sh", *NAMESPACE, f"size={size}", str(place), *command],
+        env={**os.environ, "PLACE": str(place)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    path = tmp_path / "place"
+    path.mkdir()
+    if not may_mount(path):
+        pytest.skip("no mount namespaces here")
+    return path
+
+
+def told(done: subprocess.CompletedProcess[str], place: Path) -> None:
+    assert done.returncode == 2, done.stderr
+    (line,) = (line for line in done.stderr.strip().splitlines() if " ERROR " in line)
+    assert line.endswith(f"{place / 'out'}: No space left on device: make room, or give another place")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", WRITERS)
+def test_a_library_that_fills_the_disk_is_told_in_one_line(library: str, place: Path) -> None:
+    step = STEP.format(writer=WRITERS[library])
+    told(run_in(place, "40k", sys.executable, "-c", step, "--output", str(place / "out")), place)
+
+
+@pytest.mark.slow
+def test_a_model_that_does_not_fit_is_told_in_one_line(place: Path) -> None:
+    command = ["-m", "pebr.ingest", "--source", "toy://model", "--output", str(place / "out")]
+    told(run_in(place, "2m", sys.executable, *command), place)
