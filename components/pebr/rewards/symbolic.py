@@ -1,15 +1,16 @@
 """Computer algebra on two answers, as a process of its own: `python -m pebr.rewards.symbolic SECONDS`.
 
-Reads a pair a line from standard input, `["given", "reference"]`, and answers a line, in order: `true`, `false`, or
-`null` when the time limit, the memory limit or a crash ended the attempt. Expressions are parsed by math-verify's LaTeX
-grammar and compared by SymPy; on hostile text both may take for ever, eat memory or crash. So a child process does the
-work, under an alarm of the kernel's whose default is the child's end, and its parent, which has all libraries loaded,
-forks the next child in milliseconds. The limit is in processor seconds, so that a busy machine makes no answer wrong.
-What a text says is never run: source code in a string, another program or a socket end the child.
+Reads a pair a line, `[7, "given", "reference"]`, and answers a line with its number: `[7, true]`, `[7, false]`, or
+`[7, null]` when the time limit, the memory limit or a crash ended the attempt. Expressions are parsed by math-verify's
+LaTeX grammar and compared by SymPy; on hostile text both may take for ever, eat memory or crash. So a child process
+does the work, under an alarm of the kernel's whose default is the child's end, and its parent, which has all libraries
+loaded, forks the next child in milliseconds. The limit is in processor seconds, so that a busy machine makes no answer
+wrong. What a text says is never run: source code in a string, another program or a socket end the child.
 """
 
 import json
 import logging
+import mmap
 import os
 import re
 import resource
@@ -39,6 +40,8 @@ _LATEX = math_verify.LatexExtractionConfig(
 )
 _COMMANDS = {symbol: command for command, symbol in reversed(SYMBOLS.items()) if not symbol.isascii()}
 _FUNCTION = re.compile(r"(?<![\\a-zA-Z])(arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|exp|pi)(?![a-zA-Z])")
+_TRIGONOMETRIC = re.compile(r"sin|cos|tan|cot|sec|csc")
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*°")
 _POWER = re.compile(r"\^\s*(-\s*\w+|\d{2,})")
 
 
@@ -53,34 +56,38 @@ def same_expression(given: str, reference: str) -> bool:
         return False
     for value, text, other in ((first, given, second), (second, reference, first)):
         if isinstance(value, sympy.Number) and isinstance(other, sympy.Expr) and other.is_number:
-            return _same_value(text, other)
+            return _same_value(value, text, other)
     return bool(math_verify.verify(second, first, timeout_seconds=None))
 
 
 def parse(text: str) -> Any:
     """The SymPy object that a plain text means, or None."""
     found = math_verify.parse(f"${to_latex(text)}$", [_LATEX], fallback_mode="no_fallback", parsing_timeout=None)
-    return found[0] if found else None
+    value = found[0] if found else None
+    if isinstance(value, sympy.Expr) and {symbol.name for symbol in value.free_symbols} == {"i"}:
+        return value.subs(dict.fromkeys(value.free_symbols, sympy.I))  # "e^{iπ}" and "3+4i" are numbers
+    return value
 
 
 def to_latex(text: str) -> str:
     """A plain text in the notation that the grammar reads."""
     text = text.replace("**", "^")
+    if _TRIGONOMETRIC.search(text):
+        text = _DEGREES.sub(r"(\1π/180)", text)
     text = _FUNCTION.sub(r"\\\1 ", text)
     text = _POWER.sub(r"^{\1}", text)
     text = "".join(f"\\{_COMMANDS[character]} " if character in _COMMANDS else character for character in text)
     return text.replace("\\circ ", "^\\circ ").replace("^^", "^")
 
 
-def _same_value(text: str, other: sympy.Expr) -> bool:
-    """Whether the number that a text is equals a closed expression, exactly or as a rounding to six digits or more."""
+def _same_value(value: sympy.Number, text: str, other: sympy.Expr) -> bool:
+    """Whether a number equals a closed expression, exactly or as a rounding to six written digits or more."""
     quantity = read_quantity(text)
-    if quantity is None:
-        return False
-    exact = sympy.Rational(quantity.value.numerator, quantity.value.denominator)
-    if sympy.simplify(other - exact) == 0:
+    exact = sympy.Rational(quantity.value.numerator, quantity.value.denominator) if quantity else value
+    other = other.doit()
+    if other == exact or sympy.simplify(other - exact) == 0:
         return True
-    if quantity.significant is None or quantity.significant < DIGITS_OF_A_ROUNDED_NUMBER:
+    if quantity is None or quantity.significant is None or quantity.significant < DIGITS_OF_A_ROUNDED_NUMBER:
         return False
     real, imaginary = other.evalf(quantity.significant + 10).as_real_imag()
     if imaginary != 0 or not real.is_finite:
@@ -122,19 +129,30 @@ def _is_foreign_source(source: Any, filename: Any) -> bool:
     return filename == "<string>" and source is not None and not str(source).startswith("b'def monomial_")
 
 
-def serve(pairs: IO[bytes], answers: IO[bytes], seconds: float) -> None:
-    """Answer pairs, and exit: DONE when there are no more, RELIEVED when this process has served enough of them."""
+def serve(pairs: IO[bytes], answers: IO[bytes], seconds: float, at_work: mmap.mmap) -> None:
+    """Answer pairs, and exit: DONE when there are no more, RELIEVED when this process has served enough of them.
+
+    While a pair is worked on, `at_work` holds its number, else 0: so the parent of a child that has died knows which
+    pair has failed, or that none was begun.
+    """
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     sys.addaudithook(_guard)
     for _ in range(PAIRS_A_CHILD):
         line = pairs.readline()
         if not line:
             os._exit(DONE)
+        number, given, reference = json.loads(line)
+        at_work[:] = number.to_bytes(len(at_work), "little")
         signal.setitimer(signal.ITIMER_PROF, seconds)  # its default is the end of the process, whatever Python does
-        verdict = same_expression(*json.loads(line))
+        verdict = same_expression(given, reference)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        answers.write(b"true\n" if verdict else b"false\n")
+        answers.write(_line(number, verdict))
+        at_work[:] = bytes(len(at_work))
     os._exit(RELIEVED)
+
+
+def _line(number: int, verdict: bool | None) -> bytes:
+    return json.dumps([number, verdict]).encode() + b"\n"
 
 
 def main() -> None:
@@ -147,16 +165,18 @@ def main() -> None:
     for pair in _WARM_UP:  # SymPy loads parts of itself at their first use, and builds them from source in strings
         same_expression(*pair)
     answers.write(b"ready\n")
+    at_work = mmap.mmap(-1, 8)  # shared with every child
     while True:
         child = os.fork()
         if child == 0:
-            serve(pairs, answers, seconds)
+            serve(pairs, answers, seconds, at_work)
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
         if code == DONE:
             return
         if code != RELIEVED:
-            answers.write(b"null\n")
+            answers.write(_line(int.from_bytes(at_work[:], "little"), None))
+            at_work[:] = bytes(len(at_work))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Each keeps the limit of processor time itself, by an alarm that ends the child at work. Should even that fail, the
 process is killed from here, by the clock on the wall, and replaced; its pair has failed, the other pairs go on. Threads
-and handlers of signals cannot give this promise; the kernel can.
+and handlers of signals cannot give this promise; the kernel can. Every pair goes out with a number and its verdict
+comes back with it, so that no verdict is ever taken for another pair's, whichever process died when.
 """
 
 import json
@@ -36,19 +37,21 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,  # a line that waits in a buffer of ours is one that no selector sees
             start_new_session=True,  # a process group, so that the child at work is killed with it
         )
         self.input = cast("IO[bytes]", self.process.stdin)  # a pair a line
-        self.output = cast("IO[bytes]", self.process.stdout)  # "ready", then a verdict a line
+        self.output = cast("IO[bytes]", self.process.stdout)  # "ready", then a numbered verdict a line
         self.ready = False  # until then the deadline is that of its start
         self.pair: int | None = None
+        self.sent = 0  # pairs; the number of the last one
         self.deadline = time.monotonic() + START_SECONDS
 
     def send(self, index: int, pair: tuple[str, str]) -> None:
         """Give it a pair."""
-        self.input.write(json.dumps(pair).encode() + b"\n")
-        self.input.flush()
+        self.sent += 1
         self.pair, self.deadline = index, time.monotonic() + self.limit
+        self.input.write(json.dumps([self.sent, *pair]).encode() + b"\n")
 
     def kill(self) -> None:
         """End it and its child, whatever they do."""
@@ -71,12 +74,14 @@ class WorkerPool:
     def run(self, pairs: Sequence[tuple[str, str]]) -> list[bool | None]:
         """The verdict on each pair, (S,): None where it ran out of time or took its process down.
 
+        A pair whose process ended without a word of it goes to another one, once: it had died before, or was killed.
+
         Raises:
             WorkerError: when a process does not start.
         """
         verdicts: list[bool | None] = [None] * len(pairs)
         waiting = deque(range(len(pairs)))
-        returned: set[int] = set()  # by a process that had died before it was asked
+        returned: set[int] = set()  # pairs of processes that had ended
         with selectors.DefaultSelector() as selector:
             for worker in self._workers:
                 selector.register(worker.output, selectors.EVENT_READ, worker)
@@ -84,17 +89,16 @@ class WorkerPool:
                 self._staff(selector, len(waiting))
                 for worker in [w for w in self._workers if w.ready and w.pair is None][: len(waiting)]:
                     index = waiting.popleft()
-                    try:
+                    with suppress(BrokenPipeError):  # the end of its output says the same below
                         worker.send(index, pairs[index])
-                    except BrokenPipeError:
-                        self._dismiss(worker, selector)
-                        if index not in returned:
-                            returned.add(index)
-                            waiting.append(index)
                 pending = [w.deadline for w in self._workers if not w.ready or w.pair is not None]
                 ready = selector.select(max(0.0, min(pending, default=0.0) - time.monotonic()))
                 for worker in [key.data for key, _ in ready]:
-                    self._listen(worker, verdicts, selector)
+                    if not self._listen(worker, verdicts):
+                        self._dismiss(worker, selector)
+                        if worker.pair is not None and worker.pair not in returned:
+                            returned.add(worker.pair)
+                            waiting.append(worker.pair)
                 for worker in [w for w in self._workers if w.pair is not None and w.deadline <= time.monotonic()]:
                     self._dismiss(worker, selector)
         return verdicts
@@ -117,18 +121,23 @@ class WorkerPool:
                 self._dismiss(worker, selector)
                 raise WorkerError(f"answer check: a worker process was not ready after {START_SECONDS:.0f} s")
 
-    def _listen(self, worker: _Worker, verdicts: list[bool | None], selector: selectors.BaseSelector) -> None:
-        """Take what a process has written; one that has ended is dismissed, and its pair with it."""
+    def _listen(self, worker: _Worker, verdicts: list[bool | None]) -> bool:
+        """Take what a process has written; False when it has ended, or speaks of no pair or another one: its child has
+        died, and may have taken a pair along that it had not begun.
+        """
         line = worker.output.readline()
         if not worker.ready:
             if not line:
-                self._dismiss(worker, selector)
+                self._workers.remove(worker)
+                worker.kill()
                 raise WorkerError("answer check: a worker process ended at its start: python -m pebr.rewards.symbolic")
             worker.ready = True
-        elif line and worker.pair is not None:
-            verdicts[worker.pair], worker.pair = json.loads(line), None
-        else:
-            self._dismiss(worker, selector)
+        elif line:
+            number, verdict = json.loads(line)
+            if number != worker.sent or worker.pair is None:
+                return False
+            verdicts[worker.pair], worker.pair = verdict, None
+        return bool(line)
 
     def _dismiss(self, worker: _Worker, selector: selectors.BaseSelector) -> None:
         selector.unregister(worker.output)
