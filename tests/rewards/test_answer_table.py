@@ -116,6 +116,37 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("3\\sqrt{2}\\text{ cm}", "3√2"), ("\\frac{2}{3}\\pi", "\\frac{2\\pi}{3}"), ("3^(1/2)", "\\sqrt{3}"),
         ("\\sqrt[3]{8}", "2"), ("x²+1", "x^2 + 1"),
     ],
+    "numbers that only computer algebra reads": [
+        ("\\frac{-1}{2}", "-1/2"), ("\\frac{2}{-3}", "-\\frac{2}{3}"), ("\\binom{5}{2}", "10"), ("log_2(8)", "3"),
+        ("1\\over 2", "1/2"), ("{1\\over 2}", "0.5"), ("\\sum_{n=1}^{3}n", "6"), ("e^{i\\pi}", "-1"),
+        ("\\int_0^1 x dx", "1/2"), ("\\sqrt[3]8", "2"), ("\\frac{\\sqrt{4}}{2}", "1"), ("-1/2", "\\frac{-1}{2}"),
+        ("pi", "3.14159265"), ("pi", "\\pi"),
+    ],
+    "degrees under a trigonometric function": [
+        ("\\sin 30°", "1/2"), ("sin(30°)", "0.5"), ("\\tan 45^\\circ", "1"), ("\\cos(60^\\circ)", "\\frac{1}{2}"),
+    ],
+    "repeating decimals": [("0.\\overline{3}", "1/3"), ("0.1\\overline{6}", "1/6"), ("-1.\\overline{3}", "-4/3")],
+    "halves in words": [
+        ("2 and a half", "2.5"), ("two and a half", "5/2"), ("one-half", "1/2"), ("three-quarters", "3/4"),
+    ],
+    "inequalities in every spelling, and as intervals": [
+        ("x >= 5", "x \\geq 5"), ("x<=5", "x \\leq 5"), ("x != 5", "x \\neq 5"), ("5<x", "x>5"), ("5>x>3", "3<x<5"),
+        ("3<x<5", "x \\in (3,5)"), ("x \\in (3,5)", "3<x<5"), ("(3,5)", "3 < x < 5"), ("3 < x < 5", "(3,5)"),
+        ("x > 3", "(3, \\infty)"), ("x \\in [3,\\infty)", "x>=3"), ("x > 4+1", "x>5"),
+        ("[3, +\\infty)", "[3, inf)"), ("(-inf, 3)", "(-\\infty, 3)"), ("x ∈ (-∞,1)∪(2,∞)", "(-∞,1)∪(2,∞)"),
+    ],
+    "the answer in a sentence": [
+        ("The value is 7", "7"), ("AB is 7", "7"), ("x ≈ 7", "7"), ("7 = x", "7"), ("7 = x", "x = 7"),
+        ("Total: 7", "7"), ("There are seven apples in the picture.", "7"), ("7 because 3+4=7", "7"),
+        ("45% of students", "45%"), ("45% of the students", "45"), ("The length of AB is 7 cm", "7"),
+        ("The bar is blue", "blue"), ("7 apples on the table", "7 apples"), ("The area is 2\\pi", "2π"),
+        ("7 in total", "7"), ("The value of x is 7 because 3+4=7", "7"),
+    ],
+    "an option's letter in a sentence": [
+        ("The correct option is A", "A"), ("A is correct", "A"), ("Option A is correct", "A"),
+        ("A because it rises", "A"), ("A is the correct answer", "A"), ("The answer is B because C is wrong", "B"),
+    ],
+    "a unit attached, on either side": [("7m", "7"), ("7", "7m")],
 }  # fmt: skip
 
 WRONG: dict[str, list[tuple[str, str]]] = {
@@ -178,6 +209,32 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "dates and ranges are no arithmetic": [
         ("1/2/2020", "2/4/2020"), ("2020-2021", "-1"), ("7-8", "-1"), ("5-7", "57"),
     ],
+    "another number, under computer algebra": [
+        ("\\frac{-1}{2}", "1/2"), ("\\binom{5}{2}", "11"), ("e^{i\\pi}", "1"), ("\\sum_{n=1}^{3}n", "7"),
+        ("0.\\overline{3}", "0.3"), ("\\sin 30°", "1"), ("2 and a half", "2"),
+    ],
+    "two written decimals say what they say": [
+        ("1234.56", "1234.561"), ("123456.7", "123456.74"), ("2.50000", "2.500001"),
+    ],
+    "a share is no count, no price and no angle": [
+        ("45%", "45 apples"), ("45%", "0.45 apples"), ("$7", "7%"), ("7°", "7%"),
+        ("45% of students", "45% of teachers"),
+    ],
+    "words that are no noun": [
+        ("7 tenths", "7"), ("7 pairs", "7"), ("7 eight", "7"), ("7 (eight)", "7"), ("7 isn't", "7"), ("7 never", "7"),
+        ("7 wrong", "7"), ("7 negative", "7"), ("7 below", "7"), ("7 less", "7"), ("7 fewer", "7"),
+    ],
+    "labels are no products": [("B2", "2B"), ("A1", "1A"), ("3D", "D3"), ("CO2", "OC2")],
+    "other inequalities": [
+        ("x>3", "[3,∞)"), ("3<x<5", "(3,6)"), ("3<x<5", "3, 5"), ("x>3", "3"), ("x>3", "y>3"), ("x ≥ 5", "x > 5"),
+    ],
+    "a sentence that says something else": [
+        ("The red bar is 7", "The blue bar is 7"), ("It is not 7", "7"), ("The value is not 7", "7"),
+        ("7 is wrong", "7"), ("7 is not correct", "7"), ("The value is 7 or 8", "7"), ("7 because 8", "8"),
+        ("AB is 7", "CD = 7"), ("7 = x", "y = 7"), ("A is incorrect", "A"), ("A is not correct", "A"), ("not A", "A"),
+        ("A or B is correct", "A"), ("A and B are correct", "A"), ("The answer is A or B", "A"),
+    ],
+    "two answers on two lines": [("7\n8", "7"), ("A\nB", "A"), ("A\nB", "B")],
 }  # fmt: skip
 
 OPTIONS = {"A": "12", "B": "14 cm", "C": "1/2", "D": "the blue bar"}
@@ -204,6 +261,13 @@ CHOICES: dict[str, list[tuple[str, str, bool]]] = {
     "several letters": [
         ("A, C", "AC", True), ("CA", "A,C", True), ("A and C", "AC", True), ("A", "AC", False), ("ABC", "AC", False),
     ],
+    "letter and text side by side": [
+        ("A 12", "A", True), ("A (12)", "A", True), ("12, A", "A", True), ("A, 12", "A", True), ("A 14 cm", "A", False),
+        ("B 12", "A", False), ("B 12", "B", False), ("12, B", "A", False), ("A because it is 12", "A", True),
+        ("The correct option is A", "A", True), ("A and B are correct", "A", False),
+    ],
+    "letters in brackets without a space": [("(A)(C)", "AC", True), ("(A)(C)", "A, C", True), ("(A)(C)", "AB", False)],
+    "a text and another letter below it": [("12\nB", "A", False), ("12\n\nbecause 3*4=12", "A", True)],
     "not in the options at all": [
         ("E", "A", False), ("77", "77", True), ("E", "77", False),
     ],

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pebr.rewards.options import options_in, read_pick, read_picks
+from pebr.rewards.options import options_in, options_of, read_pick, read_picks
 
 QUESTIONS = {
     "brackets, a line each": ("How many?\nChoices:\n(A) 12\n(B) 14\n(C) 16", {"A": "12", "B": "14", "C": "16"}),
@@ -19,6 +19,16 @@ QUESTIONS = {
     "one label is no list": ("Point (A) is at the top. How far is it?", {}),
     "the last list counts": ("(A) x (B) y are points. Choices: (A) 12 (B) 14", {"A": "12", "B": "14"}),
     "none": ("How many circles are there?", {}),
+    "one line after the marker": ("How many? Choices: A. 12 B. 14", {"A": "12", "B": "14"}),
+    "colons after the marker": ("How many?\nOptions: A: 12, B: 14, C: 16", {"A": "12", "B": "14", "C": "16"}),
+    "small letters": ("How many?\n(a) 12\n(b) 14", {"A": "12", "B": "14"}),
+    "bold letters": ("How many?\n**A.** 12\n**B.** 14", {"A": "12", "B": "14"}),
+    "a Markdown list": ("How many?\n- A. 12\n- B. 14", {"A": "12", "B": "14"}),
+    "no spaces": ("How many? (A)12(B)14", {"A": "12", "B": "14"}),
+    "functions of points are no options": ("If f(A) = 3 and g(B) = 4, what is f(A) + g(B)?", {}),
+    "an instruction on the next line": ("How many?\n(A) 12\n(B) 14\nAnswer with a letter.", {"A": "12", "B": "14"}),
+    "an instruction after one line": ("Choices: (A) 12 (B) 14\nAnswer with a letter.", {"A": "12", "B": "14"}),
+    "options of two lines": ("Which?\nA. a\nb\nB. c\nd\n\nAnswer.", {"A": "a\nb", "B": "c\nd"}),
 }
 
 
@@ -38,6 +48,22 @@ def test_a_list_that_is_written_is_read(texts: list[str]) -> None:
     options = {chr(ord("A") + i): " ".join(text.split()) for i, text in enumerate(texts)}
     listed = "\n".join(f"({letter}) {text}" for letter, text in options.items())
     assert options_in(f"Which one?\n{listed}") == options
+
+
+LISTED = "How many? (A) 12 (B) 14"
+
+
+@pytest.mark.parametrize(
+    ("column", "options"),
+    [
+        ({"A": 3, "B": "4", "C": None}, {"A": "3", "B": "4"}),
+        (["3", 4], {"A": "3", "B": "4"}),
+        (None, {"A": "12", "B": "14"}),
+        ("3, 4", {"A": "12", "B": "14"}),
+    ],
+)
+def test_the_datasets_own_options_come_first(column: object, options: dict[str, str]) -> None:
+    assert options_of(LISTED, column) == options
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,17 @@ for ever, so it is asked where it can be stopped (`pebr.rewards.workers`).
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
 from pebr.rewards.arithmetic import arithmetic_value
+from pebr.rewards.intervals import as_intervals
 from pebr.rewards.listing import is_balanced, pair_items, read_list
-from pebr.rewards.options import compare_by_letter, compare_by_options
+from pebr.rewards.options import compare_by_letter, compare_by_options, read_pick
 from pebr.rewards.plain_text import MAX_CHARACTERS, plain
 from pebr.rewards.quantities import ASSIGNED, NO_UNIT, Quantity, read_quantity, same_quantity
+from pebr.rewards.sentences import shorter_readings
 from pebr.rewards.units import Unit, read_unit
 from pebr.rewards.wording import same_words, yes_or_no
 
@@ -41,10 +43,7 @@ def compare(given: str, reference: str, options: Mapping[str, str] | None = None
     wanted = plain(reference)
     texts = {letter.strip().upper(): plain(text) for letter, text in (options or {}).items()}
     undecided: bool | Symbolic = False
-    for reading in _readings(given):
-        answer = plain(reading)
-        if not answer or not wanted:
-            continue
+    for answer in _readings(given) if wanted else ():
         verdict = compare_by_options(answer, wanted, texts, compare_values) if texts else None
         if verdict is None:
             verdict = compare_by_letter(answer, wanted, compare_values)
@@ -56,10 +55,20 @@ def compare(given: str, reference: str, options: Mapping[str, str] | None = None
     return undecided
 
 
-def _readings(given: str) -> list[str]:
-    """The answer, and its first line where it goes on below."""
-    head, newline, _ = given.strip()[: MAX_CHARACTERS + 1].partition("\n")
-    return [given, head] if newline and "\\boxed" not in given else [given]
+def _readings(given: str) -> Iterator[str]:
+    """The plain forms of an answer: whole, its first line where it goes on below, and what its sentence says."""
+    whole = plain(given)
+    head, *below = given.strip()[: MAX_CHARACTERS + 1].split("\n")
+    first = plain(head) if below and "\\boxed" not in given and not any(map(_answers, below)) else ""
+    for text in filter(None, (whole, first)):
+        yield text
+        yield from shorter_readings(text)
+
+
+def _answers(line: str) -> bool:
+    """Whether a line is an answer of its own, so that the lines above it are not all that is given."""
+    text = plain(line)
+    return bool(text) and (read_pick(text) is not None or read_answer_quantity(text) is not None)
 
 
 @lru_cache(maxsize=16384)
@@ -74,8 +83,12 @@ def compare_values(given: str, reference: str) -> bool | Symbolic:
     first, second = read_answer_quantity(given), read_answer_quantity(reference)
     if second and not first and not second.unit:
         first = _with_attached_unit(given)
+    elif first and not second and not first.unit:
+        second = _with_attached_unit(reference)
     if first and second:
         return same_quantity(first, second)
+    if intervals := as_intervals(given, reference):
+        given, reference = intervals
     verdict = _compare_lists(given, reference)
     return _compare_expressions(given, reference) if verdict is None else verdict
 
@@ -89,7 +102,7 @@ def read_answer_quantity(text: str) -> Quantity | None:
 
 
 def _with_attached_unit(text: str) -> Quantity | None:
-    """ "5m" as 5: where a bare number is asked for, the letter is a unit and no factor."""
+    """ "5m" as 5: beside a bare number, the letter is a unit and no factor."""
     return read_quantity(text[:-1]) if re.search(r"\d[mgshlLVWJ]$", text) else None
 
 
@@ -134,10 +147,11 @@ def _all(verdicts: Iterable[bool | Symbolic]) -> bool | Symbolic:
 
 _MATHEMATICAL = re.compile(r"[\d\\^_=<>≤≥≠+*/√π∞±×·÷∪∩∈∅|]")
 _WORDS_OF_MATHEMATICS = re.compile(
-    r"\\[a-zA-Z]+|\b(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?\b|\b(?:log|ln|exp|sqrt|max|min|lim|mod|and|or)\b"
+    r"\\[a-zA-Z]+|\b(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?\b|\b(?:log|ln|exp|sqrt|max|min|lim|mod|and|or)(?![a-zA-Z])"
 )
 _PROSE = re.compile(r"(?<![\w\\])[^\W\d_]{3,}")  # a word; "3xyz" is none
 _ATTACHED_UNIT = re.compile(r"(.*[})π])([^\W\d_]{2,}(?:\^[23])?)")
+_LABEL = re.compile(r"\d*[A-Za-z]+\d[A-Za-z\d]*")  # "B2", "CO2": a name, and no product
 _ONLY_NUMBERS = re.compile(r"[-\d\s./:=]+")
 _HEAVY = re.compile(r"(?:\^|\*\*)\s*[({]?\s*\d{4}|\d{5}\s*!|!\s*!|(?:(?:\^|\*\*)[^\s^*+/-]*){3}")
 
@@ -146,6 +160,8 @@ def _compare_expressions(given: str, reference: str) -> bool | Symbolic:
     """The question for computer algebra, or False where one of the texts is no expression of bearable size."""
     given, given_unit = _split_unit(given)
     reference, reference_unit = _split_unit(reference)
+    if _LABEL.fullmatch(given) or _LABEL.fullmatch(reference):
+        return False
     if given_unit and reference_unit and given_unit != reference_unit:
         return False
     if ("=" in given) != ("=" in reference):  # "x = 2π" is 2π
@@ -154,10 +170,22 @@ def _compare_expressions(given: str, reference: str) -> bool | Symbolic:
         return True
     pairs = [(given, reference)]
     if "=" in given and "=" not in reference:  # "\\sqrt{16} = 4" is 4 when both sides are
-        pairs = [(side.strip(), reference) for side in given.split("=")]
+        pairs = [(side.strip(), reference) for side in _sides(given)]
     if all(_is_expression(text) for pair in pairs for text in pair):
         return Symbolic(tuple(pair for pair in pairs if not same_words(*pair)))
     return False
+
+
+def _sides(text: str) -> list[str]:
+    """What stands between the equals signs of a text, but those in braces: "\\sum_{i=1}^3 i = 6" has two sides."""
+    sides, depth = [""], 0
+    for character in text:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if character == "=" and depth <= 0:
+            sides.append("")
+        else:
+            sides[-1] += character
+    return sides
 
 
 def _split_unit(text: str) -> tuple[str, Unit | None]:

@@ -1,20 +1,27 @@
 """Multiple choice: the options that a question shows, and which of them an answer picks, in all habits of picking."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pebr.rewards.wording import same_words
 
-# A label in a question: "(A)" anywhere, "A.", "A)" and "A:" at the start of a line.
-_LABEL = re.compile(r"(?:(?<![^\s,;:])[(\[]([A-Z])[)\]]\.?|^[ \t]*([A-Z])[.):])\s*(?=\S)", re.MULTILINE)
+# Labels in a question. After "Choices:" any label; else "(A)" anywhere, "A.", "A)" and "A:" at the start of a line.
+_MARKER = re.compile(r"\b(?:choices|options)\b[^\S\n]*:", re.IGNORECASE)
+_AFTER_MARKER = re.compile(r"(?<![\w'’-])(?:\*\*)?[(\[]?([A-Za-z])[.):\]]+(?:\*\*)?\s*(?=\S)")
+_LABEL = re.compile(
+    r"""(?: (?<![A-Za-z])[(\[]([A-Z])[)\]]\.?
+          | ^[ \t]*(?:[-*•][ \t]+)?(?:\*\*)?(?: ([A-Z])[.):] | \(([a-z])\) )(?:\*\*)? ) \s*(?=\S)""",
+    re.MULTILINE | re.VERBOSE,
+)
 _BARE = re.compile(r"(?:(?:option|choice|answer)\s+)?[(\[{]?\s*([A-Za-z])\s*[)\]}]?[.):,]*", re.IGNORECASE)
 _LABELLED = re.compile(
     r"(?:(?:option|choice|answer)\s+)?(?:[(\[]\s*([A-Za-z])\s*[)\]]\s*[.:,-]?|([A-Za-z])\s*(?:[.):]|\s-\s))\s*(\S.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _TRAILING = re.compile(r"(.*\S)\s*[(\[](?:option\s+|choice\s+)?([A-Z])[)\]]", re.DOTALL)
+_LOOSE = re.compile(r"([A-Z])[,\s]\s*\(?(\S.*?)\)?|(\S.*?),\s*([A-Z])", re.DOTALL)
 _LETTER_IN_REST = re.compile(
     r"""(?: ^ | \b(?:or|and)\b | [/&;,] ) \s* [(\[]? ([A-Za-z]) [)\]]? [.:]? \s* $   # ... or B
       | ^ (?:or|and|/|&|;|,) \s* [(\[]? ([A-Za-z]) (?![A-Za-z'])                     # or B ...
@@ -63,6 +70,7 @@ def read_picks(text: str, letters: frozenset[str], compact: bool) -> frozenset[s
     """
     if len(text) > 80:
         return None
+    text = text.replace(")(", ") (")
     parts = [part.strip("()[].") for part in _SEPARATOR.split(text) if part.strip("()[].")]
     if compact and len(parts) == 1 and parts[0].isupper():
         parts = list(parts[0])
@@ -73,23 +81,45 @@ def read_picks(text: str, letters: frozenset[str], compact: bool) -> frozenset[s
 def options_in(question: str) -> dict[str, str]:
     """The options that a question lists, "(A) 12 (B) 14 ..." or "A. 12" a line each; {} when it lists none.
 
-    The letters must run from A without a gap, at least A and B; the last such list of the question counts.
+    The letters must run from A without a gap, at least A and B; the last such list of the question counts. The last
+    option ends with its line, unless others have several.
 
     >>> options_in("How many?\\nChoices:\\n(A) 12\\n(B) 14")
     {'A': '12', 'B': '14'}
     """
-    labels = [(match[1] or match[2], match) for match in _LABEL.finditer(question)]
+    markers = list(_MARKER.finditer(question))
+    tail = question[markers[-1].end() :] if markers else ""
+    return _listed(tail, _AFTER_MARKER) or _listed(question, _LABEL)
+
+
+def _listed(text: str, label: re.Pattern[str]) -> dict[str, str]:
+    """The last run of labels from A in a text, with what follows each."""
+    labels = [(next(filter(None, match.groups())).upper(), match) for match in label.finditer(text)]
     for start in reversed([index for index, (letter, _) in enumerate(labels) if letter == "A"]):
         run: list[re.Match[str]] = []
         for letter, match in labels[start:]:
             if letter == chr(ord("A") + len(run)):
                 run.append(match)
         if len(run) > 1:
-            ends = [match.start() for match in run[1:]] + [len(question)]
-            texts = [question[match.end() : end] for match, end in zip(run, ends, strict=True)]
-            texts[-1] = texts[-1].split("\n\n")[0]
-            return {chr(ord("A") + index): text.strip(" \t\n,;") for index, text in enumerate(texts)}
+            ends = [match.start() for match in run[1:]] + [len(text)]
+            texts = [text[match.end() : end].strip(" \t\n,;") for match, end in zip(run, ends, strict=True)]
+            texts[-1] = texts[-1].split("\n\n" if any("\n" in each for each in texts[:-1]) else "\n")[0].rstrip(" ,;")
+            return {chr(ord("A") + index): each for index, each in enumerate(texts)}
     return {}
+
+
+def options_of(question: str, column: Any = None) -> dict[str, str]:
+    """A question's options, letter -> text: those of the dataset's column `options`, else those that it lists.
+
+    Args:
+        question: its text.
+        column: the column's value: letter -> text, or the texts in the order of their letters, or anything else.
+    """
+    if isinstance(column, Mapping):
+        return {str(letter): str(text) for letter, text in column.items() if text is not None}
+    if isinstance(column, Sequence) and not isinstance(column, str):
+        return {chr(ord("A") + index): str(text) for index, text in enumerate(column)}
+    return options_in(question)
 
 
 def compare_by_options(
@@ -115,13 +145,20 @@ def compare_by_options(
     if not right:
         several = read_picks(reference, frozenset(options), compact=True)
         return None if several is None else read_picks(given, frozenset(options), compact=True) == several
-    pick = read_pick(given)
+    pick = read_pick(given) or _loose_pick(given, options, letter_of)
     if pick and pick.letter in options and not (given.islower() and given in options.values()):
         named = letter_of(pick.rest) if pick.rest else pick.letter
         return pick.letter == right and (named == right or (not named and not pick.hedged))
     if named := letter_of(given):
         return named == right
     return compare(given, options[right])
+
+
+def _loose_pick(given: str, options: Mapping[str, str], letter_of: Callable[[str], str]) -> Pick | None:
+    """ "A 12", "A (12)", "12, A" where 12 is the text of option A; None for anything else."""
+    match = _LOOSE.fullmatch(given)
+    letter, rest = (match[1] or match[4], match[2] or match[3]) if match else ("", "")
+    return Pick(letter, rest, hedged=False) if letter in options and letter_of(rest) == letter else None
 
 
 def compare_by_letter(given: str, reference: str, compare: Callable[[str, str], bool | Verdict]) -> bool | None:

@@ -45,10 +45,22 @@ _FRACTION = re.compile(
 _ROOT = re.compile(
     r"(?<![a-zA-Z\\])sqrt\s*\(([^()]*)\)|√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|[a-zA-Z]))|\\sqrt\s*(\d|[a-zA-Z])"
 )
+_NTH_ROOT = re.compile(r"\\sqrt\s*\[(\d{1,3})\]\s*(\d|[a-zA-Z])")
+_OVER = re.compile(r"\{?([^{}=]*)\\over(?![a-zA-Z])([^{}=]*)\}?")
+_REPEATING = re.compile(r"(?<!\d)(\d{0,9})\.(\d{0,9})\\overline\s*\{\s*(\d{1,9})\s*\}")
 _POWER_GROUP = re.compile(r"\^\s*(?:\{\s*([-+]?\d+|[a-zA-Z]|°)\s*\}|\(\s*([-+]?\d+)\s*\))")
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
 _SPACING = re.compile(
     r"\\[,;:> ]|~|\\q?quad\b|\\\\(?![a-zA-Z])|\\(?:displaystyle|textstyle|limits|left|right|[bB]igg?[lr]?)(?![a-zA-Z])"
+)
+
+_SPELLINGS = (  # one spelling of a sign
+    (re.compile(r">="), "≥"),
+    (re.compile(r"<="), "≤"),
+    (re.compile(r"(?<![\d!])!="), "≠"),  # not in "5!=120"
+    (re.compile(r"(?<![^\W\d_])pi(?![^\W_])"), "π"),
+    (re.compile(r"(?:(?<=[(\[,])|(?<=[(\[,] )|\A)\+\s*(?=∞|inf)"), ""),
+    (re.compile(r"(?<![^\W_])inf(?:inity)?(?![^\W_])", re.IGNORECASE), "∞"),
 )
 
 _LEAD_IN = re.compile(
@@ -74,6 +86,8 @@ def plain(text: str) -> str:
     if len(text) > MAX_CHARACTERS:
         return ""
     text = _without_latex(_without_markup(_without_unicode(text)))
+    for pattern, replacement in _SPELLINGS:
+        text = pattern.sub(replacement, text)
     text = " ".join(text.split())
     while text != (stripped := _strip_ends(text)):
         text = stripped
@@ -135,7 +149,10 @@ def _without_latex(text: str) -> str:
         before = text
         text = _WRAPPER.sub(r"\1", text)
         text = _POWER_GROUP.sub(lambda match: "^" + (match[1] or match[2]), text)
+        if "\\over" in text:
+            text = _OVER.sub(r"\\frac{\1}{\2}", text)
         text = _FRACTION.sub(_fraction, text)
+        text = _NTH_ROOT.sub(r"\\sqrt[\1]{\2}", _REPEATING.sub(_repeating, text))
         text = _ROOT.sub(lambda match: "\\sqrt{" + next(filter(None, match.groups()), "") + "}", text)
         if text == before:
             break
@@ -148,6 +165,13 @@ def _fraction(match: re.Match[str]) -> str:
     if factor:
         return f"{whole} \\frac{{{above}}}{{{below}}}{factor}".strip()
     return f"{whole} {above}/{below}".strip()
+
+
+def _repeating(match: re.Match[str]) -> str:
+    """`0.\\overline{3}` as 3/9."""
+    whole, before, period = match.groups()
+    digits = int(f"{whole}{before}{period}") - int(f"{whole}{before}" or "0")
+    return f"{digits}/{(10 ** len(period) - 1) * 10 ** len(before)}"
 
 
 def _strip_ends(text: str) -> str:

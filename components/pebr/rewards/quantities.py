@@ -10,8 +10,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from pebr.rewards.lexicon import FUNCTION_WORDS
 from pebr.rewards.units import Unit, read_unit, same_dimension
-from pebr.rewards.words import SCALES, fold_numbers, singular, split_number_compounds
+from pebr.rewards.words import NUMBERS, SCALES, fold_numbers, singular, split_number_compounds
 
 DIGITS_OF_A_ROUNDED_NUMBER = 6  # a decimal of at least as many significant digits stands for what rounds to it
 _MAX_DIGITS = 400  # of a number, and of what arithmetic may make of it
@@ -19,12 +20,18 @@ _MAX_NOUN_WORDS = 5
 _MAX_SYMBOL = 3  # characters of a name like "x" or "AB"; longer ones describe
 
 # Words after a number that say something else than what is counted.
-_NOT_A_NOUN = SCALES.keys() | set(
-    re.findall(
-        r"\w+",
-        """or and to by times plus minus over half squared cubed not of out than if but then versus vs equals is are was
-        through between from until quarter third fourth fifth power point remainder a an the no nor either except
-        divided multiplied sin cos tan cot sec csc log exp sqrt mod max min lim""",
+_NOT_A_NOUN = (
+    FUNCTION_WORDS
+    | SCALES.keys()
+    | NUMBERS.keys()
+    | set(
+        re.findall(
+            r"\w+",
+            """times plus minus squared cubed equals versus vs point remainder power divided multiplied except never
+            wrong incorrect false negative positive pair score gross double triple twice fewer greater larger smaller
+            bigger half third quarter fourth fifth sixth seventh eighth ninth tenth hundredth thousandth
+            sin cos tan cot sec csc log exp sqrt mod max min lim""",
+        )
     )
 )
 
@@ -46,17 +53,20 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _TIMES_TEN = re.compile(r"\s*[×x*·]\s*10\s*(?:\^|\*\*)\s*[({]?\s*([-+]?\d{1,4})\s*[)}]?(?![\w.])")
+_AND_A_HALF = re.compile(r"(\d{1,9}) and (?:a|1)[ -](half|third|quarter|fourth|fifth|sixth|eighth|tenth)(?![\w-])")
 _MIXED = re.compile(r"(\d{1,400})\s+(?:and\s+)?(\d{1,400})\s*/\s*(\d{1,400})(?![\d/.])")
 _FRACTION = re.compile(r"\\frac\{(\d{1,400})\}\{(\d{1,400})\}")
 _SIGN = re.compile(r"\s*([-+])\s*")
 _PERCENT = re.compile(r"\s*(?:%|percent\b|per cent\b|pct\b|percentage points?\b)", re.IGNORECASE)
+_OF = re.compile(r"\A\s+of\s+(?:the\s+|all\s+)*(?=[a-zA-Z])")  # "45% of the students"
 _CURRENCY = re.compile(r"(?:us\s*)?([$€£¥₹])|(usd|eur|gbp|rs\.?|inr|rmb)\s", re.IGNORECASE)
 _FRACTION_WORDS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
+_HYPHENED_FRACTION = re.compile(r"[a-z]+-(?:half|halves|(?:third|quarter|fourth|fifth|sixth|eighth|tenth)s?)")
 _SPELLED = re.compile(
     r"(?:(an?|\d+)[ -])?(half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|eighths?|tenths?)(?!\w)(?! of)"
 )
 NO_UNIT = re.compile(r"(?:(?:square|sq\.?|cubic|cu\.?) )?units?(?: squared| cubed|\^[23])?", re.IGNORECASE)
-ASSIGNED = re.compile(r"\A(?:[^\W\d_]|[∠△])[\w ∠△'()°,\\]{0,40}=(?!=)\s*")
+ASSIGNED = re.compile(r"\A(?:[^\W\d_]|[∠△])[\w ∠△'()°,\\]{0,40}(?:=(?!=)|≈)\s*")
 
 
 @lru_cache(maxsize=16384)
@@ -72,9 +82,9 @@ def read_quantity(text: str) -> Quantity | None:
     """
     name = ""
     if assigned := ASSIGNED.match(text):
-        symbol, text = assigned[0].rstrip("= "), text[assigned.end() :]
+        symbol, text = assigned[0].rstrip("=≈ "), text[assigned.end() :]
         name = symbol if len(symbol) <= _MAX_SYMBOL else ""
-    text = _spelled_out(text)
+    text = _AND_A_HALF.sub(lambda match: f"{match[1]} 1/{_below(match[2])}", _spelled_out(text), count=1)
     sign, text = _sign(text)
     currency = _CURRENCY.match(text)
     if currency:
@@ -87,7 +97,7 @@ def read_quantity(text: str) -> Quantity | None:
     value *= sign
     percent = _PERCENT.match(rest)
     if percent:
-        value, rest = value / 100, rest[percent.end() :]
+        value, rest = value / 100, _OF.sub(" ", rest[percent.end() :])
     scale_word, _, after_scale = rest.strip().partition(" ")
     if (scale := SCALES.get(singular(scale_word.lower()))) and not percent:
         value, rest = value * scale, " " + after_scale
@@ -109,6 +119,9 @@ def same_quantity(given: Quantity, reference: Quantity) -> bool:
     equals its value, and also a bare number above 1 of the same digits: "45" where 45 % is asked for.
     """
     if not _of_the_same(given, reference):
+        return False
+    bare = [quantity for quantity in (given, reference) if not quantity.percent]
+    if len(bare) == 1 and (bare[0].unit or bare[0].noun):  # 45 apples are no share
         return False
     first, second = given.value, reference.value
     if given.unit and reference.unit:
@@ -133,7 +146,7 @@ def _of_the_same(given: Quantity, reference: Quantity) -> bool:
 
 
 def same_number(first: Fraction, digits: int | None, second: Fraction, other_digits: int | None) -> bool:
-    """True for equal numbers, and for a number and a decimal of six or more significant digits that it rounds to.
+    """True for equal numbers, and for an exact number and a decimal of six or more significant digits it rounds to.
 
     Args:
         first: a number.
@@ -143,10 +156,12 @@ def same_number(first: Fraction, digits: int | None, second: Fraction, other_dig
     """
     if first == second:
         return True
-    written = [count for count in (digits, other_digits) if count is not None]
-    if not written or min(written) < DIGITS_OF_A_ROUNDED_NUMBER:
+    if (digits is None) == (other_digits is None):  # two written decimals say what they say
         return False
-    return round_significant(first, min(written)) == round_significant(second, min(written))
+    written = digits or other_digits or 0
+    if written < DIGITS_OF_A_ROUNDED_NUMBER:
+        return False
+    return round_significant(first, written) == round_significant(second, written)
 
 
 def round_significant(value: Fraction, digits: int) -> Fraction:
@@ -169,6 +184,8 @@ def _spelled_out(text: str) -> str:
     if not text[:1].isalpha():
         return text
     words = split_number_compounds(text.lower()).split()
+    if words and _HYPHENED_FRACTION.fullmatch(words[0]):
+        words[:1] = words[0].split("-")
     if words and words[0] in {"minus", "negative"}:
         return "-" + _spelled_out(" ".join(words[1:])) if len(words) < 20 else text
     spelled = _SPELLED.sub(lambda match: f"{'1' if match[1] in {None, 'a', 'an'} else match[1]}/{_below(match[2])}",
@@ -243,7 +260,7 @@ def _noun(words: list[str]) -> frozenset[str] | None:
     """Words that name what is counted, in the singular; None when they say anything else."""
     folded = [singular(word.lower().strip(".,()")) for word in words]
     if len(folded) > _MAX_NOUN_WORDS or any(
-        not re.fullmatch(r"[a-z][a-z'-]+", word) or word in _NOT_A_NOUN for word in folded
+        not re.fullmatch(r"[a-z][a-z-]*[a-z]", word) or word in _NOT_A_NOUN for word in folded
     ):
         return None
     return frozenset(folded) if not folded or len(folded[0]) > 2 else None

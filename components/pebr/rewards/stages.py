@@ -18,7 +18,7 @@ from pebr.rewards.custom import load_custom
 from pebr.rewards.format import format_reward
 from pebr.rewards.keywords import keyword_reward
 from pebr.rewards.length import length_reward
-from pebr.rewards.options import options_in
+from pebr.rewards.options import options_of
 from pebr.step import InputError
 
 Stage = Literal["perception", "reasoning"]
@@ -122,13 +122,6 @@ def build_reward(
 def accuracy_reward(batch: RewardBatch, checker: AnswerChecker) -> list[float]:
     """1 where the final answer is the reference, else 0; (S,)."""
     given = [response.answer for response in batch.parsed]
-    return [float(right) for right in checker.check(given, batch.references, options_of(batch))]
-
-
-def options_of(batch: RewardBatch) -> list[Mapping[str, str]]:
-    """Each sample's options, letter -> text: from the extra column `options`, else as the question lists them."""
-    column = batch.extra.get("options") or [None] * len(batch)
-    return [
-        options if isinstance(options, Mapping) else options_in(question)
-        for options, question in zip(column, batch.questions, strict=True)
-    ]
+    columns = batch.extra.get("options") or [None] * len(batch)
+    options = [options_of(*row) for row in zip(batch.questions, columns, strict=True)]
+    return [float(right) for right in checker.check(given, batch.references, options)]
