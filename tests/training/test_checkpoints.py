@@ -2,13 +2,17 @@
 
 import json
 import random
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pebr.training import launch, randomness
+from pebr.data.folder import FolderStore
+from pebr.data.store import AlteredError
+from pebr.step import InputError
+from pebr.training import fingerprint, launch, randomness
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.fingerprint import directory_fingerprint, run_name
 from pebr.training.shards import Run
@@ -58,10 +62,11 @@ def damage_bytes(step: Path) -> None:
         damage_bytes,
         lambda step: next(step.glob("*.safetensors")).unlink(),
         lambda step: (step / "index.json").unlink(),
-        lambda step: (step / "index.json").write_text(json.dumps({"format": 99})),
         lambda step: (step / "index.json").write_text("{"),
+        lambda step: next(step.glob("rank-*.json")).unlink(),
+        lambda step: next(step.glob("rank-*.json")).write_text("{}"),
     ],
-    ids=["bytes", "file", "unfinished", "format", "cut"],
+    ids=["bytes", "file", "unfinished", "cut", "description", "altered description"],
 )
 def test_a_damaged_one_gives_way_to_the_one_before(place: launch.Place, tmp_path: Path, damage) -> None:
     location = str(tmp_path / "run")
@@ -73,6 +78,61 @@ def test_a_damaged_one_gives_way_to_the_one_before(place: launch.Place, tmp_path
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["step-00000001"]  # nothing stale is left
     save(Checkpoints(location, 2, place), 2)
     assert newest(location, place) == 2
+
+
+def test_one_of_another_version_is_kept_and_told(place: launch.Place, tmp_path: Path) -> None:
+    save(Checkpoints(str(tmp_path), 2, place), 1)
+    index = tmp_path / "step-00000001" / "index.json"
+    index.write_text(json.dumps({"format": 99}))
+    with pytest.raises(InputError, match="format 99"):
+        newest(str(tmp_path), place)
+    assert index.exists()
+
+
+def test_what_a_kill_has_left_half_deleted_is_removed(place: launch.Place, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path), 3, place)
+    for step in (1, 2):
+        save(checkpoints, step)
+    (tmp_path / "step-00000001" / "index.json").unlink()
+    assert newest(str(tmp_path), place) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
+
+
+def test_the_index_is_stored_after_every_part(place: launch.Place, tmp_path: Path, monkeypatch) -> None:
+    """Two ranks on one machine, that is with one folder for what is to be stored, and the second one's part is slow."""
+
+    class SlowStore(FolderStore):
+        def put(self, local: Path, key: str) -> None:
+            time.sleep(0.5 if "rank-00001" in key else 0)
+            super().put(local, key)
+
+    store = SlowStore(tmp_path / "bucket")
+    monkeypatch.setattr("pebr.training.checkpoints.open_store", lambda _: store)
+    first, second = (Checkpoints("s3://bucket", 1, place._replace(rank=rank, world_size=2)) for rank in range(2))
+    second._folder = first._folder
+    for rank, checkpoints in enumerate((first, second)):
+        checkpoints.save(3, [Run("weight", (4,), 2 * rank, torch.ones(2))], {"r": rank}, {"state": {}})
+    first.wait()
+    assert len(store.list("step-00000003/")) == 5
+    second.wait()
+
+
+def test_what_the_store_does_not_give_back_as_it_was_is_damaged(
+    place: launch.Place, tmp_path: Path, monkeypatch
+) -> None:
+    class RottenStore(FolderStore):
+        def get(self, key: str, local: Path) -> None:
+            if key.startswith("step-00000002/rank"):
+                raise AlteredError(f"{key}: not what was stored")
+            super().get(key, local)
+
+    monkeypatch.setattr("pebr.training.checkpoints.open_store", lambda _: RottenStore(tmp_path / "bucket"))
+    checkpoints = Checkpoints("s3://bucket", 2, place)
+    store = FolderStore(tmp_path / "bucket")
+    checkpoints._store = store
+    for step in (1, 2):
+        save(checkpoints, step)
+    assert newest("s3://bucket", place) == 1
 
 
 def test_an_error_of_the_writer_stops_the_run(place: launch.Place, tmp_path: Path) -> None:
@@ -122,3 +182,14 @@ def test_a_run_is_named_by_what_it_depends_on(tmp_path: Path) -> None:
         raw[place] = 1
         (tmp_path / "model.safetensors").write_bytes(raw)
         assert directory_fingerprint(tmp_path) != before
+
+
+def test_a_run_is_named_by_its_code_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pebr.__file__", str(tmp_path / "__init__.py"))
+    names = []
+    for text in ("a = 1", "a = 2"):
+        (tmp_path / "module.py").write_text(text)
+        fingerprint.code_fingerprint.cache_clear()
+        names.append(run_name({"seed": 0}))
+    fingerprint.code_fingerprint.cache_clear()
+    assert names[0] != names[1]

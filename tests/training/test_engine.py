@@ -6,14 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from pebr.step import InputError
+from pebr.step import InputError, Preempted
 from pebr.training import launch
+from pebr.training.checkpoints import Checkpoints
 from pebr.training.engine import REFUSALS_IN_A_ROW, DivergedError, EngineSettings, TrainingEngine
+from pebr.training.shards import ShardedTensors
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,11 +117,12 @@ def test_bf16_keeps_float32_weights_and_buffers(one_rank: Path, tmp_path: Path) 
         assert found["reports"][0][0] == pytest.approx(exact["reports"][0][0], rel=1e-2)
 
 
-def test_a_step_that_is_not_finite_is_refused_and_leaves_no_trace(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("dtype", "stages"), [("fp32", [0, 1, 2, 3]), ("bf16", [1, 2, 3])])
+def test_a_step_that_is_not_finite_is_refused_and_leaves_no_trace(tmp_path: Path, dtype: str, stages: list) -> None:
     """Step 2 has a NaN: after it everything is as if the step had not been, but for the schedule's place."""
-    run(tmp_path, processes=1, stages=[0, 1, 2, 3], steps=3, bad_step=2)
-    run(tmp_path / "without", processes=1, stages=[0, 1, 2, 3], steps=2)
-    for stage in range(4):
+    run(tmp_path, processes=1, stages=stages, steps=3, bad_step=2, dtype=dtype)
+    run(tmp_path / "without", processes=1, stages=stages, steps=2, dtype=dtype)
+    for stage in stages:
         bad, good = load(tmp_path, stage), load(tmp_path / "without", stage)
         assert [report[3] for report in bad["reports"]] == [False, False, True]
         assert difference(bad, good) == 0.0
@@ -134,22 +138,64 @@ def test_a_bad_step_of_one_rank_is_refused_by_all(tmp_path: Path) -> None:
         assert difference(load(tmp_path, stage), load(tmp_path / "one", 0)) < 1e-6
 
 
-@pytest.mark.slow
-def test_a_run_that_diverges_ends_with_a_clear_error() -> None:
-    settings = EngineSettings(learning_rate=1e-3, total_steps=10)
+@pytest.fixture
+def place() -> launch.Place:
+    return launch.join()  # and never leave: DeepSpeed can start in one group of a process only
+
+
+def test_a_run_that_diverges_ends_with_a_clear_error_and_a_good_checkpoint(place: launch.Place, tmp_path: Path) -> None:
     network = torch.nn.Linear(2, 1)
+    checkpoints = Checkpoints(str(tmp_path), 2, place)
+    engine = TrainingEngine(network, EngineSettings(1e-3, total_steps=10), place, checkpoints=checkpoints)
+    engine.update([torch.ones(1, 2)], lambda module, row: module(row).sum())
     before = network.weight.detach().clone()
+    for _ in range(REFUSALS_IN_A_ROW):
+        engine.checkpoint({}, due=False)
+        assert engine.update([torch.ones(1, 2)], lambda module, row: module(row).sum() * math.inf).refused
+    with pytest.raises(DivergedError, match=f"steps 2 to {REFUSALS_IN_A_ROW + 1}"):
+        engine.checkpoint({}, due=False)
+    saved = Checkpoints(str(tmp_path), 2, place).newest()
+    assert saved is not None
+    assert saved.index["step"] == REFUSALS_IN_A_ROW + 1
+    assert torch.equal(saved.read("weight:weight", 0, 2).view(1, 2), before)
 
-    def diverge(place: launch.Place) -> int:
-        engine = TrainingEngine(network, settings, place)
-        for _ in range(REFUSALS_IN_A_ROW - 1):
-            assert engine.update([torch.ones(1, 2)], lambda module, row: module(row).sum() * math.inf).refused
-        with pytest.raises(DivergedError, match=f"steps 1 to {REFUSALS_IN_A_ROW}"):
-            engine.update([torch.ones(1, 2)], lambda module, row: module(row).sum() * math.inf)
-        return engine.refused_steps
 
-    assert launch.as_rank(diverge) == REFUSALS_IN_A_ROW
-    assert torch.equal(network.weight, before)
+def test_a_checkpoint_is_of_its_step_whatever_the_caller_does_next(place: launch.Place, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path), 2, place)
+    engine = TrainingEngine(torch.nn.Linear(2, 1), EngineSettings(1e-3, 10), place, checkpoints=checkpoints)
+    engine.update([torch.ones(1, 2)], lambda module, row: module(row).sum())
+    checkpoints._writer.submit(time.sleep, 0.3)  # so that writing begins later
+    history = ["step 1"]
+    engine.checkpoint({"history": history}, due=True)
+    history.append("step 2")
+    engine.finish()
+    saved = Checkpoints(str(tmp_path), 2, place).newest()
+    assert saved is not None
+    assert saved.index["state"] == {"history": ["step 1"]}
+
+
+def test_told_to_stop_it_saves_what_is_new_and_no_more(place: launch.Place, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path), 2, place)
+    engine = TrainingEngine(torch.nn.Linear(2, 1), EngineSettings(1e-3, 10), place, checkpoints=checkpoints)
+    engine.update([torch.ones(1, 2)], lambda module, row: module(row).sum())
+    engine.checkpoint({}, due=True)
+    checkpoints.wait()
+    [index] = tmp_path.glob("*/index.json")
+    written = index.stat().st_mtime_ns
+    engine._stop.received = True
+    with pytest.raises(Preempted, match="after step 1"):
+        engine.checkpoint({}, due=False)
+    assert index.stat().st_mtime_ns == written
+
+
+def test_sharded_weights_replace_those_of_more_ranks(place: launch.Place, tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "rank-00001-of-00002.safetensors").write_bytes(b"of another run")
+    engine = TrainingEngine(torch.nn.Linear(2, 1), EngineSettings(1e-3, 10), place)
+    engine.save_sharded(tmp_path / "weights")
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+    assert not any("of-00002" in path.name for path in (tmp_path / "weights").iterdir())
+    assert ShardedTensors(tmp_path / "weights").damage() == []
 
 
 def test_what_deepspeed_cannot_do_is_refused_early() -> None:

@@ -72,6 +72,13 @@ def test_sigterm_reaches_every_rank(worker: Path) -> None:
     assert process.wait(60) == 75
 
 
+def test_a_rank_whose_launcher_was_gone_before_it_could_ask_ends_too() -> None:
+    code = "from pebr.training.launch import die_with_parent; die_with_parent()"
+    for launcher, expected in ((os.getpid(), 0), (1, -signal.SIGKILL)):
+        environment = os.environ | {"PEBR_LAUNCHER": str(launcher)}
+        assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == expected
+
+
 def test_no_rank_outlives_its_launcher(worker: Path) -> None:
     process = start(worker, "wait")
     ranks = wait_for_ranks(worker)

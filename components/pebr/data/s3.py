@@ -28,6 +28,7 @@ from pebr.data.etag import PART, CountedFile
 from pebr.data.s3_client import ABSENT, Interrupted, connect, persist
 from pebr.data.store import (
     LISTING,
+    AlteredError,
     Entry,
     NotThereError,
     StoreError,
@@ -259,7 +260,7 @@ class S3Store:
             for _ in side_by_side(lambda at: self._get_range(key, etag, path, at, min(PART, size - at)), starts):
                 hasher.update(file.read(PART))
         if digest and hasher.hexdigest() != digest:
-            raise StoreError(
+            raise AlteredError(
                 f"{self._where(key)}: what arrived is not what was stored (SHA-256 {hasher.hexdigest()[:12]}, stored"
                 f" {digest[:12]}): another writer, or a broken object; store it again"
             )

@@ -21,6 +21,10 @@ class StoreError(OSError):
     """The store failed, also when tried again; the message says what was tried and what to look at."""
 
 
+class AlteredError(StoreError):
+    """What arrived is not what was stored, also when the store itself works well."""
+
+
 class NotThereError(FileNotFoundError):
     """Nothing whole is stored under the key (yet)."""
 

@@ -6,7 +6,7 @@
 All ranks write at once, each in a thread of its own, from a copy, while training goes on; rank 0 waits for the others'
 descriptions and then writes the index. Parts are runs of elements of named tensors (see shards.py), so a checkpoint of
 two ranks resumes on one or four, and under another ZeRO stage. The location is a folder that all ranks see, or an
-`s3://` prefix; there, parts go through a local folder.
+`s3://` prefix; there, files go through a local folder, in which they stay until they are stored.
 """
 
 import logging
@@ -20,7 +20,8 @@ from typing import Any
 
 import torch.distributed as dist
 
-from pebr.data.store import Store, open_store
+from pebr.data.store import AlteredError, NotThereError, Store, open_store
+from pebr.step import InputError
 from pebr.training.launch import Place, is_first_here
 from pebr.training.shards import INDEX, Run, ShardedTensors, description_names, write_index, write_shard
 
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 3600.0  # how long rank 0 waits for the slowest rank's part
 LOOK_SECONDS = 0.02
+STORE_LOOK_SECONDS = 0.5
 
 
 class Checkpoints:
@@ -75,11 +77,14 @@ class Checkpoints:
         """The newest whole checkpoint, None when there is none; damaged and unfinished ones are removed.
 
         The index's own keys hold `state`; `rank_state` gives a rank's.
+
+        Raises:
+            InputError: the newest is in the format of another version, which may still be wanted.
         """
         chosen = None
-        for step in self._agreed(self._steps):
-            self._fetch(step)
-            found = self._damage(step)
+        whole = self._agreed(self._steps)
+        for step in whole:
+            found = self._fetch(step) or self._damage(step)
             damage = [line for lines in self._gathered(found) for line in lines]
             if not damage:
                 chosen = step
@@ -87,15 +92,16 @@ class Checkpoints:
             if self.rank == 0:
                 log.warning("checkpoint of step %d is damaged, taking an older one: %s", step, "; ".join(damage[:3]))
         if self.rank == 0:
-            self._remove(lambda step: chosen is None or step > chosen)
+            self._remove(lambda step: chosen is None or step > chosen or step not in whole)
         dist.barrier()
         return None if chosen is None else ShardedTensors(self._path(chosen))
 
     def close(self) -> None:
-        """Finish writing and drop the local copies of what lies on S3."""
+        """Finish writing, all ranks together, and drop the local copies of what lies on S3."""
         self.wait()
         self._writer.shutdown()
-        if self._store is not None and self.rank == 0:
+        dist.barrier()
+        if self._store is not None and is_first_here():
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write(self, step: int, runs: list[Run], rank_state: dict[str, Any], state: dict[str, Any]) -> None:
@@ -109,22 +115,23 @@ class Checkpoints:
             log.info("checkpoint of step %d written to %s", step, self.location)
 
     def _await_parts(self, step: int) -> None:
-        """Wait until every rank's description is there, in the local folder."""
+        """Wait until every rank's description, stored after its part, is there, and bring it to the local folder."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         for name in description_names(self.world_size):
             local, key = self._path(step) / name, f"{self._path(step).name}/{name}"
-            while not local.is_file():
-                if self._store is not None and self._store.exists(key):
-                    self._store.get(key, local)
-                elif time.monotonic() > deadline:
+            while not (local.is_file() if self._store is None else self._store.exists(key)):
+                if time.monotonic() > deadline:
                     raise TimeoutError(f"{local}: a rank has not written its part within {PATIENCE_SECONDS:.0f} s")
-                else:
-                    time.sleep(LOOK_SECONDS)
+                time.sleep(LOOK_SECONDS if self._store is None else STORE_LOOK_SECONDS)
+            if self._store is not None:
+                self._store.get(key, local)
 
     def _publish(self, files: Sequence[Path]) -> None:
+        """Store files in this order; what is stored needs no room here."""
         if self._store is not None:
             for file in files:
                 self._store.put(file, f"{file.parent.name}/{file.name}")
+                file.unlink()
 
     def _steps(self) -> list[int]:
         """The steps of the whole checkpoints, newest first."""
@@ -151,20 +158,27 @@ class Checkpoints:
         (directory / INDEX).unlink(missing_ok=True)  # first, so that a half-deleted one is not taken for whole
         shutil.rmtree(directory, ignore_errors=True)
 
-    def _fetch(self, step: int) -> None:
-        """Bring a checkpoint to this machine."""
+    def _fetch(self, step: int) -> list[str]:
+        """Bring a checkpoint to this machine; says what cannot be had as it was stored."""
+        found = []
         if self._store is not None and is_first_here():
             directory = self._path(step)
             directory.mkdir(parents=True, exist_ok=True)
             for key in self._store.list(f"{directory.name}/"):
-                self._store.get(key, directory / key.split("/")[-1])
+                try:
+                    self._store.get(key, directory / key.split("/")[-1])
+                except (AlteredError, NotThereError) as error:
+                    found.append(str(error))
         dist.barrier()
+        return found
 
     def _damage(self, step: int) -> list[str]:
         """What is wrong with this rank's share of a checkpoint's files."""
         try:
             checkpoint = ShardedTensors(self._path(step))
             return checkpoint.damage(sorted(checkpoint.index["files"])[self.rank :: self.world_size])
+        except InputError:  # of another version
+            raise
         except ValueError as error:  # the index itself is damaged
             return [str(error)]
 

@@ -5,8 +5,10 @@ optimizer batch, over all ranks. It sums: gradients are sums over micro-batches 
 neither the split into micro-batches nor the number of ranks changes a step beyond rounding.
 """
 
+import copy
 import logging
 import math
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +88,7 @@ class UpdateReport:
 
 
 class DivergedError(RuntimeError):
-    """Several steps in a row had a loss or gradient that is not finite; the last checkpoint is from before them."""
+    """Several steps in a row had a loss or gradient that is not finite; a checkpoint holds what was before them."""
 
 
 class TrainingEngine:
@@ -119,6 +121,7 @@ class TrainingEngine:
         self.step = 0  # optimizer steps done, refused ones included
         self.refused_steps = 0
         self._refused_in_a_row = 0
+        self._saved_step = 0  # that the newest checkpoint is of; before the first step there is nothing to save
         on_gpu = self.device.type == "cuda"
         if settings.gradient_checkpointing:
             enable: Any = self.weights.gradient_checkpointing_enable
@@ -154,7 +157,6 @@ class TrainingEngine:
                 must work in step); its last micro-batch when None.
 
         Raises:
-            DivergedError: after several refused steps in a row.
             ValueError: neither a micro-batch nor a filler.
         """
         if filler is None and not micro_batches:
@@ -223,7 +225,7 @@ class TrainingEngine:
         for counter in zero.optimizer_steps(self._deepspeed):
             counter.fill_(saved.index["optimizer_steps"])
         zero.publish_weights(self._deepspeed)
-        self.step = saved.index["step"]
+        self.step = self._saved_step = saved.index["step"]
         self.refused_steps, self._refused_in_a_row = saved.index["refused"]
         randomness.restore(saved.rank_state(self.rank)["random"])
         saved.close()
@@ -232,20 +234,38 @@ class TrainingEngine:
         return state
 
     def checkpoint(self, state: Mapping[str, Any], due: bool) -> None:
-        """Write a checkpoint, in the background, when it is due; or at once, when this process was told to stop.
+        """Write a checkpoint, in the background, when it is due; or at once, when the run must end here.
 
-        Call it after each step, when everything is such that `resume` could go on from here.
+        Call it after each step, and wherever else everything is such that `resume` could go on from here.
 
         Args:
             state: what else the run needs to go on, as JSON: its place in the data, counters.
             due: the caller's schedule says so.
 
         Raises:
+            DivergedError: several steps in a row were refused; the checkpoint, of what was before them, is written.
             Preempted: a rank got SIGTERM; the checkpoint is written.
         """
         stop = bool(self._agree(float(self._stop.received), dist.ReduceOp.MAX))
-        if self._checkpoints is None or not (due or stop):
-            return
+        diverged = self._refused_in_a_row >= REFUSALS_IN_A_ROW
+        if self._checkpoints is not None:
+            if (due or stop or diverged) and self.step > self._saved_step:
+                self._save(self._checkpoints, state)
+            if stop or diverged:
+                self._checkpoints.close()
+        if diverged:
+            raise DivergedError(
+                f"steps {self.step - self._refused_in_a_row + 1} to {self.step}: loss or gradient is not finite: lower"
+                " the learning rate or look at the data; the weights are those from before these steps"
+            )
+        if stop:
+            raise Preempted(
+                f"stopped by SIGTERM after step {self.step}; the checkpoint is written, start again to go on"
+            )
+
+    def _save(self, checkpoints: Checkpoints, state: Mapping[str, Any]) -> None:
+        """Start writing a checkpoint of this moment."""
+        checkpoints.wait()  # before the copy below: one copy in memory, not two
         runs = []
         for piece in zero.pieces(self._deepspeed):
             part = slice(None)
@@ -254,22 +274,17 @@ class TrainingEngine:
             for key, view in piece.tensors.items():
                 values = view[part].to("cpu", copy=True)
                 runs.append(Run(f"{key}:{piece.name}", piece.shape, piece.start + (part.start or 0), values))
-        self._checkpoints.save(
+        checkpoints.save(
             self.step,
             [run for run in runs if len(run.values)],
             {"random": randomness.capture()},
             {
-                "state": dict(state),
+                "state": copy.deepcopy(dict(state)),  # written later, when the caller has gone on
                 "optimizer_steps": float(zero.optimizer_steps(self._deepspeed)[0]),
                 "refused": [self.refused_steps, self._refused_in_a_row],
             },
         )
-        if stop:
-            self._checkpoints.wait()
-            dist.barrier()
-            raise Preempted(
-                f"stopped by SIGTERM after step {self.step}; the checkpoint is written, start again to go on"
-            )
+        self._saved_step = self.step
 
     def finish(self) -> None:
         """Wait until the last checkpoint is written."""
@@ -277,17 +292,26 @@ class TrainingEngine:
             self._checkpoints.close()
 
     def save_sharded(self, directory: Path) -> None:
-        """Write the weights that forward passes read, each rank its share; `consolidate` makes one model of them."""
+        """Write the weights that forward passes read, each rank its share; `consolidate` makes one model of them.
+
+        The directory appears when all of it is there, in place of what was there before.
+        """
         runs = []
         for name, value in self.gathered_parameters():
             part = share(value.numel(), self.rank, self.world_size)
             values = value.reshape(-1)[part].to("cpu", copy=True)
             if len(values):
                 runs.append(Run(name, tuple(value.shape), part.start, values))
-        write_shard(directory, self.rank, self.world_size, runs)
+        beside = directory.with_name(f".{directory.name}.partial")
+        if self.rank == 0:  # what a killed run left, perhaps of more ranks
+            shutil.rmtree(beside, ignore_errors=True)
+        dist.barrier()
+        write_shard(beside, self.rank, self.world_size, runs)
         dist.barrier()
         if self.rank == 0:
-            write_index(directory, self.world_size)
+            write_index(beside, self.world_size)
+            shutil.rmtree(directory, ignore_errors=True)
+            beside.rename(directory)
         dist.barrier()
 
     def _current_learning_rate(self) -> float:
@@ -317,11 +341,6 @@ class TrainingEngine:
         self.refused_steps += 1
         self._refused_in_a_row += 1
         log.warning("step %d refused: loss %s, gradient norm %s", self.step, report.loss, report.grad_norm)
-        if self._refused_in_a_row >= REFUSALS_IN_A_ROW:
-            raise DivergedError(
-                f"steps {self.step - REFUSALS_IN_A_ROW + 1} to {self.step}: loss or gradient is not finite:"
-                " lower the learning rate or look at the data; the last checkpoint is from before them"
-            )
 
     def _agree(self, value: float, operation: Any) -> float:
         """Reduce a number over the ranks."""

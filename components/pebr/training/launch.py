@@ -29,6 +29,7 @@ Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 COLLECTIVE_TIMEOUT = timedelta(hours=2)  # the longest that one rank may wait for another: a slow sampler, a big save
+LAUNCHER = "PEBR_LAUNCHER"  # the process id of who started a rank
 GRACE_SECONDS = 20.0  # between asking the other ranks to end and killing them, after one has failed
 
 
@@ -75,6 +76,7 @@ def relaunch_with_processes(module: str, processes: int, arguments: Sequence[str
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
+        LAUNCHER: str(os.getpid()),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(available_cores() // count, 1))),
     }
     command = [sys.executable, "-m", module, *(sys.argv[1:] if arguments is None else arguments)]
@@ -141,6 +143,8 @@ def die_with_parent() -> None:
     set_parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+        if os.environ.get(LAUNCHER, str(os.getppid())) != str(os.getppid()):
+            os.kill(os.getpid(), signal.SIGKILL)  # it was gone before the kernel was asked
 
 
 def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int:

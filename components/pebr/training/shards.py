@@ -11,6 +11,7 @@ exactly the elements it needs.
 
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,8 +101,10 @@ def write_index(directory: Path, world_size: int, extra: Mapping[str, Any] | Non
     tensors: dict[str, dict[str, Any]] = {}
     files = {}
     for name in description_names(world_size):
-        description = json.loads((directory / name).read_text())
+        raw = (directory / name).read_bytes()
+        description = json.loads(raw)
         files[description["file"]] = {"bytes": description["bytes"], "crc32": description["crc32"]}
+        files[name] = {"bytes": len(raw), "crc32": zlib.crc32(raw)}
         for tensor, shape, dtype, start, length in description["runs"]:
             entry = tensors.setdefault(tensor, {"shape": shape, "dtype": dtype, "parts": []})
             entry["parts"].append([description["file"], start, length])

@@ -35,14 +35,17 @@ class Piece:
 
 
 def configuration(stage: int, bf16: bool, max_grad_norm: float, on_gpu: bool) -> dict[str, Any]:
-    """DeepSpeed's configuration for one stage; gradients are accumulated in float32 whatever the model's format."""
+    """DeepSpeed's configuration for one stage.
+
+    Each rank accumulates gradients in float32 whatever the model's format; between ranks they travel in the model's.
+    """
     return {
         "train_micro_batch_size_per_gpu": 1,  # only their product with the ranks is looked at; rows are ours to pack
         "gradient_accumulation_steps": 1,  # the boundary is set by hand: any number of micro-batches
         "gradient_clipping": max_grad_norm if stage else 0.0,  # without ZeRO the engine clips
         "zero_allow_untested_optimizer": True,  # torch's AdamW
         "zero_optimization": {"stage": stage, "overlap_comm": on_gpu, "contiguous_gradients": True},
-        "bf16": {"enabled": bf16},
+        "bf16": {"enabled": bf16, "check_grad_overflow": True},  # DeepSpeed's default looks in float16 only
         "data_types": {"grad_accum_dtype": "fp32"},
         "steps_per_print": 2**62,
     }
