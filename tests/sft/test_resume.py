@@ -1,7 +1,6 @@
 """SFT killed at random points and started again ends with the bytes of a run that was never killed."""
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -12,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pebr.data.store import open_store
 from pebr.sft.settings import Settings
 from pebr.telemetry.history import read_history
+from tests.training.resumed import files, newest_checkpoint, run_with_kills, without_times
 
 
 @pytest.fixture
@@ -35,41 +34,19 @@ def settings(sft_dataset: Path, tiny_models: dict[str, Path]) -> dict[str, Any]:
     }
 
 
+def flags_of(settings: dict[str, Any]) -> list[str]:
+    return [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
 def run(out: Path, settings: dict[str, Any], kills: int, seconds: float = 0.0) -> float:
-    """Run SFT with so many kills, each within so many seconds of a start; returns the seconds of the last run."""
     places = {"output": str(out / "model"), "history": str(out / "history.jsonl"), "metrics": str(out / "metrics.json")}
-    settings = {"checkpoints": str(out / "checkpoints")} | settings | places
-    job = {"module": "pebr.sft", "settings": settings, "kills": kills, "seconds": seconds, "seed": 1}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training.killing", json.dumps(job)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    report = json.loads(done.stdout.splitlines()[-1])
-    assert report["killed"] == kills
-    return float(report["seconds"])
-
-
-def files(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
-
-
-def newest_checkpoint(location: str, copy: Path) -> dict[str, bytes]:
-    """The files of the last checkpoint: weights, moments, random numbers, counters."""
-    store = open_store(location)
-    last = sorted({key.rsplit("/", 1)[0] for key in store.list("") if key.endswith("index.json")})[-1]
-    copy.mkdir()
-    for key in store.list(last + "/"):
-        store.get(key, copy / key.rsplit("/", 1)[1])
-    return files(copy)
+    flags = flags_of({"checkpoints": str(out / "checkpoints")} | settings | places)
+    return run_with_kills("pebr.sft.settings", "pebr.sft.work", flags, kills, seconds)
 
 
 def assert_same(killed: Path, whole: Path, location: str) -> None:
     assert files(killed / "model") == files(whole / "model")
-    rows = [[{**row, "seconds": 0} for row in read_history(out / "history.jsonl")] for out in (killed, whole)]
+    rows = [without_times(read_history(out / "history.jsonl")) for out in (killed, whole)]
     assert rows[0] == rows[1]
     theirs = newest_checkpoint(str(whole / "checkpoints"), whole / "copy")
     assert newest_checkpoint(location, killed / "copy") == theirs
@@ -99,9 +76,8 @@ def test_sigterm_finishes_the_step_and_asks_to_be_started_again(
 ) -> None:
     places = {"output": str(tmp_path / "model"), "history": str(tmp_path / "history.jsonl")}
     chosen = settings | places | {"epochs": 1000, "save_every": 10**6, "processes": processes}
-    flags = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     assert {field.name for field in dataclasses.fields(Settings)} >= chosen.keys()
-    command = [sys.executable, "-m", "pebr.sft", *flags]
+    command = [sys.executable, "-m", "pebr.sft", *flags_of(chosen)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment)
     while len(read_history(tmp_path / "history.jsonl")) < 3:

@@ -150,16 +150,26 @@ def test_adapters_end_in_a_plain_model(base: Settings) -> None:
     assert metrics["parameters_trained"] < sum(value.numel() for value in weights.values()) / 4
 
 
-def test_another_learning_rate_starts_anew(base: Settings) -> None:
+def test_another_learning_rate_starts_anew(base: Settings, tmp_path: Path) -> None:
     first = run(base, max_steps=3)
-    again = run(base, max_steps=3)
-    assert again[0][0]["seconds"] == first[0][0]["seconds"]  # nothing was trained again
+    again = run(base, max_steps=3, history=str(tmp_path / "elsewhere.jsonl"))
+    assert again[0] == first[0]  # nothing was trained again, and the history comes from the checkpoint
     assert run(base, max_steps=3, learning_rate=2e-3)[0][2]["loss"] != first[0][2]["loss"]
+
+
+def test_no_checkpoint_but_the_last(base: Settings) -> None:
+    assert work(dataclasses.replace(base, save_every=0, max_steps=1))["steps"] == 1
+
+
+def test_rows_that_are_all_too_long_are_a_wrong_input(base: Settings) -> None:
+    with pytest.raises(InputError, match=r"no row can be trained on \(24 too long\): raise --max-tokens \(20\)"):
+        work(dataclasses.replace(base, max_tokens=20))
 
 
 def test_wrong_inputs_are_told_in_one_line(base: Settings, tmp_path: Path) -> None:
     wrong = {
         "--batch-size 0: give at least 1": {"batch_size": 0},
+        "--max-steps -1: give at least 0": {"max_steps": -1},
         "give --zero-stage 1 or --dtype fp32": {"dtype": "bf16"},
         "no manifest.json here": {"dataset": str(tmp_path)},
         "no config.json here": {"model": str(tmp_path)},

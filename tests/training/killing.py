@@ -1,12 +1,12 @@
 """Kills a training step again and again and lets it finish: `python -m tests.training.killing JOB`.
 
-JOB is JSON: module (`pebr.sft`), settings (its fields), kills, seconds (the longest that a run is left alone), seed.
+JOB is JSON: settings and work (modules, `pebr.sft.settings`, `pebr.sft.work`), flags (the command line), kills, seconds
+(the longest that a run is left alone), seed.
 Everything is imported once, here; each run is a fork, killed with SIGKILL after a random time, so that the kills fall
 on start, resume, steps, checkpoints and the last writing alike. Prints how many runs were killed, and how many seconds
 the last one took.
 """
 
-import dataclasses
 import importlib
 import json
 import os
@@ -22,20 +22,14 @@ import pebr.vlm  # noqa: F401
 from pebr.step import main
 
 
-def start(module: str, settings: dict) -> int:
+def start(job: dict) -> int:
     """Run the step in a fork; returns its process id."""
     if process := os.fork():
         return process
-    settings_class = importlib.import_module(f"{module}.settings").Settings
-    work = importlib.import_module(f"{module}.work").work
-    flags = [
-        word
-        for field in dataclasses.fields(settings_class)
-        if field.name in settings
-        for word in (f"--{field.name.replace('_', '-')}", str(settings[field.name]))
-    ]
+    settings_class = importlib.import_module(job["settings"]).Settings
+    work = importlib.import_module(job["work"]).work
     try:
-        main(settings_class, work, flags)
+        main(settings_class, work, job["flags"])
     except SystemExit as end:
         os._exit(int(end.code or 0))
     except BaseException:  # noqa: BLE001 - whatever it was, a fork must end here
@@ -58,7 +52,7 @@ def run(job: dict) -> None:
     random.seed(job["seed"])
     killed = 0
     while killed < job["kills"]:
-        process = start(job["module"], job["settings"])
+        process = start(job)
         code = ended(process, random.uniform(0, job["seconds"]))
         if code is None:
             os.kill(process, signal.SIGKILL)
@@ -67,12 +61,12 @@ def run(job: dict) -> None:
         elif code:
             sys.exit(code)
     began = time.monotonic()
-    code = ended(start(job["module"], job["settings"]), 3600)
+    code = ended(start(job), 3600)
     print(json.dumps({"killed": killed, "seconds": time.monotonic() - began}))
     sys.exit(code)
 
 
 if __name__ == "__main__":
-    importlib.import_module(f"{json.loads(sys.argv[1])['module']}.work")
+    importlib.import_module(json.loads(sys.argv[1])["work"])
     assert transformers.models.auto.modeling_auto
     run(json.loads(sys.argv[1]))

@@ -30,7 +30,7 @@ class Settings:
         processes: training processes on this machine; 0 means one per GPU, or one without GPUs.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         lora_rank: rank of LoRA adapters on the language model's linear layers; 0 trains the full weights.
-        save_every: optimizer steps between checkpoints.
+        save_every: optimizer steps between checkpoints; 0 means only at the end and when told to stop.
         keep_checkpoints: how many of the newest checkpoints to keep.
         seed: seed of the row order and of every random number generator.
         metrics: JSON file to write the step's scalar results to.

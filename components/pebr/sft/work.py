@@ -58,9 +58,9 @@ def work(settings: Settings) -> Mapping[str, float]:
         )
     if not len(dataset):
         raise InputError(f"{settings.dataset}: no rows: look at its rejected/ for why the filter kept none")
-    for name in ("epochs", "batch_size", "max_tokens", "tokens_per_batch"):
-        if getattr(settings, name) < 1:
-            raise InputError(f"--{name.replace('_', '-')} {getattr(settings, name)}: give at least 1")
+    for name, least in {"epochs": 1, "batch_size": 1, "max_tokens": 1, "tokens_per_batch": 1, "max_steps": 0}.items():
+        if getattr(settings, name) < least:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(settings, name)}: give at least {least}")
     load_config(settings.model)
     steps = math.ceil(len(dataset) / settings.batch_size) * settings.epochs
     engine_settings = EngineSettings(
@@ -104,9 +104,9 @@ def _train(
         place.rank,
         place.world_size,
     )
-    saved = engine.resume() or {"set_aside": {}, "tokens": 0, "loss": 0.0}
-    set_aside, tokens, loss = Counter(saved["set_aside"]), saved["tokens"], saved["loss"]
-    history = History(settings.history, engine.step) if place.rank == 0 else None
+    saved = engine.resume() or {"set_aside": {}, "tokens": 0, "loss": 0.0, "history": []}
+    set_aside, tokens, loss, rows = Counter(saved["set_aside"]), saved["tokens"], saved["loss"], saved["history"]
+    history = History(settings.history, rows) if place.rank == 0 else None
     filler = blank_row(encoder).to(engine.device)
     steps = engine_settings.total_steps
     log.info("%d rows, %d steps of %d rows", len(dataset), steps, settings.batch_size)
@@ -121,25 +121,33 @@ def _train(
         )
         if engine.step <= batches.steps_per_epoch:  # each row is seen once an epoch: count in the first
             set_aside += batch.set_aside
-        tokens, loss = tokens + batch.tokens, report.loss
-        now = time.monotonic()
-        if history is not None:
-            history.append(
-                {
-                    "step": engine.step,
-                    "loss": report.loss if math.isfinite(report.loss) else None,
-                    "learning_rate": report.learning_rate,
-                    "grad_norm": None if report.refused else report.grad_norm,
-                    "tokens": batch.tokens,
-                    "seconds": round(now - began, 4),
-                }
+        tokens, loss = tokens + batch.tokens, loss if report.refused else report.loss
+        if not tokens and engine.step == min(batches.steps_per_epoch, steps):
+            reasons = ", ".join(f"{count} {reason}" for reason, count in set_aside.most_common())
+            raise InputError(
+                f"{settings.dataset}: no row can be trained on ({reasons}): raise --max-tokens"
+                f" ({settings.max_tokens}) or filter the data again"
             )
+        now = time.monotonic()
+        rows.append(
+            {
+                "step": engine.step,
+                "loss": None if report.refused else report.loss,
+                "learning_rate": report.learning_rate,
+                "grad_norm": None if report.refused else report.grad_norm,
+                "tokens": batch.tokens,
+                "seconds": round(now - began, 4),
+            }
+        )
+        if history is not None:
+            history.append(rows[-1])
         if now - logged > LOG_SECONDS or engine.step == steps:
             logged = now
             left = (now - started) / (engine.step - first) * (steps - engine.step)
             log.info("step %d of %d: loss %.4f, %.0f s left", engine.step, steps, report.loss, left)
-        state = {"set_aside": dict(set_aside), "tokens": tokens, "loss": loss}
-        engine.checkpoint(state, due=engine.step == steps or engine.step % settings.save_every == 0)
+        state = {"set_aside": dict(set_aside), "tokens": tokens, "loss": loss, "history": rows}
+        due = bool(settings.save_every) and engine.step % settings.save_every == 0
+        engine.checkpoint(state, due=due or engine.step == steps)
     engine.finish()
     if set_aside:
         log.warning("rows set aside: %s", ", ".join(f"{count} {reason}" for reason, count in set_aside.most_common()))

@@ -1,24 +1,26 @@
 """The history of a training run: one JSON object a step, in a file that survives a kill and a resume."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pebr.step import atomic_file
 from pebr.telemetry.metrics import publish
 
 
 class History:
     """Appends one row a step to a JSON-lines file, each flushed at once.
 
-    On a resume from step k the rows after k are cut off, so that the file ends the same as without the kill.
+    Args:
+        path: of the file; what is there is replaced.
+        rows: of the steps done, from the checkpoint: after a resume the file ends the same as without the kill.
     """
 
-    def __init__(self, path: Path | str, resume_step: int = 0) -> None:
+    def __init__(self, path: Path | str, rows: Iterable[Mapping[str, Any]] = ()) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [row for row in read_history(self.path) if row["step"] <= resume_step]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        with atomic_file(self.path) as beside:
+            beside.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one step's row, which must have a key `step`, and publish its numbers to Prometheus."""

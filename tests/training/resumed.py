@@ -1,0 +1,51 @@
+"""Runs with kills, and what they leave, for the tests of the steps that resume."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pebr.data.store import open_store
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_with_kills(settings: str, work: str, flags: list[str], kills: int, seconds: float = 0.0) -> float:
+    """Run a step with so many kills, each within so many seconds of a start; returns the seconds of the last run."""
+    job = {"settings": settings, "work": work, "flags": flags, "kills": kills, "seconds": seconds, "seed": 1}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training.killing", json.dumps(job)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["killed"] == kills
+    return float(report["seconds"])
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    """The bytes of a directory's files."""
+    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+
+
+def without_times(rows: list[dict]) -> list[dict]:
+    """The rows of a history, but for how long things took."""
+    return [{name: value for name, value in row.items() if not name.startswith("seconds")} for row in rows]
+
+
+def newest_checkpoint(location: str, copy: Path) -> dict[str, bytes]:
+    """The files of the last checkpoint: weights, moments, random numbers, counters; without the times."""
+    store = open_store(location)
+    last = sorted({key.rsplit("/", 1)[0] for key in store.list("") if key.endswith("index.json")})[-1]
+    copy.mkdir()
+    for key in store.list(last + "/"):
+        store.get(key, copy / key.rsplit("/", 1)[1])
+    found = files(copy)
+    index = json.loads(found["index.json"])
+    index["state"]["history"] = without_times(index["state"]["history"])
+    return found | {"index.json": json.dumps(index).encode()}
