@@ -3,8 +3,11 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import pebr
 
 SAMPLE_BYTES = 1 << 20
 
@@ -13,9 +16,21 @@ def run_name(facts: Mapping[str, Any]) -> str:
     """A name for a run from all that its result depends on: settings, and fingerprints of what it reads.
 
     A checkpoint prefix with this name at its end holds the checkpoints of this run alone: with another learning rate or
-    another model, a run starts anew and not from the other's weights.
+    another model, a run starts anew and not from the other's weights. So it does with other code: what a mended version
+    would do otherwise is not taken over from the version before.
     """
-    return hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode()).hexdigest()[:16]
+    told = {"code": code_fingerprint(), **facts}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def code_fingerprint() -> str:
+    """A digest of this package's sources."""
+    root = Path(pebr.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def directory_fingerprint(directory: Path | str) -> str:
