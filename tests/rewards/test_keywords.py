@@ -87,6 +87,13 @@ HEAPS = {
     "between sentences": f"There is a picture of some things. {VOCABULARY} That is all that is in it.",
     "many times": " ".join([VOCABULARY] * 10),
     "numbers only": "There are " + " ".join(map(str, range(60))),
+    "an article before each": "a " + VOCABULARY.replace(" ", " a "),
+    "and between them": VOCABULARY.replace(" ", " and "),
+    "the before every eleventh": re.sub(r"((?:\S+ ){11})", r"\1the ", f"the {VOCABULARY} "),
+    "a preposition before every eleventh": re.sub(r"((?:\S+ ){11})", r"\1of ", f"there is {VOCABULARY} "),
+    "denied": "no " + VOCABULARY.replace(" ", ", no "),
+    "numbers joined by and": " and ".join(map(str, range(1, 100))),
+    "numbers in a sentence": "There are " + " and ".join(map(str, range(1, 100))) + " of them in the picture.",
 }
 
 
@@ -94,6 +101,45 @@ HEAPS = {
 def test_a_heap_of_words_earns_nothing(name: str) -> None:
     key_words = ["circle", "square", "red", "7", "dog", "tree"]
     assert keyword_share(key_words, HEAPS[name]) == 0.0
+
+
+PROSE = {
+    "a street": (
+        "The photo shows a narrow street in an old town. On the left, a woman in a red coat is walking a small brown dog, "
+        "while two children are playing with a ball near a fountain. Behind them there are three cafés with blue awnings, "
+        "wooden chairs, round tables, flower pots and a menu board. The sky is cloudy, and a few pigeons sit on the roof.",
+        ["woman", "red coat", "small brown dog", "two children", "fountain", "three cafés", "flower pots", "pigeons"],
+    ),
+    "a chart": (
+        "The bar chart compares the sales of four companies in 2010, 2011, 2012 and 2013. The x-axis has the years and "
+        "the y-axis the sales in millions of dollars, from 0 to 50. The tallest bar is that of Apple in 2013, at 45; "
+        "the lowest one belongs to Nokia, with 5 in 2012. There is no legend.",
+        ["bar chart", "four companies", "2011", "y-axis", "Apple", "45", "Nokia"],
+    ),
+    "a figure": (
+        "In the figure, triangle ABC is inscribed in a circle with center O. The side AB is a diameter of length 10, the "
+        "angle at C is a right angle, and point D lies on the arc between A and C. A dashed line connects D to O.",
+        ["triangle ABC", "circle", "diameter", "right angle", "dashed line", "10"],
+    ),
+    "a table laid": (
+        "On the table there are a knife, a fork, a spoon, a white plate, a glass, a bowl and a napkin.",
+        ["knife", "fork", "spoon", "plate", "glass", "bowl", "napkin"],
+    ),
+    "a dense table, of which half is asked for": (
+        "Germany 12, France 15, Italy 7, Spain 9, Poland 11, Greece 3, Sweden 8, Norway 6, Finland 5, Denmark 4.",
+        ["Germany 12", "France 15", "Italy 7", "Spain 9", "Poland 11", "Greece 3", "Sweden 8"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROSE)
+def test_prose_collects_all_that_it_says(name: str) -> None:
+    description, key_words = PROSE[name]
+    assert keyword_share(key_words, description) == 1.0
+
+
+def test_what_is_denied_is_not_there() -> None:
+    assert keyword_share(["circle", "square"], "There is a circle, and there is no square.") == 0.5
 
 
 TERSE = [

@@ -4,12 +4,7 @@ A key word is found as a whole word or phrase, never inside another word: "cat" 
 Case, accents, hyphens, plurals and number words do not matter ("seven circles" holds "7 circle"); the order of a
 phrase's words does. Only the image description is read.
 
-The guard against listing: reciting every word that might be asked for would collect the reward without describing
-anything. English prose is held together by function words (articles, prepositions, forms of "to be", ...), a third or
-more of its words, and even a terse caption has some; a heap of words has none. A description of at least `HEAP_WORDS`
-words with a smaller share of function words than `LEAST_FUNCTION_SHARE` earns nothing; and in any description, words in
-a run of more than `LONGEST_RUN` without a function word are not read. What the guard cannot see, sentences that are
-false, is for the CLIP reward to see.
+A list of all words that might be asked for collects nothing: `pebr.rewards.prose` says which words are read.
 """
 
 import re
@@ -19,11 +14,9 @@ from functools import lru_cache
 
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.lexicon import FUNCTION_WORDS, NOUNS_IN_ING, RELATIONS, UNDESCRIPTIVE
+from pebr.rewards.prose import read_words
 from pebr.rewards.words import fold_numbers, singular, split_number_compounds
 
-HEAP_WORDS = 8
-LEAST_FUNCTION_SHARE = 0.08
-LONGEST_RUN = 20
 LONGEST_PHRASE = 4  # words of an extracted key word
 
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # scripts without spaces: each character is a word
@@ -50,7 +43,9 @@ def keyword_share(key_words: Sequence[str], description: str) -> float:
     wanted = {phrase for key_word in key_words if (phrase := fold_key_word(key_word))}
     if not wanted:
         return 0.0
-    text = f" {' '.join(_read_words(description))} "
+    words = fold_words(description)
+    read = words if _is_cjk(words) else read_words(words, frozenset(word for phrase in wanted for word in phrase))
+    text = f" {' '.join(read)} "
     return sum(f" {' '.join(phrase)} " in text for phrase in wanted) / len(wanted)
 
 
@@ -73,24 +68,6 @@ def fold_words(text: str) -> list[str]:
     words = [_SIGNS.get(word, word) for word in _TOKEN.findall(unicodedata.normalize("NFKC", plain))]
     words = [word.replace(",", "") if word[-1].isdigit() else singular(word) for word in words]
     return fold_numbers(words)
-
-
-def _read_words(description: str) -> tuple[str, ...]:
-    """The words of a description that count: none of a heap, and none of a run that is too long."""
-    words = fold_words(description)
-    is_function = [word in FUNCTION_WORDS for word in words]
-    if len(words) >= HEAP_WORDS and sum(is_function) < LEAST_FUNCTION_SHARE * len(words) and not _is_cjk(words):
-        return ()
-    kept: list[str] = []
-    run: list[str] = []
-    for word, function in zip([*words, ""], [*is_function, True], strict=True):
-        if not function:
-            run.append(word)
-            continue
-        kept += run if len(run) <= LONGEST_RUN or _is_cjk(run) else ["\n"]  # a word that no key word has
-        kept.append(word)
-        run = []
-    return tuple(kept)
 
 
 def _is_cjk(words: Sequence[str]) -> bool:

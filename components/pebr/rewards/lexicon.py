@@ -29,6 +29,14 @@ FUNCTION_WORDS = _words(
     """
 )
 
+# Function words that hold nothing together: a list has them between its items ("a circle and a square and no cross").
+LOOSE_WORDS = _words(
+    """
+    a an the this that these those and or nor but no not none neither either any some all each every both another other
+    such also only then just too here there plus
+    """
+)
+
 # Nouns and adjectives that say nothing about this picture.
 UNDESCRIPTIVE = _words(
     """
