@@ -13,6 +13,7 @@ from pebr.evaluate.rules import (
     relaxed,
     rule_for,
 )
+from pebr.rewards.equality import compare
 
 
 def row(answer: str, **fields: object) -> BenchmarkRow:
@@ -32,7 +33,16 @@ def row(answer: str, **fields: object) -> BenchmarkRow:
         ("Blue", " blue ", True),
         ("Blue", "light blue", False),
         ("2015", "2016", True),  # the published rule takes years for numbers
-        ("1e400", "1e400", True),  # infinite as a number: equal as text would be, and nothing breaks
+        ("1e400", "1e400", True),  # infinite as a float: nothing breaks
+        ("Yes", "Yes.", True),
+        ("14", "**14**", True),
+        ("45%", "45 %", True),
+        ("1000", "1,000", True),
+        ("14", "14 people", True),
+        ("45", "45%", False),  # the published rule's "%"
+        ("['14', 'fourteen people']", "14", True),  # one of several references is enough
+        ("['blue', 'navy']", "Navy.", True),
+        ("['blue', 'navy']", "red", False),
     ],
 )
 def test_chartqa_is_relaxed_on_numbers_only(reference: str, given: str, right: bool) -> None:
@@ -48,12 +58,19 @@ def test_chartqa_is_relaxed_on_numbers_only(reference: str, given: str, right: b
         ("float", "1.45", "1.4", False),
         ("list", "[2007, 2008]", "[2007, 2008]", True),
         ("list", "[2007, 2008]", "2007", False),
-        ("integer", "7", "seven", False),
+        ("list", "[1, 2]", "[1, 2].", True),
+        ("list", "['a', 'b']", "[a, b]", True),
+        ("list", "[1, 2]", "[2, 1]", False),
+        ("integer", "7", "seven", True),
+        ("integer", "7", "7 apples", True),
+        ("integer", "1000", "1,000", True),
+        ("integer", "7", "8 apples", False),
     ],
 )
 def test_mathvista_compares_by_answer_type(answer_type: str, reference: str, given: str, right: bool) -> None:
     fields = {"answer_type": answer_type, "extra": {"question_type": "free_form", "precision": "2"}}
-    assert mathvista(row(reference, **fields), given) is right
+    verdict = mathvista(row(reference, **fields), given)
+    assert (compare(verdict.given, verdict.reference) if isinstance(verdict, Comparison) else verdict) is right
 
 
 def test_mathvista_multiple_choice_is_asked_with_its_choices() -> None:
@@ -61,9 +78,24 @@ def test_mathvista_multiple_choice_is_asked_with_its_choices() -> None:
     assert mathvista(row("8/11", extra=extra), "8/11") == Comparison("8/11", "B", {"A": "3/11", "B": "8/11"})
 
 
-@pytest.mark.parametrize(("given", "right"), [("3.1409", True), ("3.142", False), ("3.1405 cm", True), ("pi", False)])
-def test_dynamath_numbers_are_within_a_thousandth(given: str, right: bool) -> None:
-    assert dynamath(row("3.14", answer_type="float"), given) is right
+@pytest.mark.parametrize(
+    ("reference", "given", "right"),
+    [
+        ("3.14", "3.1409", True),
+        ("3.14", "3.142", False),
+        ("3.14", "3.1405 cm", True),
+        ("3.14", "3.14.", True),
+        ("3.1416", "π", True),
+        ("6.2832", "$2\\pi$", True),
+        ("1.5708", "\\pi/2", True),
+        ("3.14", "pi", False),
+        ("0.5", "1/2", True),
+        ("0.333", "\\frac{1}{3}", True),
+        ("3.14", "a circle", False),
+    ],
+)
+def test_dynamath_numbers_are_within_a_thousandth(reference: str, given: str, right: bool) -> None:
+    assert dynamath(row(reference, answer_type="float"), given) is right
 
 
 @pytest.mark.parametrize(
@@ -75,6 +107,15 @@ def test_dynamath_numbers_are_within_a_thousandth(given: str, right: bool) -> No
         ("B", "(B).", True),
         ("B", "the bench", False),
         ("A", "", False),
+        ("A", "**A**", True),
+        ("A", "\\boxed{A}", True),
+        ("A", "Option A", True),
+        ("A", "[A]", True),
+        ("A", "A. because it turns", True),
+        ("A, C", "Options A and C", True),
+        ("A", "The correct option is A.", True),
+        ("A", "A or B", False),
+        ("A", "[B]", False),
     ],
 )
 def test_logicvista_compares_sets_of_letters(reference: str, given: str, right: bool) -> None:
@@ -89,6 +130,15 @@ def test_an_unknown_benchmark_goes_to_the_answer_check() -> None:
 def test_a_literal_is_read_and_never_evaluated() -> None:
     assert literal_list("[__import__('os').getpid()]") == []
     assert literal_list("[" * 100_000) == []
+
+
+def test_mathvision_is_asked_and_compared_with_its_column_of_choices() -> None:
+    chosen = row("B", extra={"choices": "['3/11', '8/11']"})
+    assert rule_for("MathVision")(chosen, "8/11") == Comparison("8/11", "B", {"A": "3/11", "B": "8/11"})
+    assert question_text(chosen) == "Q?\nOptions:\nA. 3/11\nB. 8/11"
+    letters = row("B", extra={"choices": "['A', 'B']"})
+    assert rule_for("MathVision")(letters, "B") == Comparison("B", "B", {})
+    assert question_text(letters) == "Q?"
 
 
 def test_options_are_listed_once() -> None:

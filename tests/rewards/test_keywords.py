@@ -105,9 +105,10 @@ def test_a_heap_of_words_earns_nothing(name: str) -> None:
 
 PROSE = {
     "a street": (
-        "The photo shows a narrow street in an old town. On the left, a woman in a red coat is walking a small brown dog, "
-        "while two children are playing with a ball near a fountain. Behind them there are three cafés with blue awnings, "
-        "wooden chairs, round tables, flower pots and a menu board. The sky is cloudy, and a few pigeons sit on the roof.",
+        "The photo shows a narrow street in an old town. On the left, a woman in a red coat is walking a small brown "
+        "dog, while two children are playing with a ball near a fountain. Behind them there are three cafés with blue "
+        "awnings, wooden chairs, round tables, flower pots and a menu board. The sky is cloudy, and a few pigeons sit "
+        "on the roof.",
         ["woman", "red coat", "small brown dog", "two children", "fountain", "three cafés", "flower pots", "pigeons"],
     ),
     "a chart": (
@@ -117,8 +118,8 @@ PROSE = {
         ["bar chart", "four companies", "2011", "y-axis", "Apple", "45", "Nokia"],
     ),
     "a figure": (
-        "In the figure, triangle ABC is inscribed in a circle with center O. The side AB is a diameter of length 10, the "
-        "angle at C is a right angle, and point D lies on the arc between A and C. A dashed line connects D to O.",
+        "In the figure, triangle ABC is inscribed in a circle with center O. The side AB is a diameter of length 10, "
+        "the angle at C is a right angle, and point D lies on the arc between A and C. A dashed line connects D to O.",
         ["triangle ABC", "circle", "diameter", "right angle", "dashed line", "10"],
     ),
     "a table laid": (

@@ -1,20 +1,29 @@
 """How each benchmark's answers are scored, by rule: VLMEvalKit's conventions without its judge model.
 
 A rule takes a row and the answer that a response gave. It either decides, or names the comparison that the one answer
-check of `pebr.rewards.answer` is to make, so that benchmarks and rewards agree on what "equal" means.
+check of `pebr.rewards.answer` is to make, so that benchmarks and rewards agree on what "equal" means. Where a rule
+decides, it reads the answer in its plain form, as the answer check does: `**14**` is 14, "Yes." is yes.
 """
 
 import ast
-import math
 import re
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import NamedTuple
 
 from pebr.data.benchmark import BenchmarkRow
+from pebr.rewards.arithmetic import arithmetic_value
+from pebr.rewards.equality import read_answer_quantity
+from pebr.rewards.options import read_pick, read_picks
+from pebr.rewards.plain_text import plain
+from pebr.rewards.sentences import shorter_readings
+from pebr.rewards.wording import same_words
 
 MAX_ANSWER_CHARACTERS = 2000  # a longer "answer" is a response without one
-RELAXED_TOLERANCE = 0.05  # ChartQA, arXiv 2203.10244
-DYNAMATH_TOLERANCE = 0.001  # DynaMath, arXiv 2411.00836
+RELAXED_TOLERANCE = Fraction("0.05")  # ChartQA, arXiv 2203.10244
+DYNAMATH_TOLERANCE = Fraction("0.001")  # DynaMath, arXiv 2411.00836
+PI = "3.14159265358979"
+LETTERS = frozenset("ABCDEFGHIJ")
 
 
 class Comparison(NamedTuple):
@@ -33,44 +42,50 @@ def compare(row: BenchmarkRow, given: str) -> bool | Comparison:
 
     An option's letter and an option's text are both taken when the row has options.
     """
-    return Comparison(given, row.answer, row.options)
+    return Comparison(given, row.answer, options(row))
 
 
 def relaxed(row: BenchmarkRow, given: str) -> bool:
     """ChartQA's relaxed accuracy: numbers within 5 % of the reference ("%" means /100), else equal but for case.
 
+    Where the row has a list of references, one of them is enough.
+
     >>> relaxed(BenchmarkRow(index="0", question="", answer="100"), "104.9")
     True
     """
-    number, reference = _number(given), _number(row.answer)
-    if number is not None and reference:
-        return abs(number - reference) / abs(reference) <= RELAXED_TOLERANCE
-    return given.strip().lower() == row.answer.strip().lower()
+    number = _number(given)
+    for answer in literal_list(row.answer) or [row.answer]:
+        reference = _number(answer)
+        if number is not None and reference:
+            right = abs(number - reference) <= RELAXED_TOLERANCE * abs(reference)
+        else:
+            right = same_words(plain(given), plain(answer))
+        if right:
+            return True
+    return False
 
 
 def mathvista(row: BenchmarkRow, given: str) -> bool | Comparison:
     """MathVista: an option for multiple choice, else by answer type: integer, float (to its precision), list, text."""
     if row.extra.get("question_type") == "multi_choice":
-        choices = literal_list(row.extra.get("choices", ""))
-        options = {chr(ord("A") + i): choice for i, choice in enumerate(choices)} or row.options
-        return Comparison(given, row.extra.get("answer_option") or row.answer, options)
+        return Comparison(given, row.extra.get("answer_option") or row.answer, options(row))
     if row.answer_type in {"integer", "float"}:
-        number, reference = _number(given.rstrip(".")), _number(row.answer)
+        number, reference = _number(given), _number(row.answer)
         if number is None or reference is None:
             return False
         digits = 0 if row.answer_type == "integer" else int(float(row.extra.get("precision") or 2))
         return round(number, digits) == round(reference, digits) and (row.answer_type == "float" or number % 1 == 0)
     if row.answer_type == "list":
-        return literal_list(given) == literal_list(row.answer) != []
+        return Comparison(_as_list(given), _as_list(row.answer), {})
     return Comparison(given, row.answer, {})
 
 
 def dynamath(row: BenchmarkRow, given: str) -> bool | Comparison:
     """DynaMath: a number within 0.001 of the reference, or the option, or the text."""
     if row.answer_type == "float":
-        number, reference = _number(given.strip().split(" ")[0]), _number(row.answer)
+        number, reference = _number(given), _number(row.answer)
         return number is not None and reference is not None and abs(number - reference) <= DYNAMATH_TOLERANCE
-    return Comparison(given, row.answer, row.options)
+    return Comparison(given, row.answer, options(row))
 
 
 def logicvista(row: BenchmarkRow, given: str) -> bool:
@@ -79,8 +94,8 @@ def logicvista(row: BenchmarkRow, given: str) -> bool:
     >>> logicvista(BenchmarkRow(index="0", question="", answer="A, C"), "(C) and (A).")
     True
     """
-    reference = _letters(row.answer)
-    return reference is not None and _letters(given) == reference
+    reference, answer = _letters(row.answer), plain(given)
+    return reference is not None and any(_letters(text) == reference for text in (answer, *shorter_readings(answer)))
 
 
 RULES: dict[str, Rule] = {
@@ -114,10 +129,20 @@ def rule_for(benchmark: str) -> Rule:
 
 def question_text(row: BenchmarkRow) -> str:
     """The question as it is asked: with its options, a line each, unless the question shows them already."""
-    if not row.options or all(f"{letter}." in row.question or f"({letter})" in row.question for letter in row.options):
+    texts = options(row)
+    if not texts or all(f"{letter}." in row.question or f"({letter})" in row.question for letter in texts):
         return row.question
-    listed = "\n".join(f"{letter}. {text}" for letter, text in row.options.items())
+    listed = "\n".join(f"{letter}. {text}" for letter, text in texts.items())
     return f"{row.question}\nOptions:\n{listed}"
+
+
+def options(row: BenchmarkRow) -> dict[str, str]:
+    """A row's options, letter -> text: of its columns A..Z, else of its column `choices`; {} for none.
+
+    Choices that are their own letters (they stand in the picture) are no texts.
+    """
+    choices = {chr(ord("A") + i): choice for i, choice in enumerate(literal_list(row.extra.get("choices", "")))}
+    return row.options or {letter: text for letter, text in choices.items() if text != letter}
 
 
 def literal_list(text: str) -> list[str]:
@@ -135,21 +160,26 @@ def literal_list(text: str) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else []
 
 
-def _number(text: str) -> float | None:
-    """The finite number that a whole text is ("%" means /100), or None."""
-    text = text.strip()
-    percent = text.endswith("%")
-    if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", text.rstrip("%")):
-        return None
-    number = float(text.rstrip("%")) / (100 if percent else 1)
-    return number if math.isfinite(number) else None
+def _as_list(text: str) -> str:
+    """A list written as a literal without the quotes of its items; any other text as it is."""
+    items = literal_list(plain(text))
+    return f"[{', '.join(items)}]" if items else text
+
+
+def _number(text: str) -> Fraction | None:
+    """The number that a whole answer is, with or without a unit or a noun ("%" means /100), or None."""
+    answer = plain(text)
+    quantity = read_answer_quantity(answer)
+    if quantity is not None or "π" not in answer:
+        return quantity.value if quantity is not None else None
+    return arithmetic_value(re.sub(r"(?<=[\d)])\s*(?=π)", "*", answer).replace("π", f"({PI})"))
 
 
 def _letters(text: str) -> frozenset[str] | None:
-    """The set of option letters that a text is, or None when it says anything else."""
-    words = re.sub(r"\band\b|[\s,;.()&]+", " ", text, flags=re.IGNORECASE).upper().split()
-    if not words or len(text) > MAX_ANSWER_CHARACTERS:
-        return None
-    if len(words) == 1 and words[0].isalpha():  # "AC"
-        return frozenset(words[0]) if len(words[0]) <= 8 else None
-    return frozenset(words) if all(len(word) == 1 for word in words) else None
+    """The set of option letters that a plain text picks, or None when it says anything else."""
+    pick = read_pick(text)
+    if pick is not None:
+        return None if pick.hedged else frozenset(pick.letter)
+    return read_picks(
+        re.sub(r"\b(?:options?|choices?|answers?)\b", "", text, flags=re.IGNORECASE), LETTERS, compact=True
+    )
