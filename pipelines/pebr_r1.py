@@ -49,6 +49,7 @@ def pebr_r1(
     sft_learning_rate: float = 1e-5,
     sft_warmup_ratio: float = 0.1,
     sft_max_tokens: int = 4096,
+    sft_save_every: int = 200,
     rollout_samples: int = 8,
     rollout_temperature: float = 1.2,
     rollout_top_p: float = 0.99,
@@ -124,6 +125,7 @@ def pebr_r1(
         sft_learning_rate: peak of the warm-up's cosine schedule.
         sft_warmup_ratio: share of the steps in which the learning rate rises.
         sft_max_tokens: SFT rows with more tokens are set aside.
+        sft_save_every: optimizer steps of the warm-up between checkpoints; 0 means only at the end.
         rollout_samples: answers a question in the rollout that measures difficulty.
         rollout_temperature: sampling temperature of that rollout.
         rollout_top_p: share of the probability that the rollout samples from.
@@ -178,13 +180,13 @@ def pebr_r1(
         lora_rank: rank of LoRA adapters; 0 trains all weights.
         checkpoints: folder on a volume, or s3:// prefix, of this run's training checkpoints; each step keeps its own
             under it. Empty for beside each step's output, which outlives a process but not a pod.
-        save_every: training steps between checkpoints.
+        save_every: steps of a GRPO stage between checkpoints; 0 means only at the end.
         keep_checkpoints: how many of the newest checkpoints are kept.
         seed: seed of everything random.
     """
 
-    def bring(source: str, title: str) -> PipelineTask:
-        task = ingest(source=source, rows=toy_rows, seed=seed)
+    def bring(source: str, title: str, kind: str = "") -> PipelineTask:
+        task = ingest(source=source, kind=kind, rows=toy_rows, seed=seed)
         return _named(task, title)
 
     def train(stage: str, model: dsl.Model, questions: dsl.Dataset, max_steps: int, title: str) -> PipelineTask:
@@ -261,9 +263,9 @@ def pebr_r1(
 
     sft_data = bring(sft_source, "Ingest SFT data")
     rl_data = bring(rl_source, "Ingest RL data")
-    benchmarks = bring(benchmarks_source, "Ingest benchmarks")
-    base_model = bring(model_source, "Ingest base model")
-    clip_model = bring(clip_source, "Ingest CLIP model")
+    benchmarks = bring(benchmarks_source, "Ingest benchmarks", "benchmarks")
+    base_model = bring(model_source, "Ingest base model", "model")
+    clip_model = bring(clip_source, "Ingest CLIP model", "clip")
 
     sft_filter = filter_rows(
         source=sft_data.outputs["output"], kind="sft", image_root=sft_image_root, min_side=min_side
@@ -290,7 +292,7 @@ def pebr_r1(
         gradient_checkpointing=gradient_checkpointing,
         lora_rank=lora_rank,
         checkpoints=checkpoints,
-        save_every=save_every,
+        save_every=sft_save_every,
         keep_checkpoints=keep_checkpoints,
         seed=seed,
     )

@@ -37,7 +37,7 @@ from typing import Any
 
 from pebr.data.store import StoreError
 from pebr.step import EXIT_WRONG_INPUT, UNUSABLE, InputError, atomic_file
-from pipelines import recipes
+from pipelines import choices, recipes
 from pipelines.artifacts import Shelf, Status, step_key
 from pipelines.docker import Docker
 from pipelines.execution import Place, StepError, Stopped, execute
@@ -254,6 +254,7 @@ def _run(options: argparse.Namespace) -> int:
     pipeline = Pipeline(options.pipeline)
     changes = options.set + ([f"seed={options.seed}"] if options.seed is not None else [])
     parameters = recipes.load(options.recipe, changes, pipeline.inputs)
+    choices.check(pipeline.plan(parameters))
     work: Path = (options.work or Path("runs") / Path(options.recipe).stem).resolve()
     work.mkdir(parents=True, exist_ok=True)
     stop = threading.Event()

@@ -28,7 +28,7 @@ from typing import Any
 
 from pebr.data.store import StoreError
 from pebr.step import EXIT_WRONG_INPUT, InputError
-from pipelines import gate, recipes
+from pipelines import choices, gate, recipes
 from pipelines.ir import Pipeline
 from pipelines.targets import FAILED, RUNNING, Progress, Target, TargetError
 
@@ -79,6 +79,7 @@ def _submit(options: argparse.Namespace) -> int:
     pipeline = Pipeline(options.pipeline)
     image = _set_image(pipeline, options.image)
     parameters = recipes.load(options.recipe, options.set, pipeline.inputs)
+    choices.check(pipeline.plan(parameters))
     name = options.name or run_name(pipeline, options.recipe, parameters, options.occasion)
     target = _target(options, pipeline, image)
     place = target.submit(name, parameters)

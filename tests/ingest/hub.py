@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 NAME = "tiny/model"
 REVISIONS = {
@@ -17,6 +18,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers the three questions of a download: which files, how large, and their bytes."""
 
     protocol_version = "HTTP/1.1"
+    asked: ClassVar[list[str]] = []
 
     def log_message(self, *_: object) -> None:
         """Nothing: the tests' output stays readable."""
@@ -31,6 +33,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self, whole: bool) -> None:
         path = self.path.split("?")[0]
+        self.asked.append(path)
         for revision, (commit, files) in REVISIONS.items():
             if path == f"/api/models/{NAME}/revision/{revision}":
                 found = {"id": NAME, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
@@ -58,11 +61,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def hub() -> Iterator[str]:
-    """Run the server; yields its address, for HF_ENDPOINT."""
+def hub() -> Iterator[tuple[str, list[str]]]:
+    """Run the server; yields its address, for HF_ENDPOINT, and the paths that it is asked for."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Handler.asked = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}", Handler.asked
     finally:
         server.shutdown()

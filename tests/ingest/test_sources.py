@@ -67,14 +67,67 @@ def test_what_is_not_in_the_bucket_is_said(s3_address: str, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def from_hub(address: str, name: str, output: Path) -> subprocess.CompletedProcess[str]:
+@pytest.mark.parametrize(
+    ("kind", "files", "said"),
+    [
+        ("benchmarks", {"a.tsv": "index\tanswer\n1\tA\n"}, "a.tsv: no column 'question' among index, answer"),
+        ("benchmarks", {"a.csv": "index"}, r"no \*.tsv here"),
+        ("model", {"config.json": "{}", "pytorch_model.bin": ""}, r"no model model: it needs config.json and \*.safe"),
+        ("clip", {"model.safetensors": ""}, "no clip model: it needs open_clip_config.json and"),
+    ],
+)
+def test_what_is_not_of_its_kind_is_refused_when_it_is_brought(
+    tmp_path: Path, kind: str, files: dict[str, str], said: str
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name, text in files.items():
+        (source / name).write_text(text)
+    with pytest.raises(InputError, match=said) as error:
+        run(Settings(source=str(source), output=str(tmp_path / "out"), kind=kind))
+    assert f"--source {source}: " in str(error.value)
+    assert ".partial" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "files"),
+    [
+        ("benchmarks", {"a.tsv": "index\tquestion\tanswer\n1\tWhich?\tA\n"}),
+        ("model", {"config.json": "{}", "model-00001-of-00001.safetensors": ""}),
+        ("clip", {"config.json": "{}", "model.safetensors": ""}),
+        ("", {"a.csv": "index"}),
+    ],
+)
+def test_what_is_of_its_kind_is_brought(tmp_path: Path, kind: str, files: dict[str, str]) -> None:
+    (tmp_path / "source").mkdir()
+    for name, text in files.items():
+        (tmp_path / "source" / name).write_text(text)
+    run(Settings(source=str(tmp_path / "source"), output=str(tmp_path / "out"), kind=kind))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == files.keys()
+
+
+def from_hub(address: str, name: str, output: Path, home: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pebr.ingest", "--source", f"hf://{name}", "--output", str(output)]
-    settings = {"HF_ENDPOINT": address, "HF_HOME": str(output.parent / "home"), "HF_HUB_DISABLE_XET": "1"}
+    settings = {"HF_ENDPOINT": address, "HOME": str(output.parent), "HF_HUB_DISABLE_XET": "1"}
+    settings |= {"HF_HOME": home} if home else {}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | settings)
 
 
+def test_a_volume_keeps_what_was_downloaded(tmp_path: Path) -> None:
+    with hub() as (address, asked):
+        for name in ("first", "second"):
+            done = from_hub(address, NAME, tmp_path / name, str(tmp_path / "volume"))
+            assert done.returncode == 0, done.stderr
+            sent, asked[:] = [path for path in asked if "/resolve/" in path], []
+            assert bool(sent) == (name == "first")
+            path = tmp_path / name / "model.safetensors"
+            assert path.read_bytes() == b"weights"
+            assert not path.is_symlink()
+
+
 def test_a_model_of_the_hub_is_downloaded_without_pickles(tmp_path: Path) -> None:
-    with hub() as address:
+    with hub() as (address, _):
         done = from_hub(address, NAME, tmp_path / "main")
         assert done.returncode == 0, done.stderr
         assert from_hub(address, f"{NAME}@v1", tmp_path / "v1").returncode == 0
@@ -85,7 +138,7 @@ def test_a_model_of_the_hub_is_downloaded_without_pickles(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", [f"{NAME}@v9", "tiny/nothing"])
 def test_what_the_hub_has_not_is_said(tmp_path: Path, name: str) -> None:
-    with hub() as address:
+    with hub() as (address, _):
         done = from_hub(address, name, tmp_path / "out")
     assert done.returncode == 2, done.stderr
     assert f"hf://{name}" in done.stderr.strip().splitlines()[-1]

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +75,6 @@ def test_a_store_that_refuses_is_a_wrong_input(runner: Any, chain: Path, s3_addr
     assert "credentials" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert json.loads((runner.folder / "work" / "run.json").read_text())["state"] == "failed"
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for a part of the large file."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "none", str(place)], check=False)
-    if done.returncode:
-        pytest.skip("no right to mount a file system")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_full_store_fails_the_step_and_leaves_nothing_that_looks_whole(

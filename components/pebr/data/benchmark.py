@@ -75,6 +75,15 @@ def read_tsv(path: Path | str) -> Iterator[BenchmarkRow]:
         yield _row(cell, images, fault)
 
 
+def check_table(path: Path) -> None:
+    """See, by its head, that a file is a benchmark.
+
+    Raises:
+        InputError: it is not a table, or a needed column is missing.
+    """
+    next(_cells(path), None)
+
+
 def _images_of(cell: dict[str, str], shared: dict[str, list[bytes]]) -> list[bytes]:
     value = cell.get("image", "")
     if _is_index(value):

@@ -10,6 +10,7 @@ def ingest(
     output: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     source: str,
+    kind: str = "",
     rows: int = 0,
     seed: int = 0,
 ) -> dsl.ContainerSpec:
@@ -19,6 +20,8 @@ def ingest(
         source: where it is: toy://sft, toy://rl, toy://benchmarks, toy://model or toy://clip (made here), a path,
             s3://bucket/prefix, or hf://[datasets/]organisation/name[@revision].
         output: directory to write: the source's files as they are.
+        kind: what it must be, seen before anything is made of it: benchmarks (tables with all their columns), model or
+            clip (a configuration and safetensors); empty for no check.
         rows: toy only: how many rows to make; 0 makes as many as the tiny world is meant to have.
         seed: toy only: seed of everything random in it; the same seed gives the same bytes.
         metrics: file for the scalar metrics.
@@ -29,6 +32,7 @@ def ingest(
         args=[
             *("--source", source),
             *("--output", output.path),
+            *("--kind", kind),
             *("--rows", rows),
             *("--seed", seed),
             *("--metrics", metrics.path),

@@ -1,6 +1,7 @@
 """The settings of the ingest step."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -11,6 +12,8 @@ class Settings:
         source: where it is: toy://sft, toy://rl, toy://benchmarks, toy://model or toy://clip (made here), a path,
             s3://bucket/prefix, or hf://[datasets/]organisation/name[@revision].
         output: directory to write: the source's files as they are.
+        kind: what it must be, seen before anything is made of it: benchmarks (tables with all their columns), model or
+            clip (a configuration and safetensors); empty for no check.
         rows: toy only: how many rows to make; 0 makes as many as the tiny world is meant to have.
         seed: toy only: seed of everything random in it; the same seed gives the same bytes.
         metrics: file for the scalar metrics.
@@ -19,6 +22,7 @@ class Settings:
 
     source: str
     output: str
+    kind: Literal["", "benchmarks", "model", "clip"] = ""
     rows: int = 0
     seed: int = 0
     metrics: str = ""

@@ -4,12 +4,16 @@ toy://NAME      made on the spot from a seed: sft, rl, benchmarks, model, clip
 s3://b/prefix   copied from object storage
 hf://org/name   downloaded from the Hugging Face hub: datasets/org/name for a dataset, @revision to pin one
 a path          copied from a file or folder that is mounted
+
+What a later step would refuse after hours is refused here, where its kind is named: see `check`.
 """
 
 import logging
+import os
 import shutil
 from pathlib import Path
 
+from pebr.data.benchmark import check_table
 from pebr.data.store import NotThereError, files_of, open_store
 from pebr.ingest.settings import Settings
 from pebr.step import InputError, atomic_directory
@@ -17,13 +21,17 @@ from pebr.step import InputError, atomic_directory
 log = logging.getLogger("pebr")
 
 TOY = ("sft", "rl", "benchmarks", "model", "clip")
+NEEDED = {  # files at the top of a model's folder: all of one of these sets
+    "model": [("config.json", "*.safetensors")],
+    "clip": [("open_clip_config.json", "open_clip_model.safetensors"), ("config.json", "model.safetensors")],
+}
 
 
 def run(settings: Settings) -> dict[str, float]:
     """Bring the source to the output; returns the number of files and bytes.
 
     Raises:
-        InputError: a source that is not there or not of a known scheme.
+        InputError: a source that is not there, not of a known scheme, or not of the kind that it must be.
     """
     if settings.rows < 0:
         raise InputError(f"--rows {settings.rows}: give 0 for the usual number, or more")
@@ -43,8 +51,31 @@ def run(settings: Settings) -> dict[str, float]:
         size = sum(path.stat().st_size for path in files)
         if not files:
             raise InputError(f"--source {settings.source}: nothing is there: check the name")
+        check(output, settings.kind, settings.source)
     log.info("ingest %s: %d files, %.1f MB", settings.source, len(files), size / 1e6)
     return {"files": len(files), "bytes": size}
+
+
+def check(output: Path, kind: str, source: str) -> None:
+    """See that what was brought is of its kind.
+
+    Raises:
+        InputError: a benchmark without a needed column, no benchmark, or a model that lacks a file.
+    """
+    if kind == "benchmarks":
+        tables = sorted(output.glob("*.tsv"))
+        if not tables:
+            raise InputError(f"--source {source}: no *.tsv here: give a folder of VLMEvalKit TSV files")
+        for table in tables:
+            try:
+                check_table(table)
+            except InputError as error:
+                raise InputError(str(error).replace(f"{output}/", f"--source {source}: ")) from None
+    elif kind:
+        sets = NEEDED[kind]
+        if not any(all(list(output.glob(name)) for name in names) for names in sets):
+            needed = ", or ".join(" and ".join(names) for names in sets)
+            raise InputError(f"--source {source}: no {kind} model: it needs {needed}: check the name")
 
 
 def make_toy(name: str, output: Path, seed: int, rows: int) -> None:
@@ -110,6 +141,8 @@ def copy_s3(source: str, output: Path) -> None:
 def download(name: str, output: Path) -> None:
     """Download a repository of the Hugging Face hub, or of what HF_ENDPOINT names.
 
+    Where HF_HOME names a volume (a cluster file's `cache_claim`), it goes there first, and the next run copies it.
+
     Raises:
         InputError: it is not there, or may not be read.
         ConnectionError: the hub cannot be reached.
@@ -124,12 +157,13 @@ def download(name: str, output: Path) -> None:
 
     repository, _, revision = name.partition("@")
     is_dataset = repository.startswith("datasets/")
+    is_cached = bool(os.environ.get("HF_HOME"))
     try:
-        snapshot_download(
+        snapshot = snapshot_download(
             repository.removeprefix("datasets/"),
             repo_type="dataset" if is_dataset else "model",
             revision=revision or None,
-            local_dir=output,
+            local_dir=None if is_cached else output,
             ignore_patterns=["*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt"],  # safetensors, never pickles
         )
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
@@ -137,4 +171,6 @@ def download(name: str, output: Path) -> None:
         raise InputError(f"--source hf://{name}: {reason}: check the name, the revision and HF_TOKEN") from error
     except LocalEntryNotFoundError as error:
         raise ConnectionError(f"--source hf://{name}: the hub cannot be reached: {error.__cause__ or error}") from error
+    if is_cached:
+        copy_path(Path(snapshot), output)
     shutil.rmtree(output / ".cache", ignore_errors=True)
