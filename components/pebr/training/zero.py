@@ -45,7 +45,7 @@ def configuration(stage: int, bf16: bool, max_grad_norm: float, on_gpu: bool) ->
         "gradient_clipping": max_grad_norm if stage else 0.0,  # without ZeRO the engine clips
         "zero_allow_untested_optimizer": True,  # torch's AdamW
         "zero_optimization": {"stage": stage, "overlap_comm": on_gpu, "contiguous_gradients": True},
-        "bf16": {"enabled": bf16, "check_grad_overflow": True},  # DeepSpeed's default looks in float16 only
+        "bf16": {"enabled": bf16},
         "data_types": {"grad_accum_dtype": "fp32"},
         "steps_per_print": 2**62,
     }
