@@ -1,7 +1,6 @@
 """A run that is killed anywhere, and started again, ends as if nothing had happened: bit for bit."""
 
 import hashlib
-import random
 import signal
 import subprocess
 import time
@@ -11,10 +10,11 @@ import pytest
 
 from pebr.step import EXIT_PREEMPTED
 from tests.grpo.conftest import ROOT, environment, finish, history
+from tests.training.resumed import newest_checkpoint, run_with_kills
 
 pytestmark = pytest.mark.slow
 
-STEPS = 6
+STEPS, KILLS = 6, 24
 SETTINGS = {"max_steps": STEPS, "epochs": 2, "keep_checkpoints": 2}
 
 
@@ -35,17 +35,9 @@ def rows(folder: Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
-def kill_somewhere(arguments: list[str], folder: Path, rng: random.Random) -> bool:
-    """Start a run and kill it a random while after its first new step; False when it ended before."""
-    process = started(arguments)
-    before = rows(folder)
-    delay = rng.choice([0.0, rng.uniform(0, 0.4), rng.uniform(0, 3)])
-    if rng.random() < 0.8:  # otherwise it may die while it starts
-        while process.poll() is None and rows(folder) == before:
-            time.sleep(0.01)
-    time.sleep(delay)
-    process.kill()
-    return process.wait() == -signal.SIGKILL
+def killed(arguments: list[str], kills: int, seconds: float = 0.0) -> float:
+    """Run the command line with so many kills; returns the seconds of the last run."""
+    return run_with_kills("pebr.grpo.settings", "pebr.grpo.trainer", arguments[3:], kills, seconds)
 
 
 @pytest.fixture(scope="module")
@@ -56,33 +48,38 @@ def whole(command, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def seconds(command, tmp_path_factory):
+    """How long such a run takes when all is imported."""
+    return killed(command(tmp_path_factory.mktemp("timed"), **SETTINGS), kills=0)
+
+
 def assert_same(folder: Path, whole: Path) -> None:
     assert history(folder) == history(whole)
     assert digests(folder) == digests(whole)
 
 
-def test_killed_at_twenty_points(command, whole, tmp_path):
-    rng = random.Random(0)
-    kills = runs = 0
-    while kills < 20:
-        folder = tmp_path / str(runs)
-        folder.mkdir()
-        while kill_somewhere(command(folder, **SETTINGS), folder, rng):
-            kills += 1
-        finish(command(folder, **SETTINGS))
-        assert_same(folder, whole)
-        runs += 1
+def last_checkpoint(folder: Path, copy: Path, location: str = "") -> dict[str, bytes]:
+    return newest_checkpoint(location or str(folder / "weights.checkpoints"), copy)
+
+
+@pytest.mark.timeout(3000)
+def test_killed_on_a_folder(command, whole, seconds, tmp_path):
+    killed(command(tmp_path, **SETTINGS), KILLS, seconds / 3)
+    assert_same(tmp_path, whole)
+    assert last_checkpoint(tmp_path, tmp_path / "found") == last_checkpoint(whole, tmp_path / "expected")
 
 
 @pytest.mark.s3
-def test_killed_with_checkpoints_on_s3(command, whole, tmp_path, s3_address):
-    """Nothing but the store survives, as when a pod is scheduled on another machine."""
-    rng = random.Random(1)
-    prefix = "s3://pebr/grpo-resume"
-    for attempt in range(5):
-        kill_somewhere(command(tmp_path / str(attempt), **SETTINGS, checkpoints=prefix), tmp_path / str(attempt), rng)
-    finish(command(tmp_path / "last", **SETTINGS, checkpoints=prefix))
-    assert_same(tmp_path / "last", whole)
+@pytest.mark.timeout(3000)
+def test_killed_with_checkpoints_on_s3(command, whole, seconds, tmp_path, s3_address):
+    location = "s3://pebr/grpo-resume"
+    killed(command(tmp_path / "here", **SETTINGS, checkpoints=location), KILLS, seconds / 3)
+    assert_same(tmp_path / "here", whole)
+    assert last_checkpoint(tmp_path, tmp_path / "found", location) == last_checkpoint(whole, tmp_path / "expected")
+    # nothing but the store survives, as when a pod is scheduled on another machine
+    killed(command(tmp_path / "there", **SETTINGS, checkpoints=location), kills=0)
+    assert_same(tmp_path / "there", whole)
 
 
 def test_told_to_stop_it_writes_a_checkpoint_and_asks_to_be_retried(command, whole, tmp_path):

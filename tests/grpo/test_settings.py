@@ -12,6 +12,8 @@ PATHS = {name: name for name in ("model", "dataset", "output", "history", "rollo
     "wrong",
     [
         {"samples": 1},
+        {"epochs": 0},
+        {"max_steps": -1},
         {"questions_per_update": 0},
         {"questions_per_step": 4, "questions_per_update": 8},
         {"questions_per_step": 12, "questions_per_update": 8},

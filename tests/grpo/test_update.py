@@ -130,6 +130,30 @@ def test_one_update_needs_no_old_logprobs(tiny_models, encoder, place, prompts):
     assert_same(updated(path, encoder, place, prompts, [experience]), updated(path, encoder, place, prompts, [shifted]))
 
 
+def test_the_ratio_to_the_sampler_is_truncated_where_a_step_has_several_updates(tiny_models, encoder, place, prompts):
+    path = tiny_models["qwen2_5_vl"]
+    unlikely = [
+        e._replace(logprobs=[array("f", [v - 4.0 for v in values]) for values in e.logprobs])
+        for e in make_experience(prompts, random_rewards)
+    ]
+    for updates, differs in (([unlikely[:3], unlikely[3:]], True), ([unlikely], False)):
+        losses = [updated(path, encoder, place, prompts, updates, ratio_cap=cap)[1][0].grad_norm for cap in (0.0, 2.0)]
+        assert (losses[0] != losses[1]) == differs
+
+
+def test_a_poisoned_update_is_refused_and_is_no_drift(tiny_models, encoder, place, prompts):
+    """The model's log-probabilities of one question are NaN; those of the others are as they should be."""
+    experience = make_experience(prompts, random_rewards)
+    poisoned = [prompts[0]._replace(pixel_values=prompts[0].pixel_values * torch.nan), *prompts[1:]]
+    path = tiny_models["qwen2_5_vl"]
+    updater, (report,), _ = updated(path, encoder, place, poisoned, [experience], tokens_per_batch=1)
+    drift = updater.drift.drift()
+    drift.check(100.0)
+    assert report.refused
+    assert updater.engine.refused_steps == 1
+    assert drift.tokens == sum(e.answer_tokens for e in experience[1:])
+
+
 def test_drift_is_the_trainers_minus_the_samplers_in_the_first_update(tiny_models, encoder, place, prompts):
     path = tiny_models["qwen2_5_vl"]
     experience = make_experience(prompts, random_rewards)

@@ -38,11 +38,12 @@ def grpo(
     clip_low: float = 0.2,
     clip_high: float = 0.3,
     clip_dual: float = 3.0,
-    ratio_cap: float = 3.0,
+    ratio_cap: float = 2.0,
     advantage: str = "std",
     normalisation: str = "token",
     old_logprobs: str = "sampler",
     sampling: str = "vllm",
+    tensor_parallel: int = 1,
     memory_share: float = 0.5,
     drift_limit: float = 0.1,
     max_prompt_tokens: int = 2048,
@@ -93,12 +94,13 @@ def grpo(
         clip_low: the ratio is clipped below at 1 minus this.
         clip_high: the ratio is clipped above at 1 plus this.
         clip_dual: bound of the ratio where the advantage is negative; 0 means none.
-        ratio_cap: bound of the ratio to the sampler's probability where `old_logprobs` is sampler; 0 means none.
+        ratio_cap: where `old_logprobs` is sampler, the ratio to its probability is truncated here; 0 means never.
         advantage: `std` divides by the group's standard deviation, `mean` only subtracts the mean.
         normalisation: `token` (mean over the update's tokens), `sequence` (mean of answers' means) or `dr_grpo`.
         old_logprobs: where the ratio's denominator comes from when a step has several updates: the `sampler`, or one
             more pass of the trainer, `recompute`. With one update a step none is needed.
         sampling: the engine that samples, `vllm` or `transformers`.
+        tensor_parallel: ranks that share one vLLM engine's model while sampling; more than 1 when a model needs it.
         memory_share: share of the accelerator's memory that vLLM may take while it samples.
         drift_limit: stop when sampler and trainer are further apart than this many nats a token; 0 means never.
         max_prompt_tokens: longer questions are refused and counted.
@@ -194,6 +196,8 @@ def grpo(
             old_logprobs,
             "--sampling",
             sampling,
+            "--tensor-parallel",
+            tensor_parallel,
             "--memory-share",
             memory_share,
             "--drift-limit",

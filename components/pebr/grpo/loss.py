@@ -46,17 +46,19 @@ def policy_loss(
         clip_low: how far below 1 the ratio counts.
         clip_high: how far above 1 the ratio counts.
         clip_dual: bound of the ratio for negative advantages, above 1; 0 means none.
-        ratio_cap: bound of the ratio for all tokens, for old log-probabilities that another engine computed
-            (truncated importance sampling, IMPALA, arXiv 1802.01561); 0 means none.
+        ratio_cap: the ratio is truncated here, for old log-probabilities that another engine computed; 0 means none.
+            A truncated token counts, and moves the policy, as one whose ratio is the cap: unlike a clipped one it
+            keeps its gradient (truncated importance sampling, IMPALA, arXiv 1802.01561). Where A > 0 the upper clip
+            comes first; where A < 0 a cap below clip_dual stands in its place.
 
     >>> policy_loss(torch.tensor([0.5]), torch.tensor([0.0]), torch.tensor([1.0])).losses.item()  # clipped at 1.3
     -1.2999999523162842
     """
     ratio = (logprobs - old_logprobs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
-    plain = -advantages * ratio
     if ratio_cap:
-        ratio = ratio.clamp(max=ratio_cap)
-    losses = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - clip_low, 1 + clip_high))
+        ratio = torch.where(ratio > ratio_cap, ratio_cap * (ratio / ratio.detach()), ratio)
+    plain = -advantages * ratio
+    losses = torch.maximum(plain, -advantages * ratio.clamp(1 - clip_low, 1 + clip_high))
     if clip_dual:
         losses = torch.where(advantages < 0, torch.minimum(losses, -advantages * clip_dual), losses)
     return PolicyLoss(losses, (losses != plain).detach())

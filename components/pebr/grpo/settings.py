@@ -41,12 +41,13 @@ class Settings:
         clip_low: the ratio is clipped below at 1 minus this.
         clip_high: the ratio is clipped above at 1 plus this.
         clip_dual: bound of the ratio where the advantage is negative; 0 means none.
-        ratio_cap: bound of the ratio to the sampler's probability where `old_logprobs` is sampler; 0 means none.
+        ratio_cap: where `old_logprobs` is sampler, the ratio to its probability is truncated here; 0 means never.
         advantage: `std` divides by the group's standard deviation, `mean` only subtracts the mean.
         normalisation: `token` (mean over the update's tokens), `sequence` (mean of answers' means) or `dr_grpo`.
         old_logprobs: where the ratio's denominator comes from when a step has several updates: the `sampler`, or one
             more pass of the trainer, `recompute`. With one update a step none is needed.
         sampling: the engine that samples, `vllm` or `transformers`.
+        tensor_parallel: ranks that share one vLLM engine's model while sampling; more than 1 when a model needs it.
         memory_share: share of the accelerator's memory that vLLM may take while it samples.
         drift_limit: stop when sampler and trainer are further apart than this many nats a token; 0 means never.
         max_prompt_tokens: longer questions are refused and counted.
@@ -97,11 +98,12 @@ class Settings:
     clip_low: float = 0.2
     clip_high: float = 0.3
     clip_dual: float = 3.0
-    ratio_cap: float = 3.0
+    ratio_cap: float = 2.0
     advantage: Literal["std", "mean"] = "std"
     normalisation: Literal["token", "sequence", "dr_grpo"] = "token"
     old_logprobs: Literal["sampler", "recompute"] = "sampler"
     sampling: Literal["vllm", "transformers"] = "vllm"
+    tensor_parallel: int = 1
     memory_share: float = 0.5
     drift_limit: float = 0.1
     max_prompt_tokens: int = 2048
@@ -127,6 +129,9 @@ class Settings:
         Raises:
             InputError: naming the setting and its remedy.
         """
+        for name, least in {"epochs": 1, "max_steps": 0}.items():
+            if getattr(self, name) < least:
+                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: give at least {least}")
         if self.samples < 2:
             raise InputError(f"--samples {self.samples}: an advantage compares answers, give at least 2")
         if not 0 < self.questions_per_update <= self.questions_per_step:
@@ -138,6 +143,10 @@ class Settings:
             raise InputError(
                 f"--questions-per-step {self.questions_per_step}: give a multiple of questions_per_update"
                 f" ({self.questions_per_update})"
+            )
+        if self.tensor_parallel < 1 or self.processes % self.tensor_parallel:
+            raise InputError(
+                f"--tensor-parallel {self.tensor_parallel}: give a divisor of --processes ({self.processes})"
             )
         if self.temperature <= 0:
             raise InputError(f"--temperature {self.temperature}: greedy answers are all the same, give more than 0")

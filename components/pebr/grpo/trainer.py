@@ -8,6 +8,7 @@ question, place). So a run that was killed goes on from its newest checkpoint as
 """
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,6 @@ from pebr.rewards.stages import StageReward, build_reward
 from pebr.sampling.sampler import Sampler, SamplingSettings, start_sampler
 from pebr.step import InputError
 from pebr.telemetry.history import History
-from pebr.telemetry.metrics import publish
 from pebr.training import launch, lora
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.engine import EngineSettings, TrainingEngine, UpdateReport
@@ -47,7 +47,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 # What names no run of its own: a run may be resumed with other values of these (model and dataset go by content).
 FREE_SETTINGS = {"model", "dataset", "clip_model", "output", "history", "rollouts", "checkpoints", "metrics"}
 FREE_SETTINGS |= {"executor_input", "processes", "save_every", "keep_checkpoints", "tokens_per_batch", "zero_stage"}
-FREE_SETTINGS |= {"gradient_checkpointing"}
+FREE_SETTINGS |= {"gradient_checkpointing", "memory_share", "tensor_parallel", "drift_limit"}
 
 
 def work(settings: Settings) -> Mapping[str, float]:
@@ -152,6 +152,7 @@ class Run:
             weights=model,
             checkpoints=Checkpoints(prefix, settings.keep_checkpoints, place),
         )
+        reference = self._reference(encoder, dtype) if settings.kl_weight else None  # before the sampler counts memory
         # transformers can sample from the module that is trained, unless its weights lie in shards
         self._live = settings.sampling == "transformers" and settings.zero_stage < 3
         self._sampler: Sampler = start_sampler(
@@ -162,6 +163,7 @@ class Run:
             model=model if self._live else None,
             max_tokens=settings.max_prompt_tokens + settings.max_response_tokens,
             memory_share=settings.memory_share,
+            tensor_parallel=settings.tensor_parallel,
             sleeps=True,
         )
         self._collector = Collector(
@@ -175,7 +177,6 @@ class Run:
             settings.advantage,
             place,
         )
-        reference = self._reference(encoder, dtype) if settings.kl_weight else None
         self._updater = Updater(self.engine, reference, encoder, self._collector.prompt, settings)
         self._rollouts = Rollouts(f"{prefix}-rollouts")
 
@@ -184,9 +185,7 @@ class Run:
         state = self.engine.resume()
         self.rows = state["history"] if state else []
         if self.place.rank == 0:
-            history = History(self.settings.history)
-            for row in self.rows:
-                history.append(row)
+            self._history = History(self.settings.history, self.rows)
         return len(self.rows)
 
     def step(self, step: int) -> None:
@@ -194,6 +193,7 @@ class Run:
         updates = self.plan.updates(step)
         with self._sampling():
             experiences = self._collector.collect([row for rows in updates for row in rows], step)
+        self.engine.checkpoint({"history": self.rows}, due=False)  # told to stop: the samples can be drawn again
         started = time.perf_counter()
         remaining = iter(experiences)
         reports = self._updater.step([[next(remaining) for _ in rows] for rows in updates])
@@ -207,11 +207,11 @@ class Run:
             **drift.row(),
         }
         row |= {f"seconds_{name}": round(value, 4) for name, value in seconds.items()}
+        row = {name: value if value is None or math.isfinite(value) else None for name, value in row.items()}
         self.rows.append(row)
         if self.place.rank == 0:
             self._rollouts.write(step + 1, experiences)
-            History(self.settings.history, resume_step=step).append(row)
-            publish(row)
+            self._history.append(row)
             log.info(
                 "step %d of %d: reward %.4f, loss %s, %.0f tokens an answer, %.1f s",
                 step + 1,
@@ -263,12 +263,13 @@ def _of_updates(reports: Sequence[UpdateReport]) -> dict[str, float | None]:
     }
 
 
-def _overview(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The run in a few numbers: means over its first and last tenth, and its time."""
+def _overview(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The run in a few numbers: means over its first and last tenth, and its time; without those that have no value."""
     tenth = max(len(rows) // 10, 1)
-    result = {"reward_first": fmean(row["reward"] for row in rows[:tenth])}
+    parts = {"reward_first": [row["reward"] for row in rows[:tenth]]}
     for name in ("reward", "kl", "entropy", "response_tokens", "zero_advantage_share"):
-        result[name] = fmean(row[name] for row in rows[-tenth:])
+        parts[name] = [row[name] for row in rows[-tenth:] if row[name] is not None]
+    result = {name: fmean(values) for name, values in parts.items() if values}
     for name in ("seconds_sampling", "seconds_rewards", "seconds_training"):
         result[name] = round(sum(row[name] for row in rows), 3)
     return result
@@ -278,4 +279,6 @@ def _prefix(settings: Settings) -> str:
     """Where this run's checkpoints are: of its settings, model and dataset, and of no other run's."""
     facts = {name: value for name, value in asdict(settings).items() if name not in FREE_SETTINGS}
     facts |= {name: directory_fingerprint(getattr(settings, name)) for name in ("model", "dataset")}
+    if settings.stage == "perception" and settings.clip_model:
+        facts["clip_model"] = directory_fingerprint(settings.clip_model)
     return f"{settings.checkpoints or settings.output + '.checkpoints'}/{run_name(facts)}"

@@ -175,6 +175,8 @@ class Updater:
             losses = losses + settings.kl_weight * divergence
             self.sums.add(kl=divergence.detach().sum())
         self.sums.add(tokens=len(losses), entropy=entropies.sum(), clipped=policy.clipped.sum())
-        if self._first_update:  # trainer and sampler have the same weights: what differs is drift between engines
+        # Trainer and sampler have the same weights in a step's first update: what differs is drift between engines. A
+        # NaN is another matter: the engine refuses the update, counts it, and stops the run after a few.
+        if self._first_update and not logprobs.isnan().any():
             self.drift.add(sampler=batch.sampler_logprobs, trainer=logprobs.cpu())
         return (batch.weights.to(device) * losses).sum()
