@@ -174,6 +174,8 @@ class Checkpoints:
 
     def _damage(self, step: int) -> list[str]:
         """What is wrong with this rank's share of a checkpoint's files."""
+        if not (self._path(step) / INDEX).is_file():
+            return [f"{self._path(step) / INDEX}: not there"]
         try:
             checkpoint = ShardedTensors(self._path(step))
             return checkpoint.damage(sorted(checkpoint.index["files"])[self.rank :: self.world_size])

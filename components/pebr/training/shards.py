@@ -140,7 +140,10 @@ class ShardedTensors:
             raise InputError(f"{path}: not there: give the directory of sharded weights that a finished step wrote")
         self.index: dict[str, Any] = json.loads(path.read_text())
         if self.index.get("format") != FORMAT:
-            raise InputError(f"{path}: format {self.index.get('format')}, this version reads {FORMAT}")
+            raise InputError(
+                f"{path}: format {self.index.get('format')}, this version reads {FORMAT}: go on with the version that"
+                " wrote it, or remove it"
+            )
         self.tensors = {
             name: Sharded(tuple(item["shape"]), DTYPES[item["dtype"]], tuple(Part(*part) for part in item["parts"]))
             for name, item in self.index["tensors"].items()
