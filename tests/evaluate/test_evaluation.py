@@ -137,10 +137,15 @@ def test_a_run_that_broke_off_goes_on_with_the_benchmarks_that_are_missing(
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"only": "MMStar"}, r"no MMStar\.tsv"), ({"judge_url": "ftp://x"}, "not an http address")],
+    [
+        ({"only": "MMStar"}, r"no MMStar\.tsv"),
+        ({"judge_url": "ftp://x"}, "not an http address"),
+        ({"samples": 0}, "samples=0.*at least 1"),
+        ({"top_p": 0.0}, r"top_p=0\.0.*in \(0, 1\]"),
+    ],
 )
 def test_wrong_settings_are_said_before_a_model_is_loaded(
-    benchmarks: Path, settings: dict[str, str], said: str
+    benchmarks: Path, settings: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(InputError, match=said):
         evaluate({"qwen2_5_vl": Path("/no/such/model")}, benchmarks, **settings)

@@ -21,7 +21,7 @@ from pebr.evaluate.settings import Settings
 from pebr.evaluate.summary import overall
 from pebr.rewards.answer import AnswerChecker
 from pebr.rewards.clip import load_scorer
-from pebr.sampling.sampler import start_sampler
+from pebr.sampling.sampler import SamplingSettings, start_sampler
 from pebr.step import InputError, atomic_directory
 from pebr.training.fingerprint import directory_fingerprint, run_name
 from pebr.training.launch import available_cores
@@ -43,6 +43,7 @@ def run(settings: Settings) -> dict[str, float]:
     """
     benchmarks = find_benchmarks(Path(settings.benchmarks), settings.only)
     judge = Judge(settings.judge_url, settings.judge_model) if settings.judge_url else None
+    sampling = sampling_of(settings)
     load_config(settings.model)
     checkpoints = settings.checkpoints or f"{settings.output}.checkpoints"
     store, keys = open_store(checkpoints), keys_of(settings, benchmarks)
@@ -61,7 +62,7 @@ def run(settings: Settings) -> dict[str, float]:
         )
         try:
             with AnswerChecker(workers=available_cores()) as checker:
-                examiner = Examiner(settings, encoder, sampler, checker, clip, judge)
+                examiner = Examiner(sampling, settings.max_prompt_tokens, encoder, sampler, checker, clip, judge)
                 for name in missing:
                     with tempfile.TemporaryDirectory() as scratch:
                         with ShardWriter(scratch, ANSWER_SCHEMA, "answers") as writer:
@@ -102,6 +103,19 @@ def find_benchmarks(directory: Path, only: str) -> dict[str, Path]:
             told = f"none of {len(kinds)} rows can be used (the first: {kinds[0]})" if kinds else "no rows"
             raise InputError(f"{path}: {told}: give a benchmark with questions")
     return chosen
+
+
+def sampling_of(settings: Settings) -> SamplingSettings:
+    """How the answers are sampled.
+
+    Raises:
+        InputError: in a way that there is not, such as no samples.
+    """
+    names = ("samples", "temperature", "top_p", "max_response_tokens", "seed")
+    try:
+        return SamplingSettings(**{name: getattr(settings, name) for name in names})
+    except ValueError as error:
+        raise InputError(f"{error}: give other settings") from error
 
 
 def keys_of(settings: Settings, benchmarks: dict[str, Path]) -> dict[str, str]:

@@ -20,7 +20,6 @@ from pebr.data.readers import Fault
 from pebr.data.shards import ShardWriter
 from pebr.evaluate.judge import Judge
 from pebr.evaluate.rules import MAX_ANSWER_CHARACTERS, Comparison, question_text, rule_for
-from pebr.evaluate.settings import Settings
 from pebr.evaluate.summary import mean, summarise
 from pebr.rewards.answer import AnswerChecker
 from pebr.rewards.batch import RewardBatch
@@ -70,7 +69,8 @@ class Examiner:
     """Holds what all benchmarks share: the model, and what its answers are scored with.
 
     Args:
-        settings: of the step.
+        sampling: how to sample.
+        max_prompt_tokens: longer prompts are not asked.
         encoder: of the model.
         sampler: of the model.
         checker: of answers.
@@ -80,14 +80,16 @@ class Examiner:
 
     def __init__(
         self,
-        settings: Settings,
+        sampling: SamplingSettings,
+        max_prompt_tokens: int,
         encoder: Encoder,
         sampler: Sampler,
         checker: AnswerChecker,
         clip: ClipScorer | None,
         judge: Judge | None,
     ) -> None:
-        self.settings, self.encoder, self.sampler, self.checker = settings, encoder, sampler, checker
+        self.sampling, self.max_prompt_tokens = sampling, max_prompt_tokens
+        self.encoder, self.sampler, self.checker = encoder, sampler, checker
         self.has_clip, self.judge = clip is not None, judge
         # The perception stage's reward, of which evaluation reports the components; without CLIP where there is none.
         weights = {"clip": 1.0, "keyword": 1.0, "format": 1.0} if clip else {"keyword": 1.0, "format": 1.0}
@@ -99,15 +101,8 @@ class Examiner:
         Raises:
             InputError: when not one row can be asked.
         """
-        settings = SamplingSettings(
-            self.settings.samples,
-            self.settings.temperature,
-            self.settings.top_p,
-            self.settings.max_response_tokens,
-            self.settings.seed,
-        )
         faults = {place: row.fault for place, row in enumerate(rows) if row.fault}
-        streamed = self.sampler.stream(self._questions(rows, faults), settings, step=0)
+        streamed = self.sampler.stream(self._questions(rows, faults), self.sampling, step=0)
         answers = dict(progress(streamed, len(rows) - len(faults), f"evaluate {name}"))
         if not answers:
             kind, detail = next(iter(faults.values()))
@@ -143,7 +138,7 @@ class Examiner:
             rows: of the benchmark.
             faults: of rows, by their place; those that are found are added.
         """
-        limit = self.settings.max_prompt_tokens
+        limit = self.max_prompt_tokens
         for place, row in enumerate(rows):
             if place in faults:
                 continue
@@ -195,8 +190,8 @@ class Examiner:
             )
             for i, (row, sample) in enumerate(pairs)
         ]
-        for start in range(0, len(scored), self.settings.samples):
-            yield scored[start : start + self.settings.samples]
+        for start in range(0, len(scored), self.sampling.samples):
+            yield scored[start : start + self.sampling.samples]
 
     def _correct(self, name: str, rows: Sequence[BenchmarkRow], given: Sequence[str]) -> list[float]:
         """1.0 for each right answer, 0.0 for each other."""
