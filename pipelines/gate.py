@@ -45,13 +45,13 @@ class Verdict:
     passed: bool
 
 
-def check(gate: str) -> None:
-    """See that a gate can be read.
+def check(gate: str) -> bool:
+    """See that a gate can be read; returns whether it asks for what was published.
 
     Raises:
-        InputError: when it cannot.
+        InputError: when it cannot be read.
     """
-    _parse(gate)
+    return _is_published(_parse(gate))
 
 
 def judge(gate: str, scores: Scores, published: Mapping[str, float] | None) -> Verdict:
@@ -72,7 +72,7 @@ def judge(gate: str, scores: Scores, published: Mapping[str, float] | None) -> V
     score = _score(gate, found["step"] or FINAL, found["metric"], scores)
     if found["number"]:
         bound = float(found["number"])
-    elif found["other_metric"] == PUBLISHED and not found["other_step"]:
+    elif _is_published(found):
         bound = -math.inf if published is None else _score(gate, PUBLISHED, found["metric"], {PUBLISHED: published})
         if published is None and found["sign"].startswith("<"):
             bound = math.inf
@@ -83,14 +83,24 @@ def judge(gate: str, scores: Scores, published: Mapping[str, float] | None) -> V
 
 
 def last_published(location: str) -> dict[str, Any] | None:
-    """What was published last at a location (a folder or `s3://` prefix); None where nothing was."""
+    """What was published last at a location (a folder or `s3://` prefix); None where nothing was.
+
+    Raises:
+        InputError: when something is there that `publish` has not written.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "latest.json"
         try:
             open_store(location).get("latest.json", path)
         except NotThereError:
             return None
-        return dict(json.loads(path.read_text()))
+        try:
+            told = json.loads(path.read_text())
+            return {**told, "scores": {name: float(score) for name, score in told["scores"].items()}}
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise InputError(
+                f"{location}/latest.json: it names no scores: mend it, or remove it to start anew"
+            ) from None
 
 
 def publish(location: str, run: str, model: str, scores: Mapping[str, float], more: Mapping[str, str]) -> None:
@@ -117,6 +127,10 @@ def _parse(gate: str) -> re.Match[str]:
     if not found:
         raise InputError(f"gate {gate!r}: write it like accuracy>=0.6 or accuracy>=published-0.01")
     return found
+
+
+def _is_published(found: re.Match[str]) -> bool:
+    return found["other_metric"] == PUBLISHED and not found["other_step"]
 
 
 def _score(gate: str, step: str, metric: str, scores: Scores) -> float:

@@ -30,10 +30,11 @@ from pebr.data.store import StoreError
 from pebr.step import EXIT_WRONG_INPUT, InputError
 from pipelines import choices, gate, recipes
 from pipelines.ir import Pipeline
-from pipelines.targets import FAILED, RUNNING, Progress, Target, TargetError
+from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, Progress, Target, TargetError
 
 EXIT_RUN_FAILED, EXIT_GATE_FAILED, EXIT_UNREACHABLE = 1, 3, 4
 COMPILED = Path(__file__).parent / "compiled"
+DEFAULT = COMPILED / "pebr_r1.yaml"
 NO_DIGEST = "0" * 64
 PATIENCE = 900.0  # seconds for which a run is waited for without an answer
 log = logging.getLogger("pipelines.submit")
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--to", choices=("kfp", "argo", "job"), required=True, help="Kubeflow, Argo, or a Job")
     add("--recipe", default="toy", help=f"{', '.join(recipes.names())}, or the path of a YAML file")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a pipeline parameter; may be repeated")
-    add("--pipeline", type=Path, default=COMPILED / "pebr_r1.yaml", help="compiled pipeline (%(default)s)")
+    add("--pipeline", type=Path, default=DEFAULT, help="compiled pipeline (%(default)s)")
     add("--image", default=os.environ.get("PEBR_IMAGE", ""), help="image of every step, by digest (the compiled one)")
     add("--name", default="", help="name of the run (made of pipeline, recipe, commit and parameters)")
     add("--occasion", default="", help="makes it another run than the same before: a date, the name of a scheduled job")
@@ -69,13 +70,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (TargetError, StoreError) as error:
         log.error("error: %s", error)  # noqa: TRY400
         return EXIT_UNREACHABLE
+    except OSError as error:
+        place = error.filename or "a file"
+        log.error("error: %s: %s: mend it, or give another place", place, error.strerror or error)  # noqa: TRY400
+        return EXIT_WRONG_INPUT
 
 
 def _submit(options: argparse.Namespace) -> int:
-    for text in options.gate:
-        gate.check(text)
+    if [text for text in options.gate if gate.check(text)] and not options.publish:
+        raise InputError("a gate on what was published: give --publish, the place where that is named")
     if options.to == "kfp" and (options.gate or options.publish) and not options.artifacts:
         raise InputError("scores are read from the run's artifacts: give --artifacts s3://bucket/prefix")
+    if options.to == "job" and options.pipeline != DEFAULT:
+        raise InputError("a Job runs the pipeline in its image: leave --pipeline away, and build an image for another")
     pipeline = Pipeline(options.pipeline)
     image = _set_image(pipeline, options.image)
     parameters = recipes.load(options.recipe, options.set, pipeline.inputs)
@@ -90,23 +97,29 @@ def _submit(options: argparse.Namespace) -> int:
     progress = follow(target, options.poll)
     scores: gate.Scores = {}
     verdicts: list[gate.Verdict] = []
-    if progress.state != FAILED and (options.gate or options.publish or options.to != "kfp" or options.artifacts):
-        scores = target.scores()
-        published = gate.last_published(options.publish) if options.publish else None
-        before = published["scores"] if published else None
-        verdicts = [gate.judge(text, scores, before) for text in options.gate]
-    passed = progress.state != FAILED and all(verdict.passed for verdict in verdicts)
-    if passed and options.publish:
-        more = {"recipe": options.recipe, "commit": revision(), "image": image}
-        gate.publish(options.publish, name, target.model(), scores.get(gate.FINAL, {}), more)
-    page = summary(name, place, progress, scores, verdicts, time.monotonic() - started)
-    if options.summary:
-        with options.summary.open("a") as file:
-            file.write(page)
-    log.info("%s", page)
+    try:
+        if progress.state != FAILED and (options.gate or options.publish or options.to != "kfp" or options.artifacts):
+            scores = target.scores()
+            published = gate.last_published(options.publish) if options.publish else None
+            before = published["scores"] if published else None
+            verdicts += [gate.judge(text, scores, before) for text in options.gate]
+    finally:  # also when a gate names no score: the run has taken long, and its page is worth having
+        page = summary(name, place, progress, scores, verdicts, time.monotonic() - started)
+        log.info("%s", page)
+        if options.summary:
+            with options.summary.open("a") as file:
+                file.write(page)
     if progress.state == FAILED:
         return EXIT_RUN_FAILED
-    return 0 if passed else EXIT_GATE_FAILED
+    if not all(verdict.passed for verdict in verdicts):
+        return EXIT_GATE_FAILED
+    if options.publish:
+        model = target.model()
+        if not model:
+            raise TargetError(f"{place}: the run has left no model of {FINAL_MODEL}: nothing is published")
+        more = {"recipe": options.recipe, "commit": revision(), "image": image}
+        gate.publish(options.publish, name, model, scores.get(gate.FINAL, {}), more)
+    return 0
 
 
 def run_name(pipeline: Pipeline, recipe: str, parameters: dict[str, Any], occasion: str = "") -> str:

@@ -12,8 +12,8 @@ from kubernetes import client
 from pipelines import argo
 from pipelines.ir import Pipeline
 from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, SUCCEEDED, Progress
-from pipelines.targets.cluster import REMEDIES, connect
-from pipelines.targets.retrying import TIMEOUT, ApiError, persist
+from pipelines.targets.cluster import REMEDIES, connect, start_once
+from pipelines.targets.retrying import TIMEOUT, persist
 from pipelines.values import written
 
 STATES = {"Succeeded": SUCCEEDED, "Failed": FAILED, "Error": FAILED}
@@ -48,24 +48,20 @@ class Argo:
             if parameter["name"] in parameters:
                 parameter["value"] = written(parameters[parameter["name"]])
 
-        def start() -> str:
-            listed = self.workflows.list_namespaced_custom_object(
+        def listed() -> list[tuple[str, str]]:
+            found = self.workflows.list_namespaced_custom_object(
                 **self.kind, label_selector=f"{LABEL}={name}", _request_timeout=TIMEOUT
             )["items"]
-            earlier = sorted(listed, key=lambda item: item["metadata"]["creationTimestamp"])
-            if earlier and STATES.get(earlier[-1].get("status", {}).get("phase", "")) != FAILED:
-                return str(earlier[-1]["metadata"]["name"])
-            labels = document["metadata"]["labels"] | {LABEL: name}
-            own_name = f"{name}-{len(earlier) + 1}" if earlier else name
-            body = document | {"metadata": {"name": own_name, "labels": labels}}
-            try:
-                self.workflows.create_namespaced_custom_object(**self.kind, body=body, _request_timeout=TIMEOUT)
-            except ApiError as error:
-                if error.status != 409:  # there it is: an earlier answer was lost, or somebody was faster
-                    raise
-            return own_name
+            earlier = sorted(found, key=lambda item: item["metadata"]["creationTimestamp"])
+            phases = (item.get("status", {}).get("phase", "") for item in earlier)
+            return [(e["metadata"]["name"], STATES.get(p, RUNNING)) for e, p in zip(earlier, phases, strict=True)]
 
-        self.name = self._persist(start, f"start workflow {name}")
+        def create(own_name: str) -> None:
+            labels = document["metadata"]["labels"] | {LABEL: name}
+            body = document | {"metadata": {"name": own_name, "labels": labels}}
+            self.workflows.create_namespaced_custom_object(**self.kind, body=body, _request_timeout=TIMEOUT)
+
+        self.name = self._persist(lambda: start_once(name, listed, create), f"start workflow {name}")
         return f"kubectl --namespace {self.kind['namespace']} get workflow {self.name}"
 
     def progress(self) -> Progress:

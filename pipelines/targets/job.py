@@ -13,9 +13,9 @@ import yaml
 from kubernetes import client
 
 from pebr.step import InputError
-from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, SUCCEEDED, Progress
-from pipelines.targets.cluster import REMEDIES, connect
-from pipelines.targets.retrying import TIMEOUT, ApiError, persist
+from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, SUCCEEDED, Progress, TargetError
+from pipelines.targets.cluster import REMEDIES, connect, start_once
+from pipelines.targets.retrying import TIMEOUT, persist
 from pipelines.values import written
 
 MANIFEST = Path(__file__).parents[2] / "k8s" / "jobs" / "run" / "run.yaml"
@@ -44,22 +44,22 @@ class Job:
     def submit(self, name: str, parameters: Mapping[str, Any]) -> str:
         """See `Target.submit`."""
 
-        def start() -> str:
-            selection = f"{LABEL}={name}"
-            listed = self.jobs.list_namespaced_job(self.namespace, label_selector=selection, _request_timeout=TIMEOUT)
-            earlier = sorted(listed.items, key=lambda job: job.metadata.creation_timestamp)
-            if earlier and _state(earlier[-1]) != FAILED:
-                return str(earlier[-1].metadata.name)
-            own_name = f"{name}-{len(earlier) + 1}" if earlier else name
-            body = self.manifest(own_name, name, parameters)
-            try:
-                self.jobs.create_namespaced_job(self.namespace, body, _request_timeout=TIMEOUT)
-            except ApiError as error:
-                if error.status != 409:
-                    raise
-            return own_name
+        if parameters.get("processes") == 0:
+            raise InputError(
+                "processes is 0, one a GPU, and the Job's pod has none: --set processes=1, or --to kfp, argo"
+            )
 
-        self.name = self._persist(start, f"start job {name}")
+        def listed() -> list[tuple[str, str]]:
+            selection = f"{LABEL}={name}"
+            found = self.jobs.list_namespaced_job(self.namespace, label_selector=selection, _request_timeout=TIMEOUT)
+            earlier = sorted(found.items, key=lambda job: job.metadata.creation_timestamp)
+            return [(str(job.metadata.name), _state(job)) for job in earlier]
+
+        def create(own_name: str) -> None:
+            body = self.manifest(own_name, name, parameters)
+            self.jobs.create_namespaced_job(self.namespace, body, _request_timeout=TIMEOUT)
+
+        self.name = self._persist(lambda: start_once(name, listed, create), f"start job {name}")
         return f"kubectl --namespace {self.namespace} logs --follow job/{self.name}"
 
     def manifest(self, own_name: str, run: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,8 +103,15 @@ class Job:
             for container in pod.status.container_statuses or ():
                 ended = container.state.terminated if container.state else None
                 if ended and ended.exit_code == 0 and ended.message:
-                    return dict(json.loads(ended.message))
+                    return self._read(ended.message)
         return {}
+
+    def _read(self, message: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads(message))
+        except ValueError:  # Kubernetes keeps 4096 bytes of it
+            told = f"the pod's termination message is no JSON ({message[:60]!r}...)"
+            raise TargetError(f"{self.where}: job {self.name}: {told}: read the metrics in {self.store}") from None
 
     def _pods(self) -> list[Any]:
         selection = f"batch.kubernetes.io/job-name={self.name}"

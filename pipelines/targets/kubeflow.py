@@ -2,7 +2,8 @@
 
 The compiled IR goes along with the run, so nothing need be uploaded before. The API does not tell what a step has
 measured: the artifacts of the run are put under a prefix of our choice (`--artifacts`, the run's pipeline root), and
-scores are read from there. So evaluations are not taken from Kubeflow's cache: theirs would lie with another run.
+scores and the model are read from there. So evaluations and the last merge are not taken from Kubeflow's cache: what
+they made would lie with another run.
 
 Starting a run looks for it first, each time it is tried: an answer that was lost may have been a yes.
 """
@@ -52,13 +53,8 @@ class Kubeflow:
         configuration.retries = False  # tried again here, where it is known what may be
         if certificates := os.environ.get("SSL_CERT_FILE"):
             configuration.ssl_ca_cert = certificates
-        token = os.environ.get("KFP_TOKEN", "")
-        if not token and Path(TOKEN_FILE).is_file():
-            token = Path(TOKEN_FILE).read_text().strip()
-        client = api.ApiClient(configuration)
-        if token:
-            client.set_default_header("authorization", f"Bearer {token}")
-        self.runs, self.experiments = api.RunServiceApi(client), api.ExperimentServiceApi(client)
+        self.client = api.ApiClient(configuration)
+        self.runs, self.experiments = api.RunServiceApi(self.client), api.ExperimentServiceApi(self.client)
         self.pipeline, self.host, self.artifacts = pipeline, host.rstrip("/"), artifacts.rstrip("/")
         self.experiment, self.namespace = experiment, namespace
         self.run_id = ""
@@ -135,11 +131,12 @@ class Kubeflow:
                     yield name, ids[called]
 
     def _spec(self) -> dict[str, Any]:
-        """The pipeline as the API takes it; evaluations are measured anew in each run."""
+        """The pipeline as the API takes it; what is read from a run's artifacts is made anew in each run."""
         document = json.loads(json.dumps(self.pipeline.document))
+        read = {task for task, step in self._steps() if step.startswith("evaluate") or step == FINAL_MODEL}
         for component in [document["root"], *document["components"].values()]:
             for name, task in component.get("dag", {}).get("tasks", {}).items():
-                if name.startswith("evaluate"):
+                if name in read:
                     task["cachingOptions"] = {}
         return {
             "pipeline_spec": document,
@@ -180,7 +177,18 @@ class Kubeflow:
         return listed.runs or []
 
     def _persist(self, action: Callable[[], Answer], what: str) -> Answer:
-        return persist(action, what, self.host, REMEDIES)
+        def authorized() -> Answer:
+            if token := _token():
+                self.client.set_default_header("authorization", f"Bearer {token}")
+            return action()
+
+        return persist(authorized, what, self.host, REMEDIES)
+
+
+def _token() -> str:
+    """The token, read anew for each request: the one in the file is renewed while a run is waited for."""
+    known = os.environ.get("KFP_TOKEN", "")
+    return known or (Path(TOKEN_FILE).read_text().strip() if Path(TOKEN_FILE).is_file() else "")
 
 
 def _named(key: str, value: str) -> str:

@@ -1,6 +1,7 @@
 """Submitting to Kubeflow over HTTP: idempotence, faults, waiting, gates, publishing, exit codes."""
 
 import json
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,7 +72,7 @@ def test_a_run_gets_the_pipeline_its_parameters_and_a_name(kubeflow: Kubeflow, s
     assert kubeflow.experiments[0].display_name == "pebr"
 
 
-def test_evaluations_are_never_taken_from_the_cache(kubeflow: Kubeflow, send: Callable[..., int]) -> None:
+def test_what_is_read_from_a_run_is_never_taken_from_the_cache(kubeflow: Kubeflow, send: Callable[..., int]) -> None:
     send()
     document = kubeflow.runs[0].pipeline_spec["pipeline_spec"]
     tasks = {
@@ -81,7 +82,8 @@ def test_evaluations_are_never_taken_from_the_cache(kubeflow: Kubeflow, send: Ca
         if "cachingOptions" in task
     }
     assert {name for name, task in tasks.items() if not task["cachingOptions"]} == {
-        f"evaluate{i}" for i in ("", "-2", "-3", "-4")
+        "merge-2",
+        *(f"evaluate{i}" for i in ("", "-2", "-3", "-4")),
     }
 
 
@@ -166,6 +168,21 @@ def test_the_token_goes_along(kubeflow: Kubeflow, send: Callable[..., int], monk
     assert send() == 0
 
 
+def test_a_token_that_is_renewed_while_a_run_goes_on_is_read_again(
+    kubeflow: Kubeflow, send: Callable[..., int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("first\n")
+    monkeypatch.setattr("pipelines.targets.kubeflow.TOKEN_FILE", str(tmp_path / "token"))
+    kubeflow.token = "first"
+
+    def renew(run: Any) -> None:
+        kubeflow.token = "second"
+        (tmp_path / "token").write_text("second\n")
+
+    kubeflow.when_started = renew
+    assert send("--wait") == 0
+
+
 def test_waiting_outlasts_an_outage(kubeflow: Kubeflow, send: Callable[..., int]) -> None:
     kubeflow.faults = [""] * 4 + [503] * (2 * retrying.TRIES + 1)
     assert send("--wait") == 0
@@ -198,8 +215,10 @@ def test_a_run_that_fails_half_way_says_where(
 def test_gates_decide_the_exit_code(send: Callable[..., int], tmp_path: Path, gates: list[str], code: int) -> None:
     words = [word for gate in gates for word in ("--gate", gate)]
     assert send("--artifacts", tmp_path / "store", "--summary", tmp_path / "page.md", *words) == code
-    if code != 2:
-        assert (tmp_path / "page.md").read_text().count("**failed**") == (1 if code == 3 else 0)
+    page = (tmp_path / "page.md").read_text()  # also where a gate names no score
+    assert ": succeeded" in page
+    assert "| accuracy | 0.5 | 0.62 | 0.4 |" in page
+    assert page.count("**failed**") == (1 if code == 3 else 0)
 
 
 def test_what_passes_is_published_and_is_the_bound_of_the_next(send: Callable[..., int], tmp_path: Path) -> None:
@@ -218,6 +237,44 @@ def test_what_passes_is_published_and_is_the_bound_of_the_next(send: Callable[..
     assert json.loads((published / "latest.json").read_text()) == first
     assert send(*gates, "--set", "seed=3") == 0
     assert len(list(published.glob("pebr-r1-*.json"))) == 2
+
+
+def test_a_run_without_a_model_is_not_published(
+    kubeflow: Kubeflow, send: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    leave_all = kubeflow.when_started
+
+    def leave_no_model(run: Any) -> None:
+        leave_all(run)
+        shutil.rmtree(Path(run.runtime_config.pipeline_root) / "pebr-r1" / run.run_id / "merge-2")
+
+    kubeflow.when_started = leave_no_model
+    assert send("--artifacts", tmp_path / "store", "--publish", tmp_path / "published") == 4
+    assert "no model of merge-stage-2" in caplog.text
+    assert not (tmp_path / "published").exists()
+
+
+@pytest.mark.parametrize("text", ["{", '{"run": "x"}', '{"scores": {"accuracy": "high"}}', "[]"])
+def test_a_broken_record_of_what_was_published_is_told(
+    send: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published" / "latest.json").write_text(text)
+    options = ["--artifacts", tmp_path / "store", "--publish", tmp_path / "published"]
+    assert send(*options, "--gate", "accuracy>=published") == 2
+    assert "published/latest.json: it names no scores" in caplog.text
+
+
+def test_a_summary_that_cannot_be_written_is_told(
+    send: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert send("--wait", "--summary", tmp_path / "nowhere" / "page.md") == 2
+    assert "nowhere/page.md: No such file or directory" in caplog.text
+
+
+def test_a_gate_on_what_was_published_needs_a_place_for_it(kubeflow: Kubeflow, send: Callable[..., int]) -> None:
+    assert send("--artifacts", "/tmp/x", "--gate", "accuracy>=published-0.01") == 2
+    assert not kubeflow.requests
 
 
 def test_gates_without_artifacts_are_refused_before_anything_runs(kubeflow: Kubeflow, send: Callable[..., int]) -> None:

@@ -99,6 +99,27 @@ def test_the_same_run_is_started_once_and_a_failed_one_anew(cluster: Kubernetes,
 
 
 @pytest.mark.parametrize("to", ["argo", "job"])
+def test_a_failed_run_is_started_anew_when_its_first_starts_are_gone(cluster: Kubernetes, to: str) -> None:
+    """As after ttlSecondsAfterFinished."""
+    place = ["--artifacts", "s3://pebr/runs", "--name", "n" * 63]
+    kept = cluster.kinds["workflows" if to == "argo" else "jobs"]
+    for _ in range(3):
+        assert send(to, *place) == 0
+        kept[-1]["status"] = workflow_status("Failed") if to == "argo" else job_status("Failed")
+    del kept[0]
+    assert send(to, *place) == 0
+    assert [item["metadata"]["name"] for item in kept] == ["n" * 61 + f"-{i}" for i in (2, 3, 4)]
+
+
+@pytest.mark.parametrize("to", ["argo", "job"])
+def test_a_name_that_something_else_has_is_left_to_it(cluster: Kubernetes, to: str) -> None:
+    kept = cluster.kinds["workflows" if to == "argo" else "jobs"]
+    kept.append({"metadata": {"name": "mine", "creationTimestamp": "2026-11-20T00:00:00Z"}, "status": {}})
+    assert send(to, "--artifacts", "s3://pebr/runs", "--name", "mine") == 0
+    assert [item["metadata"]["name"] for item in kept] == ["mine", "mine-2"]
+
+
+@pytest.mark.parametrize("to", ["argo", "job"])
 @pytest.mark.parametrize("fault", ["drop", "drop-after", 500, 503])
 @pytest.mark.parametrize("at", range(3))
 def test_a_fault_at_any_request_changes_nothing(cluster: Kubernetes, to: str, fault: Any, at: int) -> None:
@@ -147,11 +168,37 @@ def test_a_job_runs_the_whole_dag_and_leaves_its_scores_in_the_pods_status(clust
     job["status"] = job_status("Complete")
     assert send("job", *options, "--gate", "clip>=0.7", "--publish", str(tmp_path)) == 0
     assert json.loads((tmp_path / "latest.json").read_text())["model"] == "s3://pebr/runs/merge-stage-2/0a1b/output"
+    status["state"]["terminated"]["message"] = json.dumps(told)[:40]
+    assert send("job", *options, "--gate", "clip>=0.7") == 4
 
 
 def test_a_job_without_a_store_is_refused(cluster: Kubernetes, caplog: pytest.LogCaptureFixture) -> None:
     assert send("job") == 2
     assert "give --artifacts" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--set", "processes=0"], "the Job's pod has none"),
+        (["--pipeline", str(submit.COMPILED / "gpu" / "pebr_r1.yaml")], "leave --pipeline away"),
+    ],
+)
+def test_a_job_refuses_what_its_pod_does_not_have(
+    cluster: Kubernetes, caplog: pytest.LogCaptureFixture, change: list[str], said: str
+) -> None:
+    assert send("job", "--artifacts", "s3://pebr/runs", "--image", "x@sha256:12", *change) == 2
+    assert said in caplog.text
+    assert not cluster.requests
+
+
+def test_a_kubeconfig_that_is_named_goes_before_the_pods_own_account(
+    cluster: Kubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "namespace").write_text("of-the-pod")
+    monkeypatch.setattr("pipelines.targets.cluster.NAMESPACE", tmp_path / "namespace")
+    assert send("argo") == 0
+    assert cluster.requests[-1].endswith("/namespaces/team/workflows")
 
 
 @pytest.mark.parametrize("fault", [401, 403, 404])
