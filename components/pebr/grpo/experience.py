@@ -17,7 +17,7 @@ from pebr.data.shards import ShardedDataset
 from pebr.grpo.advantages import Advantage, group_advantages
 from pebr.grpo.questions import further_columns
 from pebr.rewards.batch import RewardBatch
-from pebr.rewards.stages import StageReward
+from pebr.rewards.stages import Scores, StageReward
 from pebr.sampling.sampler import Sample, Sampler, SamplingSettings
 from pebr.step import InputError
 from pebr.training.launch import Place
@@ -80,6 +80,7 @@ class Collector:
         self.advantage = advantage
         self.place = place
         self.seconds = {"sampling": 0.0, "rewards": 0.0}  # of the last call, on this rank
+        self.measured: dict[str, float] = {}  # of the last call: seconds a component, on this rank, and failed checks
         self._prompts: dict[int, Prompt] = {}  # of the last call, by row
 
     def collect(self, rows: Sequence[int], step: int) -> list[Experience]:
@@ -101,11 +102,13 @@ class Collector:
             [self._prompts[row] for row in mine], [read[row]["qid"] for row in mine], self.sampling, step
         )
         sampled = time.perf_counter()
-        experiences = self._rewarded(mine, [read[row] for row in mine], groups)
+        experiences, scores = self._rewarded(mine, [read[row] for row in mine], groups)
         self.seconds = {"sampling": sampled - started, "rewards": time.perf_counter() - sampled}
         gathered: list[Any] = [None] * ranks
-        dist.all_gather_object(gathered, experiences)
-        return [gathered[place % ranks][place // ranks] for place in range(len(rows))]
+        dist.all_gather_object(gathered, (experiences, scores.failures))
+        self.measured = {f"seconds_reward/{name}": round(value, 4) for name, value in scores.seconds.items()}
+        self.measured["checks_failed"] = sum(failures for _, failures in gathered)
+        return [gathered[place % ranks][0][place // ranks] for place in range(len(rows))]
 
     def prompt(self, row: int) -> Prompt:
         """The encoded question of a row; encoded anew where another rank sampled it."""
@@ -122,9 +125,9 @@ class Collector:
 
     def _rewarded(
         self, rows: Sequence[int], questions: Sequence[dict[str, Any]], groups: Sequence[list[Sample]]
-    ) -> list[Experience]:
+    ) -> tuple[list[Experience], Scores]:
         if not rows:
-            return []
+            return [], Scores([], {}, {}, {}, 0)
         answers = self.sampling.samples
         responses = [self.encoder.decode(sample.token_ids) for group in groups for sample in group]
         repeated = [question for question in questions for _ in range(answers)]
@@ -142,7 +145,7 @@ class Collector:
         )
         parts = [slice(i * answers, (i + 1) * answers) for i in range(len(rows))]
         advantages = group_advantages([scores.total[part] for part in parts], self.advantage)
-        return [
+        experiences = [
             Experience(
                 row=row,
                 question={name: question[name] for name in ("qid", "problem", "answer", "key_words")},
@@ -157,3 +160,4 @@ class Collector:
             )
             for row, question, group, part, advantage in zip(rows, questions, groups, parts, advantages, strict=True)
         ]
+        return experiences, scores

@@ -5,7 +5,7 @@ earlier steps, and become a dataset when the run is done.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -27,6 +27,7 @@ _RESPONSE = pa.struct(
         "advantage": pa.float32(),
         "logprob": pa.float32(),  # sum over the tokens
         "components": pa.map_(pa.string(), pa.float32()),  # before their weights
+        "weighted": pa.map_(pa.string(), pa.float32()),  # they add up to the reward
     }
 )
 
@@ -47,16 +48,19 @@ class Rollouts:
 
     Args:
         location: folder or `s3://` prefix that keeps them until the run is done.
+        weights: of the reward's components.
+        mode: of the reward, `paper` or `released`.
     """
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, weights: Mapping[str, float], mode: str) -> None:
         self._store = open_store(location)
+        self.weights, self.mode = dict(weights), mode
 
     def write(self, step: int, experiences: Sequence[Experience]) -> None:
         """Keep the shard of a step (counted from 1), in place of an earlier one."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / _shard(step)
-            write_shard(path, [_row(experience, step) for experience in experiences], SCHEMA)
+            write_shard(path, [_row(experience, step, self.weights) for experience in experiences], SCHEMA)
             self._store.put(path, path.name)
 
     def complete(self, directory: Path | str, steps: int) -> None:
@@ -68,7 +72,8 @@ class Rollouts:
                 self._store.get(path.name, path)
                 shards.append(Shard(path.name, pq.read_metadata(path).num_rows, sha256(path)))
             rows = sum(shard.rows for shard in shards)
-            write_manifest(beside, Manifest(SCHEMA_VERSION, "grpo_rollouts", rows, shards))
+            extra = {"reward_weights": self.weights, "reward_mode": self.mode}
+            write_manifest(beside, Manifest(SCHEMA_VERSION, "grpo_rollouts", rows, shards, extra=extra))
 
 
 def summary(experiences: Sequence[Experience]) -> dict[str, float]:
@@ -86,7 +91,7 @@ def _shard(step: int) -> str:
     return f"part-{step:05d}.parquet"
 
 
-def _row(experience: Experience, step: int) -> dict[str, Any]:
+def _row(experience: Experience, step: int, weights: Mapping[str, float]) -> dict[str, Any]:
     advantages = experience.advantages.tolist()
     responses = [
         {
@@ -97,6 +102,7 @@ def _row(experience: Experience, step: int) -> dict[str, Any]:
             "advantage": advantages[place],
             "logprob": sum(experience.logprobs[place]),
             "components": {name: values[place] for name, values in experience.components.items()},
+            "weighted": {name: weights[name] * values[place] for name, values in experience.components.items()},
         }
         for place, text in enumerate(experience.responses)
     ]

@@ -178,7 +178,7 @@ class Run:
             place,
         )
         self._updater = Updater(self.engine, reference, encoder, self._collector.prompt, settings)
-        self._rollouts = Rollouts(f"{prefix}-rollouts")
+        self._rollouts = Rollouts(f"{prefix}-rollouts", reward.weights, settings.reward_mode)
 
     def resume(self) -> int:
         """Take up the newest checkpoint, if there is one; returns the steps done."""
@@ -186,6 +186,7 @@ class Run:
         self.rows = state["history"] if state else []
         if self.place.rank == 0:
             self._history = History(self.settings.history, self.rows)
+        self.engine.checkpoint({"history": self.rows}, due=False)  # told to stop while all was being loaded
         return len(self.rows)
 
     def step(self, step: int) -> None:
@@ -205,6 +206,7 @@ class Run:
             **_of_updates(reports),
             **self._updater.sums.means(),
             **drift.row(),
+            **self._collector.measured,
         }
         row |= {f"seconds_{name}": round(value, 4) for name, value in seconds.items()}
         row = {name: value if value is None or math.isfinite(value) else None for name, value in row.items()}

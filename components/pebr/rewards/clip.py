@@ -34,7 +34,7 @@ class ClipScorer:
         self.batch_size = batch_size
         self.cached_images = cached_images
         self._features: OrderedDict[bytes, Tensor] = OrderedDict()  # digest of the file -> (D,) unit vector, CPU
-        self._readers = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="clip-images")
+        self._readers = ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0))), thread_name_prefix="clip-images")
 
     def score(self, images: Sequence[bytes], texts: Sequence[str]) -> list[float]:
         """The cosine of each picture with the text at the same place, (S,) in [-1, 1].

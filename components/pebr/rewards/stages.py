@@ -39,13 +39,15 @@ class Scores:
     raw: dict[str, list[float]]  # component -> (S,)
     weighted: dict[str, list[float]]  # component -> (S,), raw times weight; they add up to total
     seconds: dict[str, float]  # component -> wall-clock seconds
+    failures: int  # answers that the answer check gave up: they count as wrong
 
 
 class StageReward:
-    """A weighted sum of components."""
+    """A weighted sum of components, and the answer check that they ask."""
 
-    def __init__(self, components: Mapping[str, tuple[float, Component]]) -> None:
+    def __init__(self, components: Mapping[str, tuple[float, Component]], checker: AnswerChecker) -> None:
         self.components = dict(components)
+        self.checker = checker
 
     @property
     def weights(self) -> dict[str, float]:
@@ -59,13 +61,14 @@ class StageReward:
             RewardError: when a component cannot score a sample; never a low reward instead.
         """
         raw, weighted, seconds = {}, {}, {}
+        failures = self.checker.failures
         for name, (weight, component) in self.components.items():
             started = time.perf_counter()
             raw[name] = component(batch)
             seconds[name] = time.perf_counter() - started
             weighted[name] = [weight * value for value in raw[name]]
         total = [sum(parts) for parts in zip(*weighted.values(), strict=True)]
-        return Scores(total, raw, weighted, seconds)
+        return Scores(total, raw, weighted, seconds, self.checker.failures - failures)
 
 
 def build_reward(
@@ -116,7 +119,7 @@ def build_reward(
     components = {name: (weight, makers[name]) for name, weight in chosen.items()} | load_custom(custom)
     if not components:
         raise InputError(f"stage {stage}: every reward weight is 0, so there is nothing to learn: set one")
-    return StageReward(components)
+    return StageReward(components, checker)
 
 
 def accuracy_reward(batch: RewardBatch, checker: AnswerChecker) -> list[float]:
