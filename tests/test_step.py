@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,13 @@ def test_metrics_reach_the_file_and_kubeflow(tmp_path: Path) -> None:
     assert metrics["seconds"] >= 0
     output = json.loads((tmp_path / "executor_output.json").read_text())
     assert output["artifacts"]["metrics"]["artifacts"][0]["metadata"]["accuracy"] == 0.5
+
+
+def test_a_scalar_that_json_cannot_hold_is_left_out(tmp_path: Path) -> None:
+    work = {"loss": math.nan, "reward": math.inf, "steps": 3}
+    assert exit_code(lambda _: work, ["--metrics", str(tmp_path / "metrics.json")]) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(metrics) == {"steps", "started", "seconds"}
 
 
 def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:

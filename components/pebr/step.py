@@ -13,6 +13,7 @@ import dataclasses
 import errno
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -110,7 +111,11 @@ def is_first_process() -> bool:
 
 
 def write_metrics(settings: Any, metrics: Mapping[str, float]) -> None:
-    """Write the scalars to `settings.metrics`, and Kubeflow's executor output to the file that its input names."""
+    """Write the scalars to `settings.metrics`, and Kubeflow's executor output to the file that its input names.
+
+    JSON has no NaN and no infinity: such a scalar, the loss of a step that was refused, is left out.
+    """
+    metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
     if settings.metrics:
         with atomic_file(Path(settings.metrics)) as path:
             path.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
@@ -118,7 +123,7 @@ def write_metrics(settings: Any, metrics: Mapping[str, float]) -> None:
         outputs = json.loads(settings.executor_input).get("outputs", {})
         artifacts = outputs.get("artifacts", {})
         if "metrics" in artifacts:  # the UI shows the metadata of a Metrics artifact
-            artifacts["metrics"]["artifacts"][0]["metadata"] = dict(metrics)
+            artifacts["metrics"]["artifacts"][0]["metadata"] = metrics
         if "outputFile" in outputs:
             with atomic_file(Path(outputs["outputFile"])) as path:
                 path.write_text(json.dumps({"artifacts": artifacts}))
