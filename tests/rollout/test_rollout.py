@@ -1,5 +1,6 @@
 """The rollout phase: every question its answers or a reason, the same bytes however it gets there."""
 
+import json
 import os
 import random
 import signal
@@ -85,6 +86,18 @@ def test_right_answers_are_scored_right(
         row["answer"] = rows[0]["answer"]
     metrics = work(settings(model, write_dataset(rows), tmp_path / "out"))
     assert metrics["accuracy"] == pytest.approx(2 / 3)
+    assert [r["accuracy"] for r in next(iter_rows(tmp_path / "out"))["responses"]] == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("options", [{"A": "12", "B": "14"}, ["12", "14"]])
+def test_the_datasets_own_options_are_known_as_in_training(
+    options: Any, model: Path, make_rows: Any, write_dataset: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    [row] = make_rows(1)
+    row |= {"answer": "B", "extra": json.dumps({"options": options})}
+    said = iter(["14", "12", "B. 14"])
+    monkeypatch.setattr("pebr.vlm.encoding.Encoder.decode", lambda self, ids: f"### The final answer is: {next(said)}")
+    work(settings(model, write_dataset([row]), tmp_path / "out"))
     assert [r["accuracy"] for r in next(iter_rows(tmp_path / "out"))["responses"]] == [1.0, 0.0, 1.0]
 
 

@@ -4,6 +4,7 @@ Questions flow to the sampler across the borders of shards, so that an engine th
 dry while the last answers of a shard are awaited. A thread reads and encodes ahead of the sampler.
 """
 
+import json
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from pebr.data.records import ROLLOUT_SCHEMA
 from pebr.data.shards import ShardedDataset, ShardWriter, iter_rows
 from pebr.rewards.answer import AnswerChecker
-from pebr.rewards.options import options_in
+from pebr.rewards.options import options_of
 from pebr.rollout.admission import Refused, admit
 from pebr.rollout.shards import Finished, Plan
 from pebr.sampling.sampler import Question, Sample, Sampler, SamplingSettings
@@ -117,6 +118,9 @@ class Worker:
         settled = self._open.setdefault(read.shard, {})
         outcome = read.admitted if samples is None else samples
         assert not isinstance(outcome, Question)  # noqa: S101 - only a refused row has no samples
+        if isinstance(outcome, list) and len(outcome) < self.sampling.samples:
+            reason = f"{len(outcome)} of {self.sampling.samples} answers: the engine gave up the others"
+            outcome = Refused(reason, "incomplete")
         settled[read.place] = _Settled(read.row, outcome)
         if len(settled) == len(self.plan.rows_of(read.shard)):
             self._save(read.shard, [settled[index] for index in sorted(settled)])
@@ -131,7 +135,8 @@ class Worker:
         ]
         given = [parse(text).answer or "" for group in texts for text in group]
         asked = [row for (row, _), group in zip(settled, texts, strict=True) for _ in group]
-        options = [options_in(row["problem"]) for row in asked]  # as the accuracy reward reads them
+        columns = [json.loads(row["extra"] or "{}").get("options") for row in asked]
+        options = [options_of(row["problem"], column) for row, column in zip(asked, columns, strict=True)]
         right = iter(self.checker.check(given, [row["answer"] for row in asked], options))
         with tempfile.TemporaryDirectory() as scratch:
             with ShardWriter(Path(scratch) / "shard", ROLLOUT_SCHEMA, "rollouts", len(settled)) as writer:
