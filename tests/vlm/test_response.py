@@ -55,6 +55,9 @@ def test_all_sections_are_read() -> None:
         GOOD.replace("Let's", "Let’s"),
         GOOD.replace("step by step.", "step by step:"),
         "\n\n  " + GOOD + "  \n",
+        GOOD.replace(":\n", "：\n"),  # full-width colons
+        GOOD.replace("### ", "###\u00a0").replace("Step ", "Step\u00a0"),
+        "\ufeff" + GOOD,
     ],
 )
 def test_case_spacing_and_marks_do_not_matter(text: str) -> None:
@@ -72,6 +75,10 @@ DEPARTURES = {
     "no thinking header": (GOOD.replace("### Let's think step by step.\n", ""), {Problem.NO_THINKING}),
     "no answer": (GOOD.partition("### The final")[0], {Problem.NO_ANSWER}),
     "empty description": (GOOD.replace("A red circle.", ""), {Problem.EMPTY_DESCRIPTION}),
+    "a description of a full stop": (GOOD.replace("A red circle.", "."), {Problem.EMPTY_DESCRIPTION}),
+    "rationales of dashes": (GOOD.replace("Look closely.", "- - -"), {Problem.EMPTY_RATIONALES}),
+    "a step of nothing to be seen": (GOOD.replace("There is one.", "\u200b\u2060"), {Problem.EMPTY_STEP}),
+    "an answer of a full stop": (GOOD.rpartition("1")[0] + ".", {Problem.EMPTY_ANSWER}),
     "empty rationales": (GOOD.replace("Look closely.", " "), {Problem.EMPTY_RATIONALES}),
     "empty step": (GOOD.replace("There is one.", ""), {Problem.EMPTY_STEP}),
     "empty answer": (GOOD.rpartition("1")[0], {Problem.EMPTY_ANSWER}),
@@ -121,6 +128,12 @@ def test_what_is_no_header(line: str) -> None:
 
 def test_the_last_answer_counts_and_ends_at_the_next_heading() -> None:
     assert parse("### The final answer is: 7\n### The final answer is:\n8\n### Explanation\n9").answer == "8"
+
+
+@pytest.mark.parametrize("answer", [".5", "-.5", "∞", "∅", "7", "π"])
+def test_an_answer_is_kept_whole(answer: str) -> None:
+    assert parse(f"### The final answer is {answer}").answer == answer
+    assert parse(f"### The final answer is: {answer}").answer == answer
 
 
 def test_bold_in_the_answer_stays_with_the_answer() -> None:

@@ -40,7 +40,7 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True)
 class Response:
-    """A response's sections, stripped of surrounding white space; "" or () where there is none.
+    """A response's sections, stripped of surrounding white space; "" or () for none, or one without letter and digit.
 
     `problems` is empty exactly when the response keeps the format.
     """
@@ -58,17 +58,18 @@ class Response:
 
 
 _HEADER = re.compile(
-    r"""(?:^[ \t]*|(?<!\S))\#{3}(?!\#)[ \t]*(?P<bold>[*_]{1,2})?[ \t]*
+    r"""(?:^[^\S\n]*\ufeff?[^\S\n]*|(?<!\S))\#{3}(?!\#)[^\S\n]*(?P<bold>[*_]{1,2})?[^\S\n]*
     (?: (?P<description>image\s+description)
       | (?P<rationales>rationales)
       | (?P<thinking>let['’]s\s+think\s+step\s+by\s+step)
-      | step[ \t]*(?P<step>[0-9]{1,4})
+      | step[^\S\n]*(?P<step>[0-9]{1,4})
       | (?P<answer>the\s+final\s+answer\s+is)
-    )\b [ \t]*[:.]? (?(bold)(?:[ \t]*[*_]{1,2}[ \t]*[:.]?)?)
-    | ^[ \t]*\#{3}(?!\#)(?P<unknown>)[^\n]*""",
+    )\b [^\S\n]*(?:[:：]|\.(?![0-9]))? (?(bold)(?:[^\S\n]*[*_]{1,2}[^\S\n]*(?:[:：]|\.(?![0-9]))?)?)
+    | ^[^\S\n]*\#{3}(?!\#)(?P<unknown>)[^\n]*""",
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
 
+_CONTENT = re.compile(r"[^\W_]|[∞∅]")  # a section of points, dashes or invisible characters says nothing
 _RANK = {"description": 0, "rationales": 1, "thinking": 2, "step": 3, "answer": 4}
 
 _MISSING = {
@@ -109,7 +110,8 @@ def parse(text: str) -> Response:
     headers = list(_HEADER.finditer(text))
     ends = [header.start() for header in headers[1:]] + [len(text)] * bool(headers)
     names = [header.lastgroup or "" for header in headers]
-    contents = [text[header.end() : end].strip() for header, end in zip(headers, ends, strict=True)]
+    written = [text[header.end() : end].strip() for header, end in zip(headers, ends, strict=True)]
+    contents = [content if _CONTENT.search(content) else "" for content in written]
     before = text[: headers[0].start()] if headers else text
 
     last = dict(zip(names, contents, strict=True))  # a later section of the same name replaces an earlier one
