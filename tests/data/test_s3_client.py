@@ -1,14 +1,19 @@
 """Settings, credentials and failures of the connection: each wrong one is said at once and in one line."""
 
+import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import urllib3
 
+from pebr.data.connection import pool_manager
 from pebr.data.s3 import S3Store
 from pebr.data.s3_client import Interrupted, connect, persist
 from pebr.data.store import StoreError
@@ -117,6 +122,84 @@ def test_waits_grow_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = [wait / most for wait, most in zip(waits, longest, strict=True)]
     assert all(0.5 <= share <= 1 for share in shares)
     assert len(set(shares)) == 7
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers each GET with the next status and S3 error code; with an empty list of objects when they are used up."""
+
+    answers: ClassVar[list[tuple[int, str]]] = []
+    asked = 0
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        status, code = self.answers.pop(0) if self.answers else (200, "")
+        empty = "<ListBucketResult><Name>pebr</Name></ListBucketResult>"
+        body = f"<Error><Code>{code}</Code><Message>m</Message></Error>" if code else empty
+        self.send_response(status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Store]:
+    monkeypatch.setattr("pebr.data.s3_client.FIRST_WAIT", 0.001)
+    Answering.asked = 0
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield S3Store(BUCKET, "x", environment(f"http://127.0.0.1:{server.server_port}"))
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error", "asked"),
+    [
+        (403, "AccessDenied", InputError, 1),
+        (400, "InvalidToken", InputError, 1),
+        (403, "SignatureDoesNotMatch", InputError, 4),
+        (400, "InvalidArgument", StoreError, 4),
+        (429, "TooManyRequests", StoreError, 8),
+    ],
+)
+def test_a_refusal_is_not_asked_for_as_often_as_an_outage(
+    answering: S3Store, status: int, code: str, error: type[Exception], asked: int
+) -> None:
+    Answering.answers = [(status, code)] * 20
+    with pytest.raises(error):
+        answering.list("")
+    assert Answering.asked == asked
+
+
+def test_a_request_that_was_spoiled_once_is_sent_again(answering: S3Store) -> None:
+    Answering.answers = [(403, "SignatureDoesNotMatch")]
+    assert answering.list("") == []
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nX-Digest: abcdef\r\n\r\n"
+
+
+@pytest.mark.parametrize("cut", [0, 10, 17, 36, 39, 50, len(HEAD) - 2, len(HEAD) - 1])
+def test_half_a_head_is_not_taken_for_a_whole_one(cut: int) -> None:
+    answers = [HEAD[:cut], HEAD]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while answers:
+                client, _ = listener.accept()
+                with client:
+                    client.recv(65536)
+                    client.sendall(answers.pop(0))
+
+        threading.Thread(target=serve, daemon=True).start()
+        manager = pool_manager(retries=urllib3.Retry(total=2, allowed_methods=None))
+        answer = manager.request("HEAD", f"http://127.0.0.1:{listener.getsockname()[1]}/")
+    assert dict(answer.headers) == {"Content-Length": "1000", "X-Digest": "abcdef"}
+    assert not answers
 
 
 def test_tries_that_come_further_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:

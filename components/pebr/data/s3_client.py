@@ -26,6 +26,7 @@ from minio.credentials import AWSConfigProvider, IamAwsProvider, StaticProvider
 from minio.credentials.providers import Provider
 from minio.error import InvalidResponseError, S3Error, ServerError
 
+from pebr.data.connection import pool_manager
 from pebr.data.store import StoreError
 from pebr.step import InputError
 
@@ -34,13 +35,14 @@ Result = TypeVar("Result")
 
 CONNECTIONS = 16
 TRIES = 8
+REFUSALS = 4  # tries where the server refuses the request (4xx), which a request that was spoiled on its way is too
 FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0  # seconds
 
 ABSENT = {"NoSuchKey", "NoSuchObject", "NotFound"}
 PERMANENT = {
     "AccessDenied": "the credentials may not do this: check them and the bucket's policy",
     "InvalidAccessKeyId": "the access key is not known: check AWS_ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "the secret key is wrong: check AWS_SECRET_ACCESS_KEY",
+    "InvalidToken": "the session token is not known: check AWS_SESSION_TOKEN",
     "ExpiredToken": "the session token has expired: renew AWS_SESSION_TOKEN",
     "RequestTimeTooSkewed": "this machine's clock differs from the server's: set it",
     "NoSuchBucket": "the bucket is not there: make it, or check the name and PEBR_S3_ENDPOINT",
@@ -48,6 +50,9 @@ PERMANENT = {
     "AuthorizationHeaderMalformed": "the region is wrong: check AWS_REGION",
     "QuotaExceeded": "the store is full: make room",
     "InsufficientStorage": "the store is full: make room",
+}
+SPOILED = {  # refusals that may pass: what arrived was not what was signed
+    "SignatureDoesNotMatch": "is the secret key right (AWS_SECRET_ACCESS_KEY), or do bytes change on the way?",
 }
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 
@@ -83,9 +88,7 @@ def connect(environment: Mapping[str, str] = os.environ) -> Minio:
         secure=address.scheme == "https",
         region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or None,
         credentials=credentials(environment),
-        http_client=urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=10, read=60), maxsize=CONNECTIONS, retries=retries
-        ),
+        http_client=pool_manager(timeout=urllib3.Timeout(connect=10, read=60), maxsize=CONNECTIONS, retries=retries),
     )
     match environment.get("PEBR_S3_PATH_STYLE", "").lower():
         case "true":
@@ -136,7 +139,7 @@ def persist(action: Callable[[], Result], what: str, progress: Callable[[], int]
 
     Raises:
         InputError: for a reason that stays (see `PERMANENT`).
-        StoreError: after `TRIES` tries without progress.
+        StoreError: after `TRIES` tries without progress, `REFUSALS` where the server refuses.
     """
     tries, reached = 0, progress()
     while True:
@@ -154,8 +157,16 @@ def persist(action: Callable[[], Result], what: str, progress: Callable[[], int]
             tries = 0 if progress() > reached else tries + 1
             reached = progress()
             reason = " ".join(str(error).split())[:200]
-            if tries >= TRIES:
-                raise StoreError(f"{what}: failed {TRIES} times, last: {reason}: is the server up?") from error
+            if tries >= (min(REFUSALS, TRIES) if _is_refusal(error) else TRIES):
+                if isinstance(error, S3Error) and error.code in SPOILED:
+                    raise InputError(f"{what}: refused {tries} times: {SPOILED[error.code]}") from error
+                remedy = "look at what the server says" if _is_refusal(error) else "is the server up?"
+                raise StoreError(f"{what}: failed {tries} times, last: {reason}: {remedy}") from error
             wait = min(LONGEST_WAIT, FIRST_WAIT * 2**tries) * random.uniform(0.5, 1.0)
             log.info("%s: %s; again in %.1f s", what, reason, wait)
             time.sleep(wait)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the server has understood the request and will not do it: a 4xx, but for "later" and "too slow"."""
+    return isinstance(error, S3Error) and 400 <= error.response.status < 500 and error.response.status not in (408, 429)
