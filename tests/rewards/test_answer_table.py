@@ -146,6 +146,14 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("The correct option is A", "A"), ("A is correct", "A"), ("Option A is correct", "A"),
         ("A because it rises", "A"), ("A is the correct answer", "A"), ("The answer is B because C is wrong", "B"),
     ],
+    "units whose case tells them apart, and others": [
+        ("5000 kW", "5 MW"), ("5 mW", "0.005 W"), ("5 N", "5 newtons"), ("300 K", "300 kelvin"), ("5 N·m", "5"),
+        ("20 px", "20 pixels"), ("101.325 kPa", "1 atm"), ("5 CM", "5 cm"), ("2 M/S", "2 m/s"),
+    ],
+    "two units that make one measure": [
+        ("5 ft 7 in", "67 inches"), ("1 hour 30 minutes", "90 minutes"), ("1 hour and 30 minutes", "1.5 h"),
+        ("5'7\"", "5 ft 7 in"), ("2 m 5 cm", "205 cm"),
+    ],
     "a unit attached, on either side": [("7m", "7"), ("7", "7m")],
 }  # fmt: skip
 
@@ -223,6 +231,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "words that are no noun": [
         ("7 tenths", "7"), ("7 pairs", "7"), ("7 eight", "7"), ("7 (eight)", "7"), ("7 isn't", "7"), ("7 never", "7"),
         ("7 wrong", "7"), ("7 negative", "7"), ("7 below", "7"), ("7 less", "7"), ("7 fewer", "7"),
+    ],
+    "units that differ in case, two units that differ": [
+        ("5 mW", "5 MW"), ("5 Mm", "5 mm"), ("5 ft 7 in", "5 ft 8 in"), ("5 ft 7 in", "5 ft"), ("5 N", "5 kg"),
+        ("1 hour 30 minutes", "30 minutes"), ("5 apples 7 in", "5"),
     ],
     "labels are no products": [("B2", "2B"), ("A1", "1A"), ("3D", "D3"), ("CO2", "OC2")],
     "other inequalities": [

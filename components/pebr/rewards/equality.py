@@ -77,7 +77,8 @@ def compare_values(given: str, reference: str) -> bool | Symbolic:
     if not given or not reference:
         return False
     if same_words(given, reference):
-        return True
+        first, second = read_answer_quantity(given), read_answer_quantity(reference)
+        return not (first and second and first.unit != second.unit)  # but "5 mW" is not "5 MW"
     if wanted := yes_or_no(reference, alone=True):
         return yes_or_no(given, alone=False) == wanted
     first, second = read_answer_quantity(given), read_answer_quantity(reference)

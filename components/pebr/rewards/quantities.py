@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from pebr.rewards.lexicon import FUNCTION_WORDS
-from pebr.rewards.units import Unit, read_unit, same_dimension
+from pebr.rewards.units import Unit, both_in_one, read_unit, same_dimension
 from pebr.rewards.words import NUMBERS, SCALES, fold_numbers, singular, split_number_compounds
 
 DIGITS_OF_A_ROUNDED_NUMBER = 6  # a decimal of at least as many significant digits stands for what rounds to it
@@ -53,6 +53,9 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _TIMES_TEN = re.compile(r"\s*[×x*·]\s*10\s*(?:\^|\*\*)\s*[({]?\s*([-+]?\d{1,4})\s*[)}]?(?![\w.])")
+_COMPOUND = re.compile(
+    r"(\d{1,6})\s*([^\W\d]{1,12}|')\s*(?:,|and(?!\w))?\s*(\d{1,6}(?:\.\d{1,6})?)\s*([^\W\d]{1,12}|\")"
+)
 _AND_A_HALF = re.compile(r"(\d{1,9}) and (?:a|1)[ -](half|third|quarter|fourth|fifth|sixth|eighth|tenth)(?![\w-])")
 _MIXED = re.compile(r"(\d{1,400})\s+(?:and\s+)?(\d{1,400})\s*/\s*(\d{1,400})(?![\d/.])")
 _FRACTION = re.compile(r"\\frac\{(\d{1,400})\}\{(\d{1,400})\}")
@@ -84,6 +87,8 @@ def read_quantity(text: str) -> Quantity | None:
     if assigned := ASSIGNED.match(text):
         symbol, text = assigned[0].rstrip("=≈ "), text[assigned.end() :]
         name = symbol if len(symbol) <= _MAX_SYMBOL else ""
+    if compound := _compound(text):
+        return compound._replace(name=name)
     text = _AND_A_HALF.sub(lambda match: f"{match[1]} 1/{_below(match[2])}", _spelled_out(text), count=1)
     sign, text = _sign(text)
     currency = _CURRENCY.match(text)
@@ -110,6 +115,16 @@ def read_quantity(text: str) -> Quantity | None:
             return None
         unit = read_unit((currency[1] or currency[2]).lower())
     return Quantity(value, significant, percent is not None, unit, noun, name)
+
+
+def _compound(text: str) -> Quantity | None:
+    """ "5 ft 7 in" and "1 hour and 30 minutes" as one quantity, in the first unit of their dimension."""
+    match = _COMPOUND.fullmatch(text)
+    large, small = (read_unit(match[2]), read_unit(match[4])) if match else (None, None)
+    if match is None or large is None or small is None or not both_in_one(large, small):
+        return None
+    value = int(match[1]) * large.factor + Fraction(match[3]) * small.factor
+    return Quantity(value, None, percent=False, unit=Unit(large.dimension, Fraction(1)), noun=frozenset())
 
 
 def same_quantity(given: Quantity, reference: Quantity) -> bool:

@@ -56,8 +56,11 @@ _TABLE: dict[str, tuple[tuple[str, str], ...]] = {
     "yuan": (("1", "cny rmb yuan"),),
     "rupees": (("1", "₹ inr rs rupee"),),
     "energy": (("1", "j joule"), ("1000", "kj kilojoule")),
-    "power": (("1", "w watt"), ("1000", "kw kilowatt"), ("1000000", "mw megawatt")),
-    "force": (("1", "newton"),),
+    "power": (("1", "w watt"), ("1000", "kw kilowatt"), ("1000000", "megawatt"), ("1/1000", "milliwatt")),
+    "force": (("1", "newton"), ("1000", "kn kilonewton")),
+    "torque": (("1", "n·m newton-meter newton-metre"),),
+    "pressure": (("1", "pa pascal"), ("1000", "kpa kilopascal"), ("100000", "bar"), ("101325", "atm atmosphere")),
+    "pixels": (("1", "px pixel"),),
     "voltage": (("1", "v volt"),),
     "current": (("1", "ampere amp"), ("1/1000", "ma milliampere")),
     "resistance": (("1", "Ω ω ohm"),),
@@ -79,11 +82,25 @@ _SPELLINGS |= {  # plurals and short forms that are no plain word
         "centuries": "century",
     }.items()
 }
+# Symbols whose case tells them apart, as they are written; all others are read in any case.
+_CASED = {
+    "mW": Unit("power", Fraction(1, 1000)),
+    "MW": Unit("power", Fraction(10**6)),
+    "GW": Unit("power", Fraction(10**9)),
+    "mJ": Unit("energy", Fraction(1, 1000)),
+    "MJ": Unit("energy", Fraction(10**6)),
+    "Mm": Unit("length", Fraction(10**6)),
+    "mHz": Unit("frequency", Fraction(1, 1000)),
+    "MPa": Unit("pressure", Fraction(10**6)),
+    "N": _SPELLINGS["newton"],
+    "K": _SPELLINGS["kelvin"],
+    "A": _SPELLINGS["ampere"],
+}
 _ANY_DEGREE = {"angle", "celsius", "fahrenheit"}  # "20 degrees" may be of any of them
 _RATES = {"mph": ("mile", "hour"), "kph": ("km", "h"), "kmh": ("km", "h"), "kmph": ("km", "h"), "mps": ("m", "s")}
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
-_POWER_AFTER = re.compile(r"(.*?[^\W\d])\s*(?:\^?([23])|(squared|cubed))")
-_PER = re.compile(r"\s*/\s*|\s+per\s+|\s+an?\s+(?=second|minute|hour|day)")
+_POWER_AFTER = re.compile(r"(.*?[^\W\d])\s*(?:\^?([23])|(squared|cubed))", re.IGNORECASE)
+_PER = re.compile(r"\s*/\s*|\s+per\s+|\s+an?\s+(?=second|minute|hour|day)", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4096)
@@ -98,8 +115,13 @@ def read_unit(text: str) -> Unit | None:
     >>> read_unit("km/h").dimension
     'length/time'
     """
-    folded = " ".join(text.lower().replace(".", " ").replace("² ", "^2 ").split())
+    folded = " ".join(text.replace(".", " ").replace("² ", "^2 ").split())
     return _rate(folded) if folded else None
+
+
+def both_in_one(first: Unit, second: Unit) -> bool:
+    """True when two units make one measure, the larger one first: "5 ft 7 in", "1 hour 30 minutes"."""
+    return first.dimension == second.dimension and first.factor > second.factor
 
 
 def same_dimension(first: Unit, second: Unit) -> bool:
@@ -110,8 +132,8 @@ def same_dimension(first: Unit, second: Unit) -> bool:
 
 
 def _rate(text: str) -> Unit | None:
-    if text in _RATES:
-        above, below = _RATES[text]
+    if text.lower() in _RATES:
+        above, below = _RATES[text.lower()]
         return _divide(_SPELLINGS[above], _SPELLINGS[below])
     parts = _PER.split(text)
     if len(parts) > 2:
@@ -128,10 +150,10 @@ def _divide(above: Unit, below: Unit) -> Unit:
 
 def _power(text: str) -> Unit | None:
     first, _, rest = text.partition(" ")
-    if first in _POWERS and rest:
-        return _raise(_simple(rest), _POWERS[first])
+    if first.lower() in _POWERS and rest:
+        return _raise(_simple(rest), _POWERS[first.lower()])
     if match := _POWER_AFTER.fullmatch(text):
-        exponent = int(match[2]) if match[2] else {"squared": 2, "cubed": 3}[match[3]]
+        exponent = int(match[2]) if match[2] else {"squared": 2, "cubed": 3}[match[3].lower()]
         return _raise(_simple(match[1]), exponent)
     return _simple(text)
 
@@ -141,7 +163,9 @@ def _raise(unit: Unit | None, exponent: int) -> Unit | None:
 
 
 def _simple(text: str) -> Unit | None:
-    text = text.replace("° ", "°")
+    if text in _CASED:
+        return _CASED[text]
+    text = text.lower().replace("° ", "°")
     text = {"degree celsius": "°c", "degrees celsius": "°c", "degree fahrenheit": "°f", "degrees fahrenheit": "°f"}.get(
         text, text
     )
