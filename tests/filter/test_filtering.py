@@ -121,6 +121,14 @@ def test_an_rl_rows_further_columns_are_kept(source: Path) -> None:
     assert json.loads(row["extra"]) == {"options": {"A": "7"}}
 
 
+def test_an_rl_row_without_key_words_gets_those_of_its_description(source: Path) -> None:
+    described = {"description": "There are two red circles next to a blue square."}
+    rows = [rl_row(qid=1, key_words=[], **described), rl_row(qid=2, **described), rl_row(qid=3, key_words=[])]
+    kept, _ = filtered(source, rows, "rl")
+    assert [row["key_words"] for row in kept] == [["two red circles", "next to", "blue square"], ["dot"], []]
+    assert json.loads(kept[0]["extra"]) == described
+
+
 def test_a_wrong_image_root_is_said_and_nothing_is_written(source: Path) -> None:
     """Also when some rows have no image, or another fault."""
     text_only = sft_row([], question="How many?")

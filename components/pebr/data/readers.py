@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import ijson
 
+from pebr.rewards.keywords import extract_key_words
 from pebr.step import InputError
 
 SFT_FILE = "mulberry_sft.json"
@@ -59,7 +60,8 @@ def read_sft(path: Path) -> Iterator[SourceRow]:
 def read_rl(path: Path) -> Iterator[SourceRow]:
     """Rows of an RL file: `{"qid": str | int, "problem", "answer", "images": [str], "key_words": [str]}`.
 
-    Yields rows with the fields of `RL_SCHEMA` but the images; further columns go to `extra`.
+    Yields rows with the fields of `RL_SCHEMA` but the images; further columns go to `extra`. A row without key words
+    that has a `description`, a teacher's of its image, gets those of the description.
 
     Raises:
         InputError: the file is missing, cut off, or not a JSON array.
@@ -73,7 +75,7 @@ def read_rl(path: Path) -> Iterator[SourceRow]:
             continue
         qid = _text(item.get("qid"))
         paths, fault = _paths(item.get("images"))
-        words = item.get("key_words") or []
+        words = item.get("key_words") or extract_key_words(_text(item.get("description")))
         row = {
             "qid": qid or f"row {number}",
             "problem": item.get("problem"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from pebr.data.images import ImageError, size_of
 from pebr.data.shards import iter_rows
+from pebr.rewards.keywords import fold_key_word
 from pebr.step import InputError
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.prompt import PromptError
@@ -66,13 +67,16 @@ class Plan:
         return [chosen[i : i + self.per_update] for i in range(0, len(chosen), self.per_update)]
 
 
-def askable(dataset: Path | str, encoder: Encoder, max_prompt_tokens: int) -> tuple[list[int], Counter[str]]:
+def askable(
+    dataset: Path | str, encoder: Encoder, max_prompt_tokens: int, needs_key_words: bool
+) -> tuple[list[int], Counter[str]]:
     """The rows of a dataset that can be asked, and how many were refused for which reason. No pixel is read.
 
     Args:
         dataset: Parquet dataset of questions.
         encoder: counts tokens.
         max_prompt_tokens: the longest prompt; longer ones are refused, never cut.
+        needs_key_words: whether a part of the reward is for key words: a question without any would never earn it.
 
     Raises:
         InputError: when no question is left.
@@ -80,7 +84,7 @@ def askable(dataset: Path | str, encoder: Encoder, max_prompt_tokens: int) -> tu
     kept: list[int] = []
     seen: set[str] = set()
     refused: Counter[str] = Counter()
-    for index, row in enumerate(iter_rows(Path(dataset), columns=["qid", "problem", "images"])):
+    for index, row in enumerate(iter_rows(Path(dataset), columns=["qid", "problem", "images", "key_words"])):
         try:
             sizes = [size_of(image["bytes"]) for image in row["images"]]
             length = encoder.prompt_length(row["problem"], sizes)
@@ -91,6 +95,8 @@ def askable(dataset: Path | str, encoder: Encoder, max_prompt_tokens: int) -> tu
             refused["prompt too long"] += 1
         elif row["qid"] in seen:  # random numbers are named by it
             refused["qid twice"] += 1
+        elif needs_key_words and not any(map(fold_key_word, row["key_words"])):
+            refused["no key words, while the reward has a keyword weight"] += 1
         else:
             seen.add(row["qid"])
             kept.append(index)

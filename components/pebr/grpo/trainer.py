@@ -71,7 +71,8 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
     """The stage on one of its ranks."""
     seed_everything(settings.seed)
     encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels))
-    kept, refused = askable(settings.dataset, encoder, settings.max_prompt_tokens)
+    needs_key_words = settings.stage == "perception" and settings.keyword_weight > 0
+    kept, refused = askable(settings.dataset, encoder, settings.max_prompt_tokens, needs_key_words)
     if refused:
         log.warning("questions refused: %s", ", ".join(f"{count} {reason}" for reason, count in refused.most_common()))
     plan = Plan(
