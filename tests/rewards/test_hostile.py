@@ -1,12 +1,14 @@
 """Hostile responses: none runs code, none takes longer than the limit, none crashes a step, memory stays bounded."""
 
 import random
+import re
 import resource
 import time
 from pathlib import Path
 
 import pytest
 
+from pebr.rewards import workers
 from pebr.rewards.answer import AnswerChecker
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.equality import compare
@@ -71,6 +73,29 @@ def test_ten_thousand_hostile_responses(tmp_path: Path) -> None:
             assert seconds < 60 + 2 * limit * checker.failures
         assert checker.failures < 100  # what only the time limit ends is rare
     assert not marker.exists()
+
+
+def test_a_thousand_hostile_responses_one_by_one(tmp_path: Path) -> None:
+    marker, limit = tmp_path / "marker", 0.5
+    references = ["7", "A", "x+1", "\\sqrt{2}", "yes", "(1,2)", "blue", "\\{1,2\\}", "x > 5", "5 cm"]
+    with AnswerChecker(workers=1, seconds=limit) as checker:
+        checker.check(["x+1"], ["1+x"])  # the worker is up
+        longest = 0.0
+        for index, text in enumerate(responses(1000, 2, marker)):
+            started = time.monotonic()
+            checker.check([parse(text).answer or text], [references[index % len(references)]])
+            longest = max(longest, time.monotonic() - started)
+        assert longest < limit * workers.BUSY + workers.GRACE_SECONDS + 5  # and the start of another worker
+        for worker in checker._pool._workers:
+            assert resident(worker.process.pid) < 1_000_000
+    assert not marker.exists()
+
+
+def resident(pid: int) -> int:
+    """Kilobytes that a process and its children hold."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    own = int(re.search(r"VmRSS:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[1])  # type: ignore[index]
+    return own + sum(resident(int(child)) for child in children)
 
 
 SINGLE = {

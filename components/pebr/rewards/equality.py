@@ -71,7 +71,7 @@ def _answers(line: str) -> bool:
     return bool(text) and (read_pick(text) is not None or read_answer_quantity(text) is not None)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)
 def compare_values(given: str, reference: str) -> bool | Symbolic:
     """Whether two plain texts say the same, options aside."""
     if not given or not reference:

@@ -72,7 +72,7 @@ NO_UNIT = re.compile(r"(?:(?:square|sq\.?|cubic|cu\.?) )?units?(?: squared| cube
 ASSIGNED = re.compile(r"\A(?:[^\W\d_]|[∠△])[\w ∠△'()°,\\]{0,40}(?:=(?!=)|≈)\s*")
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)
 def read_quantity(text: str) -> Quantity | None:
     """The quantity that a whole plain text (`pebr.rewards.plain_text.plain`) is, or None when it says anything else.
 

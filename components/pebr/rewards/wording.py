@@ -11,7 +11,7 @@ _ARTICLE = re.compile(r"\b(?:the|an)\s+(?=\w)|\ba\s+(?=[^\W\d_]{2})")
 _AND = re.compile(r"\s*,?\s+and\s+|\s*[;&]\s*(?:and\s+)?|\s*,(?!\d{3}(?!\d))\s*(?:and\s+)?")
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)
 def answer_words(text: str) -> tuple[str, ...]:
     """The words and signs of a plain text, without case, articles, quotes, hyphens; numbers as digits; "and" as comma.
 
