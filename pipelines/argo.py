@@ -27,6 +27,10 @@ from pipelines.values import command_line, written
 INPUTS, OUTPUTS = f"{SCRATCH}/inputs", f"{SCRATCH}/outputs"
 USER = 1000  # of the pods, Argo's own containers included; the image runs as any
 SERVICE_ACCOUNT = "pebr-workflow"
+GRACE = (
+    600  # seconds that a step has, told to stop, to write and store a checkpoint; one that has ended is not waited for
+)
+KEPT = 30 * 24 * 3600  # seconds that a workflow that has ended is kept; its artifacts stay
 NAMES = {
     "$": "",  # the executor input: Kubeflow's, and steps write nothing for Kubeflow without it
     "$.pipeline_job_name": "{{workflow.name}}",
@@ -102,6 +106,8 @@ def specification(pipeline: Pipeline) -> dict[str, Any]:
         "serviceAccountName": SERVICE_ACCOUNT,
         "archiveLogs": True,
         "podGC": {"strategy": "OnPodSuccess"},
+        "podSpecPatch": f'{{"terminationGracePeriodSeconds": {GRACE}}}',
+        "ttlStrategy": {"secondsAfterCompletion": KEPT},
         "artifactRepositoryRef": {"configMap": "artifact-repositories", "key": "pebr"},
         **({"imagePullSecrets": [{"name": name} for name in pull_secrets]} if pull_secrets else {}),
         "securityContext": {

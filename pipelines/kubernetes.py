@@ -6,8 +6,9 @@ in the IR, from which `pipelines.argo` and `pipelines.run` take them too. The en
 the file, as PEBR_IMAGE names the image: one of pipelines/clusters/ by name, or one of your own by path. Default: cpu.
 
 What the IR cannot say: a pod's PriorityClass (the labels may name Kueue's), dropped capabilities and seccomp (Kubeflow
-enforces both for every pod, `pipelines.argo` writes them), and which exit codes are worth a retry: Kubeflow tries a
-wrong input again too, `pipelines.argo` and `pipelines.run` do not.
+enforces both for every pod, `pipelines.argo` writes them), how long a step that is told to stop may take (30 s on
+Kubeflow, `pipelines.argo` writes more), and which exit codes are worth a retry: Kubeflow tries a wrong input again too,
+`pipelines.argo` and `pipelines.run` do not.
 """
 
 import dataclasses

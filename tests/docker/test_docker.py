@@ -1,6 +1,7 @@
 """Steps in containers: the command line that is made, and small pipelines on a real engine."""
 
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -151,6 +152,21 @@ def test_a_wrong_input_is_told_apart(start: Callable[[str], subprocess.Popen]) -
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "step only: mend it" in out
+
+
+@pytest.mark.docker
+def test_the_image_knows_its_commit_and_the_job_that_it_may_submit() -> None:
+    image_or_skip()
+    told = subprocess.run(["docker", "inspect", IMAGE], capture_output=True, text=True, check=True).stdout
+    config = json.loads(told)[0]["Config"]
+    labels = {key.rpartition(".")[2]: value for key, value in config["Labels"].items()}
+    assert labels["licenses"] == "Apache-2.0"
+    assert labels["version"]
+    assert labels["revision"]
+    assert f"PEBR_REVISION={labels['revision']}" in config["Env"]
+    code = "from pipelines.targets.job import MANIFEST; print(MANIFEST.read_text())"
+    command = ["docker", "run", "--rm", "--network", "none", IMAGE, "python", "-c", code]
+    assert "name: pebr-run" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.docker

@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tests.k8s.fetch_kubectl import KUBECTL
 from tests.pipelines.argo_schema import reference_errors, schema_errors
 
 ROOT = Path(__file__).parents[2]
@@ -24,12 +25,11 @@ OWN_KINDS = {"Workflow", "WorkflowTemplate", "Pipeline", "PipelineVersion"}
 @cache
 def built(folder: str) -> list[dict[str, Any]]:
     """What `kubectl apply -k` would send."""
-    if not shutil.which("kubectl"):
-        told = (
-            "needs kubectl 1.29 or newer, of which any build does (a download of dl.k8s.io, or a package named kubectl)"
-        )
+    program = str(KUBECTL) if KUBECTL.exists() else shutil.which("kubectl")
+    if not program:
+        told = "needs kubectl 1.29 or newer: python tests/k8s/fetch_kubectl.py"
         pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
-    result = subprocess.run(["kubectl", "kustomize", folder], cwd=ROOT, capture_output=True, text=True, check=False)
+    result = subprocess.run([program, "kustomize", folder], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     return list(yaml.safe_load_all(result.stdout))

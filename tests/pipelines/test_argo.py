@@ -211,6 +211,12 @@ def test_placement_reaches_the_pod(tmp_path: Path) -> None:
     assert container["securityContext"]["runAsUser"] == 1234
 
 
+def test_a_step_that_is_told_to_stop_has_time_for_a_checkpoint_and_old_workflows_go() -> None:
+    spec = argo.specification(Pipeline(COMPILED / "pebr_r1.yaml"))
+    assert yaml.safe_load(spec["podSpecPatch"])["terminationGracePeriodSeconds"] >= 300
+    assert spec["ttlStrategy"]["secondsAfterCompletion"] > 24 * 3600
+
+
 def test_containers_have_no_privileges(tmp_path: Path) -> None:
     document = argo.workflow(compiled(branches, tmp_path))
     assert document["spec"]["securityContext"]["runAsNonRoot"] is True
