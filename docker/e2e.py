@@ -51,7 +51,7 @@ def call(*command: str, **more: object) -> str:
 @contextmanager
 def engine(folder: Path) -> Iterator[None]:
     """A Docker Engine: the one that runs, or one of our own in a folder."""
-    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0:
+    if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0:
         yield
         return
     dockerd = shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

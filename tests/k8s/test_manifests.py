@@ -78,6 +78,18 @@ def test_secret_examples_are_valid_and_empty() -> None:
         assert set(secret["stringData"].values()) == {""}
 
 
+def test_what_kubeflow_needs_names_the_keys_of_the_secret_and_of_the_store() -> None:
+    launcher, store = yaml.safe_load_all((K8S / "kubeflow.example.yaml").read_text())
+    for item in (launcher, store):
+        kubernetes_validate.validate(item, "1.32", strict=True)
+    reference = yaml.safe_load(launcher["data"]["providers"])["s3"]["default"]["credentials"]["secretRef"]
+    secrets = {s["metadata"]["name"]: s for s in yaml.safe_load_all((K8S / "secrets.example.yaml").read_text())}
+    assert {reference["accessKeyKey"], reference["secretKeyKey"]} == set(secrets[reference["secretName"]]["stringData"])
+    base = next(yaml.safe_load_all((K8S / "base" / "store.yaml").read_text()))
+    assert store["metadata"]["name"] == base["metadata"]["name"]
+    assert store["data"].keys() == base["data"].keys()
+
+
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_overlays_make_no_secret_and_name_only_known_ones(name: str) -> None:
     assert not of_kind(name, "Secret")
