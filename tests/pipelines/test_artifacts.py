@@ -137,6 +137,19 @@ def test_a_step_is_done_here_when_the_store_has_all_of_it_and_not_before(tmp_pat
     assert not (folder / "checkpoint").exists()
 
 
+def test_a_copy_that_was_cut_off_here_is_fetched_again(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "here")
+    shelf.remote = FolderStore(tmp_path / "remote")
+    output = shelf.folder("step", "key") / "output"
+    output.mkdir(parents=True)
+    (output / "weights").write_text("made")
+    shelf.keep(Status("step", "Step", key="key", artifacts={"output": {"digest": "", "bytes": 4}}))
+    (output / "weights").write_text("ma")
+    found = shelf.find("step", "key")
+    assert found
+    assert (shelf.path(found, "output") / "weights").read_text() == "made"
+
+
 def test_a_status_can_be_written_down_while_what_a_step_has_made_is_taken_in(tmp_path: Path, sft: Step) -> None:
     names = [f"output-{i}" for i in range(500)]
     for name in names:
