@@ -4,11 +4,14 @@
 
 rows:   this project: a group is one row, through `pebr.grpo.update` and the DeepSpeed engine
 copies: the same code with one row an answer, as if there were no group rows
-trl:    TRL's GRPOTrainer, its own loss on its own layout, at the fastest of several micro-batch sizes
+trl:    TRL's GRPOTrainer, its own loss on its own layout, at several micro-batch sizes; where it is judged, at all that
+        divide a group
 
 Same weights, same answers, float32, no KL term, prompts with 70 % image tokens, 8 answers of one length (so that TRL
-pads nothing). The first round also checks that all three find the same loss. Goal at prompts of 1000 and answers of 400
-tokens: 2.5 times TRL's speed, in less memory. The ratio printed is the smaller of the two in units of its goal.
+pads nothing). The first round also checks that all find a gradient of the same norm (the loss itself is 0 for all:
+centred advantages, ratio 1). Goal at prompts of 1000 and answers of 400 tokens: 2.5 times the speed of TRL at its
+fastest, in less memory than it takes so. The ratio printed is the smaller of the two in units of its goal. Memory is
+also compared with the least that TRL takes at any micro-batch size, which costs it speed.
 """
 
 import ctypes
@@ -40,14 +43,15 @@ ANSWERS = 8
 SHAPES = ((1000, 200), (1000, 400), (1000, 800), (300, 400))  # tokens of prompt and answer
 JUDGED = (1000, 400)
 GOAL = 2.5
-ROUNDS = 2
-TRL_MICRO_BATCHES = (8, 2)
+ROUNDS = 3
+TRL_MICRO_BATCHES = (8, 4, 2, 1)  # where it is judged
+TRL_MICRO_BATCHES_ELSEWHERE = (8, 2)  # to end within minutes
 IMAGES = {1000: (756, 728), 300: (420, 392)}  # px: 702 and 210 image tokens
 TEMPERATURE = 1.2
 REWARDS = [0.1, 0.9, 0.4, 0.4, 1.0, 0.0, 0.0, 0.3]
 LEARNING_RATE = 1e-6
 
-Update = Callable[[], float]  # returns the loss
+Update = Callable[[], float]  # returns the gradient's norm
 
 
 def make_prompt(encoder: Encoder, tokens: int) -> Prompt:
@@ -88,7 +92,7 @@ def our_update(path: Path, encoder: Encoder, prompt: Prompt, answers: list[list[
         components={},
         advantages=group_advantages([REWARDS], "mean")[0],
     )
-    return lambda: updater.step([[experience]])[0].loss
+    return lambda: updater.step([[experience]])[0].grad_norm
 
 
 def trl_update(
@@ -146,15 +150,12 @@ def trl_update(
         )
 
     def update() -> float:
-        total = 0.0
         for inputs in batches:
-            loss = trainer._compute_loss(model, inputs)
-            loss.backward()
-            total += float(loss.detach())
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            trainer._compute_loss(model, inputs).backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        return total
+        return float(norm)
 
     return update
 
@@ -186,11 +187,10 @@ def measure(shape: tuple[int, int], path: Path, encoder: Encoder, folder: Path) 
         "rows": our_update(path, encoder, prompt, answers, grouped=True),
         "copies": our_update(path, encoder, prompt, answers, grouped=False),
     }
-    ways |= {
-        f"trl, {size} at a time": trl_update(path, encoder, prompt, answers, size, folder) for size in TRL_MICRO_BATCHES
-    }
-    losses = {way: update() for way, update in ways.items()}  # also the warm-up
-    assert max(losses.values()) - min(losses.values()) < 1e-4, losses
+    for size in TRL_MICRO_BATCHES if shape == JUDGED else TRL_MICRO_BATCHES_ELSEWHERE:
+        ways[f"trl, {size} at a time"] = trl_update(path, encoder, prompt, answers, size, folder)
+    norms = {way: update() for way, update in ways.items()}  # also the warm-up
+    assert max(norms.values()) < 1.001 * min(norms.values()), norms
     peaks = {way: peak_bytes(update) for way, update in ways.items()}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(ROUNDS):
@@ -199,16 +199,17 @@ def measure(shape: tuple[int, int], path: Path, encoder: Encoder, folder: Path) 
             update()
             seconds[way].append(time.perf_counter() - started)
     found = {way: {"seconds": round(median(seconds[way]), 3), "peak_mb": round(peaks[way] / 1e6)} for way in ways}
-    fastest = min((way for way in ways if way.startswith("trl")), key=lambda way: found[way]["seconds"])
-    result: dict[str, Any] = {
-        "rows": found["rows"],
-        "copies": found["copies"],
-        "trl": found[fastest] | {"micro_batch": fastest},
+    theirs = [way for way in ways if way.startswith("trl")]
+    chosen = {
+        "copies": "copies",
+        "trl_fastest": min(theirs, key=lambda way: found[way]["seconds"]),
+        "trl_smallest": min(theirs, key=lambda way: found[way]["peak_mb"]),
     }
-    for other in ("copies", "trl"):
-        result[f"{other}_over_rows"] = {
-            key: round(result[other][key] / result["rows"][key], 2) for key in ("seconds", "peak_mb")
-        }
+    over = {
+        f"{name}_over_rows": {key: round(found[way][key] / found["rows"][key], 2) for key in ("seconds", "peak_mb")}
+        for name, way in chosen.items()
+    }
+    result: dict[str, Any] = {"ways": found, **over}
     print(shape, result, flush=True)
     return result
 
@@ -220,7 +221,7 @@ def main() -> None:
         path = build_model(folder / "model", 0)
         encoder = Encoder(load_processor(path))
         shapes = {f"{p}/{r}": measure((p, r), path, encoder, folder / "trl") for p, r in SHAPES}
-    judged = shapes[f"{JUDGED[0]}/{JUDGED[1]}"]["trl_over_rows"]
+    judged = shapes[f"{JUDGED[0]}/{JUDGED[1]}"]["trl_fastest_over_rows"]
     ratio = min(judged["seconds"], GOAL * judged["peak_mb"])
     finish("grpo_update", ratio, GOAL, {"threads": torch.get_num_threads(), "shapes": shapes})
 
