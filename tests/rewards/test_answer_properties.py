@@ -57,6 +57,21 @@ def test_decimals_differ_when_a_digit_differs(value: object, thousandths: int) -
     assert compare(str(value), f"{float(other):.3f}") is False
 
 
+SENTENCES = (
+    "The total value is {}.",
+    "x = {}",
+    "{} = x",
+    "AB is {} cm",
+    "{} because it is so",
+    "There are {} apples in all.",
+)
+
+
+@given(fractions, fractions, st.sampled_from(SENTENCES))
+def test_a_sentence_says_its_number_and_no_other(first: Fraction, second: Fraction, sentence: str) -> None:
+    assert (compare(sentence.format(first), str(second)) is True) == (first == second)
+
+
 PIECES = re.findall(
     r"\S+", "red blue circles circle square the two left of bar 12 1/2 2 0.5 50% $ cm kg ( ) { } [ ] , and or"
 )

@@ -58,7 +58,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("7 square centimeters", "7 cm^2"), ("45°", "45"), ("45^\\circ", "45"), ("45^{\\circ}", "45 degrees"),
         ("$5", "5"), ("\\$5", "5"), ("5 dollars", "$5"), ("7 units", "7"), ("7 square units", "7"), ("60 km/h", "60"),
         ("5m", "5"), ("7 in.", "7"), ("7 (apples)", "7"), ("3/4 cup", "3/4"), ("2.5 hours", "2.5"),
-        ("$1,200.50", "1200.5"), ("-$5", "-5"), ("€5", "5"),
+        ("7 cups of water", "7"), ("$1,200.50", "1200.5"), ("-$5", "-5"), ("€5", "5"),
     ],
     "units that mean the same": [
         ("70 mm", "7 cm"), ("0.07 m", "7 cm"), ("60 miles per hour", "60 mph"), ("90 minutes", "1.5 hours"),
@@ -139,8 +139,9 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("The value is 7", "7"), ("AB is 7", "7"), ("x ≈ 7", "7"), ("7 = x", "7"), ("7 = x", "x = 7"),
         ("Total: 7", "7"), ("There are seven apples in the picture.", "7"), ("7 because 3+4=7", "7"),
         ("45% of students", "45%"), ("45% of the students", "45"), ("The length of AB is 7 cm", "7"),
-        ("The bar is blue", "blue"), ("7 apples on the table", "7 apples"), ("The area is 2\\pi", "2π"),
-        ("7 in total", "7"), ("The value of x is 7 because 3+4=7", "7"),
+        ("The bar is blue", "blue"), ("The sum of 3 and 4 is 7", "7"), ("7 apples on the table", "7 apples"),
+        ("The area is 2\\pi", "2π"),
+        ("7 in total", "7"), ("7 apples in total", "7 apples"), ("The value of x is 7 because 3+4=7", "7"),
     ],
     "an option's letter in a sentence": [
         ("The correct option is A", "A"), ("A is correct", "A"), ("Option A is correct", "A"),
@@ -231,10 +232,15 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "words that are no noun": [
         ("7 tenths", "7"), ("7 pairs", "7"), ("7 eight", "7"), ("7 (eight)", "7"), ("7 isn't", "7"), ("7 never", "7"),
         ("7 wrong", "7"), ("7 negative", "7"), ("7 below", "7"), ("7 less", "7"), ("7 fewer", "7"),
+        ("7 cheaper", "7"), ("The price is 7 lower", "7"),
     ],
     "units that differ in case, two units that differ": [
         ("5 mW", "5 MW"), ("5 Mm", "5 mm"), ("5 ft 7 in", "5 ft 8 in"), ("5 ft 7 in", "5 ft"), ("5 N", "5 kg"),
         ("1 hour 30 minutes", "30 minutes"), ("5 apples 7 in", "5"),
+    ],
+    "a number of other things": [
+        ("7 of 10", "7"), ("7 groups of three", "7"), ("7 tenths of it", "7"), ("7 cups of water", "7 cups of tea"),
+        ("3:2", "2:3"), ("Line A", "Line B"), ("8 pm", "8 am"), ("12:30", "1230"), ("2020", "20.20"), ("i", "1"),
     ],
     "labels are no products": [("B2", "2B"), ("A1", "1A"), ("3D", "D3"), ("CO2", "OC2")],
     "other inequalities": [
@@ -244,7 +250,9 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("The red bar is 7", "The blue bar is 7"), ("It is not 7", "7"), ("The value is not 7", "7"),
         ("7 is wrong", "7"), ("7 is not correct", "7"), ("The value is 7 or 8", "7"), ("7 because 8", "8"),
         ("AB is 7", "CD = 7"), ("7 = x", "y = 7"), ("A is incorrect", "A"), ("A is not correct", "A"), ("not A", "A"),
-        ("A or B is correct", "A"), ("A and B are correct", "A"), ("The answer is A or B", "A"),
+        ("B is wrong because A is correct", "A"), ("The answer is not B because A is correct", "A"),
+        ("The answer is A and the other one is B", "A"), ("A or B is correct", "A"),
+        ("A and B are correct", "A"), ("The answer is A or B", "A"),
     ],
     "two answers on two lines": [("7\n8", "7"), ("A\nB", "A"), ("A\nB", "B")],
 }  # fmt: skip

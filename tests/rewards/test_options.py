@@ -21,6 +21,7 @@ QUESTIONS = {
     "none": ("How many circles are there?", {}),
     "one line after the marker": ("How many? Choices: A. 12 B. 14", {"A": "12", "B": "14"}),
     "colons after the marker": ("How many?\nOptions: A: 12, B: 14, C: 16", {"A": "12", "B": "14", "C": "16"}),
+    "initials are no labels": ("Who? Choices: (A) Dr. B. Ho (B) C. Li", {"A": "Dr. B. Ho", "B": "C. Li"}),
     "small letters": ("How many?\n(a) 12\n(b) 14", {"A": "12", "B": "14"}),
     "bold letters": ("How many?\n**A.** 12\n**B.** 14", {"A": "12", "B": "14"}),
     "a Markdown list": ("How many?\n- A. 12\n- B. 14", {"A": "12", "B": "14"}),

@@ -3,6 +3,9 @@
 All samples of a step are scored together: each picture is encoded once, and remembered by its content across steps;
 each different description is encoded once; both in batches, on the device of your choice. A model that fails raises:
 a failure is never a reward of 0.
+
+A model reads so many tokens (FG-CLIP 248, CLIP 77) and no more: what a longer description says after them is scored by
+the keyword reward alone, so choose a model whose window holds the descriptions.
 """
 
 import hashlib

@@ -150,7 +150,7 @@ _MATHEMATICAL = re.compile(r"[\d\\^_=<>≤≥≠+*/√π∞±×·÷∪∩∈∅|
 _WORDS_OF_MATHEMATICS = re.compile(
     r"\\[a-zA-Z]+|\b(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?\b|\b(?:log|ln|exp|sqrt|max|min|lim|mod|and|or)(?![a-zA-Z])"
 )
-_PROSE = re.compile(r"(?<![\w\\])[^\W\d_]{3,}")  # a word; "3xyz" is none
+_PROSE = re.compile(r"(?<![\w\\])(?:[^\W\d_]{3,}|(?:is|are|to|of|it|no|if|so|at|by|as|on|an|be)(?!\w))")  # not "3xyz"
 _ATTACHED_UNIT = re.compile(r"(.*[})π])([^\W\d_]{2,}(?:\^[23])?)")
 _LABEL = re.compile(r"\d*[A-Za-z]+\d[A-Za-z\d]*")  # "B2", "CO2": a name, and no product
 _ONLY_NUMBERS = re.compile(r"[-\d\s./:=]+")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pebr.rewards.wording import same_words
 
-# Labels in a question. After "Choices:" any label; else "(A)" anywhere, "A.", "A)" and "A:" at the start of a line.
+# Labels in a question: "(A)" anywhere, "A.", "A)" and "A:" at the start of a line; after "Choices:" else any of them.
 _MARKER = re.compile(r"\b(?:choices|options)\b[^\S\n]*:", re.IGNORECASE)
 _AFTER_MARKER = re.compile(r"(?<![\w'’-])(?:\*\*)?[(\[]?([A-Za-z])[.):\]]+(?:\*\*)?\s*(?=\S)")
 _LABEL = re.compile(
@@ -89,7 +89,7 @@ def options_in(question: str) -> dict[str, str]:
     """
     markers = list(_MARKER.finditer(question))
     tail = question[markers[-1].end() :] if markers else ""
-    return _listed(tail, _AFTER_MARKER) or _listed(question, _LABEL)
+    return _listed(tail, _LABEL) or _listed(tail, _AFTER_MARKER) or _listed(question, _LABEL)
 
 
 def _listed(text: str, label: re.Pattern[str]) -> dict[str, str]:

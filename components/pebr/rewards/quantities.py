@@ -29,7 +29,8 @@ _NOT_A_NOUN = (
             r"\w+",
             """times plus minus squared cubed equals versus vs point remainder power divided multiplied except never
             wrong incorrect false negative positive pair score gross double triple twice fewer greater larger smaller
-            bigger half third quarter fourth fifth sixth seventh eighth ninth tenth hundredth thousandth
+            cheaper taller older younger longer shorter higher lower wider faster slower heavier later earlier worse
+            better bigger half third quarter fourth fifth sixth seventh eighth ninth tenth hundredth thousandth
             sin cos tan cot sec csc log exp sqrt mod max min lim""",
         )
     )
@@ -274,6 +275,7 @@ def _unit_and_noun(rest: str) -> tuple[Unit | None, frozenset[str]] | None:
 def _noun(words: list[str]) -> frozenset[str] | None:
     """Words that name what is counted, in the singular; None when they say anything else."""
     folded = [singular(word.lower().strip(".,()")) for word in words]
+    folded = [word for place, word in enumerate(folded) if word != "of" or place in {0, len(folded) - 1}]
     if len(folded) > _MAX_NOUN_WORDS or any(
         not re.fullmatch(r"[a-z][a-z-]*[a-z]", word) or word in _NOT_A_NOUN for word in folded
     ):

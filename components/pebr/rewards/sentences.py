@@ -6,7 +6,7 @@ subject is dropped, so that the two would be compared without what each is about
 
 import re
 
-_SUBJECT = r"(?:(?!(?:is|are|was|not|or|and|but|nor|either|wrong|incorrect|false|opposite|if|than)\b)[\w'’-]+\s){1,6}"
+_SUBJECT = r"(?:(?!(?:is|are|was|not|or|but|nor|either|wrong|incorrect|false|opposite|if|than)\b)[\w'’-]+\s){1,8}"
 _WHOLE = re.compile(
     rf"""(?: (?:so|thus|therefore|hence),?\s+ )?
     (?:
@@ -20,7 +20,8 @@ _NAMED = re.compile(r"([a-zA-Z]|[∠△]?\s?[A-Z]{2,4})\s+(?:is|equals)\s+(?=[-+
 _REVERSED = re.compile(r"([-+]?[\d.√\\][^=<>]{0,200}?)\s*=\s*([^\W\d_])")
 _REASON = re.compile(r"(\S.{0,200}?)\s*,?\s+(?:because|since)\s.*", re.IGNORECASE | re.DOTALL)
 _PLACE = re.compile(
-    r"(\S.*?)\s+(?:in|on|of)\s+(?:the|this)\s+(?:picture|image|photo|figure|diagram|chart|graph|table|scene|plot)",
+    r"(\S.*?)\s+(?:(?:in|on|of)\s+(?:the|this)\s+(?:picture|image|photo|figure|diagram|chart|graph|table|scene|plot)"
+    r"|in\s+total|in\s+all|altogether)",
     re.IGNORECASE | re.DOTALL,
 )
 
