@@ -91,6 +91,7 @@ HEAPS = {
     "and between them": VOCABULARY.replace(" ", " and "),
     "the before every eleventh": re.sub(r"((?:\S+ ){11})", r"\1the ", f"the {VOCABULARY} "),
     "a preposition before every eleventh": re.sub(r"((?:\S+ ){11})", r"\1of ", f"there is {VOCABULARY} "),
+    "one preposition between them": VOCABULARY.replace(" ", " of "),
     "denied": "no " + VOCABULARY.replace(" ", ", no "),
     "numbers joined by and": " and ".join(map(str, range(1, 100))),
     "numbers in a sentence": "There are " + " and ".join(map(str, range(1, 100))) + " of them in the picture.",

@@ -5,7 +5,8 @@ together by function words: prepositions, forms of "to be", pronouns, the verbs 
 words bind in this way; a list has none, or only articles, "and" and "no" between its items (`LOOSE_WORDS`). So
 
 - words in a run of more than `LONGEST_RUN` without a binding word are not read;
-- a description of more than `SHORT` words of which less than `LEAST_BINDING_SHARE` bind is a heap: nothing is read;
+- a description of more than `SHORT` words of which less than `LEAST_BINDING_SHARE` bind, or of which more than
+  `MOST_OF_ONE` are one and the same binding word ("circle of square of"), is a heap: nothing is read;
 - nor is one of `LEAST_WORDS` words or more with hardly any function word at all;
 - what "no" stands before is not in the picture: it is not read;
 - of the different content words the first `MOST_WORDS` are read.
@@ -14,6 +15,7 @@ A description whose content words are to a half or more those that are asked for
 the guard cannot see, short lists and sentences that are false, is for the CLIP reward to see.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from pebr.rewards.lexicon import FUNCTION_WORDS, LOOSE_WORDS
@@ -22,6 +24,7 @@ LEAST_WORDS = 8
 LEAST_FUNCTION_SHARE = 0.08
 SHORT = 20
 LEAST_BINDING_SHARE = 0.12
+MOST_OF_ONE = 0.4
 LONGEST_RUN = 16
 MOST_WORDS = 120
 UNREAD = "\n"  # stands for words that are not read; no key word has it
@@ -59,9 +62,12 @@ def read_words(words: Sequence[str], wanted: frozenset[str]) -> list[str]:
 
 def _is_heap(words: Sequence[str], content: int) -> bool:
     """Whether words are too many, and held together by too little, to be prose."""
-    binding = sum(word in _BINDING for word in words)
+    binding = [word for word in words if word in _BINDING]
     bare = len(words) >= LEAST_WORDS and len(words) - content < LEAST_FUNCTION_SHARE * len(words)
-    return bare or (len(words) > SHORT and binding < LEAST_BINDING_SHARE * len(words))
+    if len(words) <= SHORT or bare:
+        return bare
+    commonest = max(Counter(binding).values(), default=0)
+    return len(binding) < LEAST_BINDING_SHARE * len(words) or commonest > MOST_OF_ONE * len(words)
 
 
 def _without_denied(words: Sequence[str]) -> list[str]:
