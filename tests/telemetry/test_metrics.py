@@ -4,9 +4,10 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 
-def test_history_numbers_are_scraped() -> None:
+def test_history_numbers_are_scraped(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -16,7 +17,7 @@ def test_history_numbers_are_scraped() -> None:
         "print('up', flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "/dev/null"],
+        [sys.executable, "-c", code, str(tmp_path / "history")],
         env={"PEBR_METRICS_PORT": str(port)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
