@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from pebr.sampling.sampler import Sampler, SamplingSettings, SyncError, start_sampler
+from pebr.sampling.sampler import IncompleteError, Question, Sampler, SamplingSettings, SyncError, start_sampler
 from pebr.sampling.vllm_engine import VllmSampler
 
 pytestmark = pytest.mark.vllm
@@ -113,6 +113,51 @@ def test_a_sync_takes_every_weight_once(tiny: Any, sampler: Sampler) -> None:
         sampler.sync([(name, torch.zeros(3))])
     sampler.sync(weights.items())
     assert tiny.difference(sampler, SETTINGS) < 1e-3
+
+
+def test_weights_are_not_changed_under_answers_that_are_being_sampled(tiny: Any, sampler: Sampler) -> None:
+    questions = (Question(str(i), prompt) for i, prompt in enumerate(tiny.prompts * 12))  # some end, others go on
+    uneven = dataclasses.replace(SETTINGS, samples=1, temperature=2.0, max_response_tokens=150)
+    stream = sampler.stream(questions, uneven, 0)
+    next(stream)
+    with pytest.raises(SyncError, match="still sampling"):
+        sampler.sync(tiny.model.named_parameters())
+    stream.close()
+    sampler.sync(tiny.model.named_parameters())
+
+
+def test_answers_that_vllm_gives_up_are_not_made_up(tiny: Any, sampler: Sampler, caplog: Any) -> None:
+    """As when a request is aborted inside of the engine: the question comes back with the answers that are whole."""
+    assert isinstance(sampler, VllmSampler)
+
+    class Losing:
+        """The real engine, but the third answer of each question is one that it gave up."""
+
+        def __init__(self, engine: Any) -> None:
+            self.engine = engine
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.engine, name)
+
+        def step(self) -> Any:
+            outputs = self.engine.step()
+            for output in outputs:
+                if output.finished:
+                    output.outputs[2].finish_reason = "abort"
+            return outputs
+
+    whole = sampler.sample(tiny.prompts, tiny.question_ids, SETTINGS, 5)
+    engine = sampler._engine
+    sampler._engine = Losing(engine)
+    try:
+        questions = (Question(name, prompt) for name, prompt in zip(tiny.question_ids, tiny.prompts, strict=True))
+        left = dict(sampler.stream(questions, SETTINGS, 5))
+        assert [left[name] for name in tiny.question_ids] == [samples[:2] for samples in whole]
+        assert "vLLM ended an answer with abort" in caplog.text
+        with pytest.raises(IncompleteError, match="2 of 3 answers"):
+            sampler.sample(tiny.prompts, tiny.question_ids, SETTINGS, 5)
+    finally:
+        sampler._engine = engine
 
 
 def test_values_need_to_be_good_only_until_the_next_is_asked_for(tiny: Any, sampler: Sampler) -> None:

@@ -1,5 +1,6 @@
 """How an engine's memory will be used, said before it starts; what cannot fit is refused then, and not hours later."""
 
+import gc
 import logging
 from dataclasses import dataclass
 from math import prod
@@ -104,6 +105,8 @@ def _head_width(text: Any) -> int:
 def _memory() -> tuple[int, int, str]:
     """Total and free bytes of what the engine runs on, and its name."""
     if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()  # what PyTorch only holds in reserve is free
         free, total = torch.cuda.mem_get_info()
         return total, free, torch.cuda.get_device_name()
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())

@@ -68,7 +68,8 @@ class Sampler(Protocol):
     ) -> Iterator[tuple[str, list[Sample]]]:
         """Take questions as there is room for them, and yield each with its answers when the last of these is done.
 
-        Questions come back in any order; `questions` is read ahead by no more than the engine can hold.
+        Questions come back in any order; `questions` is read ahead by no more than the engine can hold. A question has
+        fewer answers than asked for where the engine gave some up.
         """
         ...
 
@@ -82,6 +83,9 @@ class Sampler(Protocol):
             question_ids: one different name a question.
             settings: how to sample.
             step: optimizer step that the samples are for; 0 outside training.
+
+        Raises:
+            IncompleteError: the engine gave up an answer.
         """
         ...
 
@@ -110,6 +114,10 @@ class SyncError(RuntimeError):
     """Weights that do not fit the sampler's model; the message names them."""
 
 
+class IncompleteError(RuntimeError):
+    """A question with fewer answers than were asked for."""
+
+
 def sample_seed(run_seed: int, step: int, question_id: str, place: int) -> int:
     """The seed, in [0, 2^63), of one sample's random numbers.
 
@@ -128,6 +136,12 @@ def in_order(
         raise ValueError("question ids must differ: two questions of one id would draw the same random numbers")
     questions = (Question(qid, prompt) for qid, prompt in zip(question_ids, prompts, strict=True))
     answers = dict(sampler.stream(questions, settings, step))
+    for question_id, samples in answers.items():
+        if len(samples) < settings.samples:
+            raise IncompleteError(
+                f"question {question_id}: {len(samples)} of {settings.samples} answers, the engine gave up the others:"
+                " the log says why"
+            )
     return [answers[question_id] for question_id in question_ids]
 
 

@@ -58,7 +58,7 @@ class VllmSampler:
         vllm = _import_vllm(config.architectures[0])
         self._joined = torch.distributed.is_initialized()  # a trainer's process group, which stays when we go
         several = self._joined and torch.distributed.get_world_size() > 1
-        self._partners = _group_of_partners(tensor_parallel) if several and tensor_parallel > 1 else None
+        self._partners = _group_of_partners(tensor_parallel) if self._joined and tensor_parallel > 1 else None
         self._llm: Any = vllm.LLM(
             model=str(model_path),
             dtype=str(dtype).removeprefix("torch."),
@@ -226,7 +226,7 @@ def _group_of_partners(tensor_parallel: int) -> Any:
     """The group of ranks that share one model with this one: as many as there are parts, in the ranks' order."""
     world = torch.distributed.get_world_size()
     if world % tensor_parallel:
-        raise InputError(f"--tensor-parallel {tensor_parallel}: {world} processes cannot be grouped by it")
+        raise InputError(f"--tensor-parallel {tensor_parallel}: {world} processes, give a divisor of their number")
     ranks = range(world)
     groups = [list(ranks[first : first + tensor_parallel]) for first in ranks[::tensor_parallel]]
     made = [torch.distributed.new_group(group, backend="gloo") for group in groups]  # every rank makes every group

@@ -1,0 +1,24 @@
+"""The command of a GRPO stage, but the sampler never gets the trainer's new weights.
+
+python -m tests.grpo.unsynced --model ...
+"""
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from pebr.grpo.settings import Settings
+from pebr.grpo.trainer import work
+from pebr.sampling.vllm_engine import VllmSampler
+from pebr.step import main
+
+
+def forget(_sampler: VllmSampler, parameters: Iterable[tuple[str, Tensor]]) -> None:
+    """Take the weights, as ranks gather them together, and leave the engine as it is."""
+    for _ in parameters:
+        pass
+
+
+if __name__ == "__main__":
+    VllmSampler.sync = forget
+    main(Settings, work)
