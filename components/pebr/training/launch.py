@@ -159,8 +159,8 @@ def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int:
         signal.signal(number, pass_on)
     try:
         code, deadline = 0, float("inf")
-        while any(process.poll() is None for process in ranks):
-            failed = [process.returncode for process in ranks if process.returncode]
+        while None in (codes := [process.poll() for process in ranks]):
+            failed = [ended for ended in codes if ended]
             if failed and not code:
                 code, deadline = failed[0], time.monotonic() + GRACE_SECONDS
                 pass_on(signal.SIGTERM, None)
