@@ -226,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--work", type=Path, help="folder of the run (runs/RECIPE)")
     add("--store", default="", help="folder or s3://bucket/prefix for artifacts (WORK/artifacts)")
     add("--parallel", type=int, default=2, help="steps side by side, at most (%(default)s)")
-    add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of each step (%(default)s)")
+    add("--threads", type=int, default=0, help="threads of each step (its share of the processors)")
     add("--scores", type=Path, help="file to write the evaluations' metrics and the models' places to, as JSON")
     add("--docker", default="", metavar="IMAGE", help="run each step in a container of this image")
     add("--network", default="none", help="Docker network of these containers (%(default)s)")
@@ -270,7 +270,9 @@ def _run(options: argparse.Namespace) -> int:
     with locked(work) as lock:
         run = Run(pipeline, parameters, Shelf(work / "artifacts", options.store), work)
         docker = Docker(options.docker, options.network) if options.docker else None
-        place = Place(f"{pipeline.name}-{work.name}", run.shelf.root, options.threads, lock, stop, docker)
+        # More threads than processors cost more than they bring: those of two steps would wait for each other.
+        threads = options.threads or max(1, len(os.sched_getaffinity(0)) // options.parallel)
+        place = Place(f"{pipeline.name}-{work.name}", run.shelf.root, threads, lock, stop, docker)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, ask_to_stop)
         try:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pebr.toy.world import ToyQuestion, questions
 
-SFT_ROWS, RL_ROWS, BENCHMARK_ROWS = 3000, 400, 400
+SFT_ROWS, RL_ROWS, BENCHMARK_ROWS = 6000, 1200, 400
 FAULT_EVERY = 25  # good SFT rows between two faulty ones
 
 BENCHMARK_COLUMNS = ("index", "image", "question", "answer", "category", "split", "key_words")
@@ -96,7 +96,7 @@ def png(image: Image.Image) -> bytes:
 def _sft_row(question: ToyQuestion, name: str, index: int) -> dict[str, Any]:
     problem = question.problem if index % 3 else question.problem.replace("<image>", "<image>\n")
     return {
-        "messages": [{"role": "user", "content": problem}, {"role": "assistant", "content": question.response}],
+        "messages": [{"role": "user", "content": problem}, {"role": "assistant", "content": question.taught}],
         "images": name if index % 5 < 2 else [name],
     }
 

@@ -29,7 +29,7 @@ HIGHEST_BAR = 6  # units
 
 @dataclass(frozen=True)
 class Group:
-    """Equal shapes in one corner of the grid."""
+    """Equal shapes in one corner of the grid, which they fill in reading order."""
 
     count: int
     colour: str
@@ -76,12 +76,17 @@ class ShapeScene:
         """The phrases that a right description holds."""
         return tuple(group.phrase for group in self.groups)
 
+    @property
+    def glimpse(self) -> "ShapeScene":
+        """What a hasty look takes in: the first group alone."""
+        return ShapeScene(self.groups[:1])
+
     def draw(self, jitter: random.Random) -> Image.Image:
         """The picture; `jitter` moves each shape by up to two pixels and scales it a little."""
         image, pen = _canvas()
         for group in self.groups:
             column, row = 2 * (CORNERS.index(group.corner) % 2), 2 * (CORNERS.index(group.corner) // 2)
-            for place in sorted(jitter.sample(range(MOST_SHAPES), group.count)):
+            for place in range(group.count):
                 centre_x = (column + place % 2) * CELL + CELL // 2 + jitter.randint(-1, 1)
                 centre_y = (row + place // 2) * CELL + CELL // 2 + jitter.randint(-1, 1)
                 _draw_shape(pen, group.shape, COLOURS[group.colour], centre_x, centre_y, jitter.randint(10, 12))
@@ -103,6 +108,11 @@ class BarScene:
     def key_words(self) -> tuple[str, ...]:
         """The phrases that a right description holds."""
         return tuple(bar.phrase for bar in self.bars)
+
+    @property
+    def glimpse(self) -> "BarScene":
+        """What a hasty look takes in: the first bar alone."""
+        return BarScene(self.bars[:1])
 
     def draw(self, jitter: random.Random) -> Image.Image:
         """The picture; `jitter` moves each bar by up to two pixels."""

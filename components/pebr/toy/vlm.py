@@ -145,7 +145,7 @@ def build_tokenizer() -> Any:
 def _corpus() -> Iterator[str]:
     """Texts with every word and header of the tiny world."""
     for question in questions(seed=0, rows=600, split="sft"):
-        yield from ("user", question.problem.removeprefix("<image>"), "assistant", question.response)
+        yield from ("user", question.problem.removeprefix("<image>"), "assistant", question.taught)
 
 
 def _qwen2_5_vl(tokenizer: Any, width: int, layers: int, vision_width: int, vision_layers: int) -> Any:

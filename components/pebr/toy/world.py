@@ -3,6 +3,11 @@
 Everything follows from (seed, split, index): any question can be made again alone, and the same seed gives the same
 bytes. Which split a picture may serve is decided by a digest of what is in it, so that no picture of one split can
 turn up in another one, whatever the seeds.
+
+The teacher of the warm-up data has two bad habits, as those who write such data by the thousand have: some descriptions
+leave out all but one thing, and where a question takes work some answers are guessed without a look. The warm-up learns
+these habits with everything else. To drop the first is what perception rewards are for, to drop the second is what
+accuracy rewards are for; the easy questions of stage 1 know nothing of the second.
 """
 
 import hashlib
@@ -14,9 +19,10 @@ from typing import Literal, NamedTuple
 
 from PIL import Image
 
-from pebr.toy.scenes import BarScene, Scene, ShapeScene, bar_scene, shape_scene
+from pebr.toy.scenes import CORNERS, HIGHEST_BAR, MOST_SHAPES, BarScene, Scene, ShapeScene, bar_scene, shape_scene
 
 Split = Literal["sft", "rl", "test"]
+HASTY_DESCRIPTIONS, GUESSES = 0.25, 0.5  # shares of the bad habits, the latter of what takes work
 _PORTIONS: dict[Split, range] = {"sft": range(9), "rl": range(9, 14), "test": range(14, 16)}  # sixteenths of all scenes
 
 
@@ -32,7 +38,8 @@ class ToyQuestion:
     answer: str
     description: str
     key_words: tuple[str, ...]
-    response: str  # the structured answer that a teacher would give
+    response: str  # the structured answer that a careful teacher would give
+    taught: str  # the one that the teacher of the warm-up data gives, which now and then is hasty
 
 
 class Asked(NamedTuple):
@@ -42,6 +49,7 @@ class Asked(NamedTuple):
     answer: str
     rationale: str
     steps: tuple[str, ...]
+    guesses: tuple[str, ...] = ()  # what a hasty teacher may answer; none: the question is too easy to be guessed at
 
 
 def questions(seed: int, rows: int, split: Split) -> Iterator[ToyQuestion]:
@@ -67,7 +75,16 @@ def question(seed: int, split: Split, index: int) -> ToyQuestion:
         description=scene.description,
         key_words=scene.key_words,
         response=_response(scene.description, asked),
+        taught=_taught(scene, asked, random.Random(f"{seed}/{split}/{index}/teacher")),
     )
+
+
+def _taught(scene: Scene, asked: Asked, habit: random.Random) -> str:
+    """The response of a teacher who is hasty now and then, in the description, in the answer, or in both."""
+    description = scene.glimpse.description if habit.random() < HASTY_DESCRIPTIONS else scene.description
+    if asked.guesses and habit.random() < GUESSES:
+        asked = asked._replace(answer=habit.choice(asked.guesses), rationale="No look.", steps=("A guess.",))
+    return _response(description, asked)
 
 
 def _response(description: str, asked: Asked) -> str:
@@ -104,6 +121,7 @@ def _position(scene: ShapeScene, draw: random.Random) -> Asked | None:
         group.corner,
         f"Find {group.colour}.",
         (f"{group.corner} {group.phrase}.",),
+        guesses=CORNERS,
     )
 
 
@@ -114,6 +132,7 @@ def _count(scene: ShapeScene, draw: random.Random) -> Asked | None:
         str(group.count),
         f"Count {group.colour}.",
         (f"{group.corner} {group.phrase}.",),
+        guesses=_numbers(1, MOST_SHAPES),
     )
 
 
@@ -127,6 +146,7 @@ def _compare(scene: ShapeScene, draw: random.Random) -> Asked | None:
         more.colour,
         f"Compare {first.colour} and {second.colour}.",
         (f"{first.corner} {first.phrase}.", f"{second.corner} {second.phrase}."),
+        guesses=(first.colour, second.colour),
     )
 
 
@@ -142,6 +162,18 @@ def _sum(scene: ShapeScene, draw: random.Random) -> Asked | None:
             f"{second.corner} {second.phrase}.",
             f"{first.count} + {second.count} = {total}",
         ),
+        guesses=_numbers(2, 2 * MOST_SHAPES),
+    )
+
+
+def _all(scene: ShapeScene, draw: random.Random) -> Asked | None:
+    steps, total = _added([group.count for group in scene.groups])
+    return Asked(
+        "How many shapes are there in all?",
+        total,
+        "Add all groups.",
+        steps,
+        guesses=_numbers(len(scene.groups), len(scene.groups) * MOST_SHAPES),
     )
 
 
@@ -156,7 +188,22 @@ def _tallest(scene: BarScene, draw: random.Random) -> Asked | None:
 def _value(scene: BarScene, draw: random.Random) -> Asked | None:
     bar = draw.choice(scene.bars)
     return Asked(
-        f"What is the value of the {bar.colour} bar?", str(bar.value), f"Find {bar.colour}.", (f"{bar.phrase}.",)
+        f"What is the value of the {bar.colour} bar?",
+        str(bar.value),
+        f"Find {bar.colour}.",
+        (f"{bar.phrase}.",),
+        guesses=_numbers(1, HIGHEST_BAR),
+    )
+
+
+def _first(scene: BarScene, draw: random.Random) -> Asked | None:
+    bar = scene.bars[0]
+    return Asked(
+        "How high is the bar furthest left?",
+        str(bar.value),
+        "Look at the left.",
+        (f"{bar.phrase}.",),
+        guesses=_numbers(1, HIGHEST_BAR),
     )
 
 
@@ -166,14 +213,24 @@ def _leftmost(scene: BarScene, draw: random.Random) -> Asked | None:
 
 
 def _total(scene: BarScene, draw: random.Random) -> Asked | None:
-    values = [bar.value for bar in scene.bars]
-    sums = list(accumulate(values))
+    steps, total = _added([bar.value for bar in scene.bars])
     return Asked(
         "What is the sum of all bars?",
-        str(sums[-1]),
+        total,
         "Add all bars.",
-        tuple(f"{sums[i]} + {values[i + 1]} = {sums[i + 1]}" for i in range(len(values) - 1)),
+        steps,
+        guesses=_numbers(len(scene.bars), len(scene.bars) * HIGHEST_BAR),
     )
+
+
+def _added(numbers: list[int]) -> tuple[tuple[str, ...], str]:
+    """Numbers added up one after another: the steps and the sum."""
+    sums = list(accumulate(numbers))
+    return tuple(f"{sums[i]} + {numbers[i + 1]} = {sums[i + 1]}" for i in range(len(numbers) - 1)), str(sums[-1])
+
+
+def _numbers(first: int, last: int) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(first, last + 1))
 
 
 class _Kind(NamedTuple):
@@ -190,8 +247,10 @@ _KINDS = (
     _Kind("tallest", "easy", bar_scene, _tallest),
     _Kind("value", "medium", bar_scene, _value),
     _Kind("count", "medium", shape_scene, _count),
+    _Kind("first", "medium", bar_scene, _first),
     _Kind("compare", "medium", shape_scene, _compare),
     _Kind("total", "hard", bar_scene, _total),
     _Kind("sum", "hard", shape_scene, _sum),
+    _Kind("all", "hard", shape_scene, _all),
 )
 KINDS = tuple(kind.name for kind in _KINDS)
