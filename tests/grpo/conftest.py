@@ -62,6 +62,7 @@ def command(tiny_models: dict[str, Path], question_rows: Path) -> Command:
             "max_response_tokens": 16,
             "learning_rate": 1e-3,
             "kl_weight": 0.01,
+            "ratio_cap": 0,  # else the ratio to the sampler is bound otherwise than that to recomputed probabilities
             "sampling": "transformers",
             "dtype": "fp32",
             "zero_stage": 0,

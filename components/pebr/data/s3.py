@@ -45,7 +45,7 @@ Result = TypeVar("Result")
 
 DIGEST = "x-amz-meta-sha256"
 PARALLEL = 4  # requests at a time
-ROUNDS = 5  # how often a directory is written when other writers come between
+ROUNDS = 20  # how often a directory is written when other writers come between
 OPEN = b"being written by "  # how the listing of a directory begins that is not whole
 
 
