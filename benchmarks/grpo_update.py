@@ -14,8 +14,6 @@ fastest, in less memory than it takes so. The ratio printed is the smaller of th
 also compared with the least that TRL takes at any micro-batch size, which costs it speed.
 """
 
-import ctypes
-import gc
 import tempfile
 import time
 from array import array
@@ -27,7 +25,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from benchmarks.result import finish
+from benchmarks.result import finish, peak_bytes
 from pebr.grpo.advantages import group_advantages
 from pebr.grpo.experience import Experience
 from pebr.grpo.settings import Settings
@@ -162,21 +160,6 @@ def trl_update(
 
 def _no_reward(completions: list[Any], **_: Any) -> list[float | None]:
     return [0.0] * len(completions)
-
-
-def peak_bytes(update: Update) -> int:
-    """What the update takes at most beyond what is there before it."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts at what is resident now
-    before = _status("VmRSS")
-    update()
-    return _status("VmHWM") - before
-
-
-def _status(field: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) * 1024
 
 
 def measure(shape: tuple[int, int], path: Path, encoder: Encoder, folder: Path) -> dict[str, Any]:

@@ -1,10 +1,12 @@
-"""How every benchmark ends: its numbers in a file, one line, and an exit code."""
+"""What benchmarks share: the memory that something takes, and how each ends: a file, one line, and an exit code."""
 
+import ctypes
+import gc
 import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,3 +22,18 @@ def finish(name: str, ratio: float, goal: float, numbers: Mapping[str, Any]) -> 
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
     print(f"{name}: ratio={ratio:.2f} goal={goal:g} {'ok' if reached else 'short'}")
     sys.exit(0 if reached else 1)
+
+
+def peak_bytes(action: Callable[[], object]) -> int:
+    """What an action takes at most beyond what is there before it."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts at what is resident now
+    before = _status("VmRSS")
+    action()
+    return _status("VmHWM") - before
+
+
+def _status(field: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024

@@ -13,7 +13,6 @@ The ratio printed is the smaller one of the two in units of its goal.
 """
 
 import os
-import resource
 import shutil
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from benchmarks.result import finish
+from benchmarks.result import finish, peak_bytes
 from pebr.data.images import decode
 from pebr.data.records import RL_SCHEMA
 from pebr.data.shards import ShardedDataset, ShardWriter, iter_rows
@@ -50,11 +49,14 @@ LARGE = (756, 728)  # px: 27 x 26 = 702 tokens
 def transformers_against_generate(folder: Path) -> dict[str, Any]:
     """Seconds and tokens a second of both, on prompts of 700 image tokens."""
     path = build_model(folder / "large", 0, width=256, vision_width=256)
-    encoder, model = Encoder(load_processor(path)), load_model(path)
+    encoder = Encoder(load_processor(path))
+    started = time.perf_counter()
+    model = load_model(path)
+    sampler = start_sampler("transformers", path, encoder, model=model)
+    startup = time.perf_counter() - started
     settings = SamplingSettings(ANSWERS, 1.2, 1.0, max_response_tokens=48, seed=0)
     asked = list(questions(0, 4, "rl"))
     prompts = [encoder.prompt(question.problem, [_enlarged(question.image)]) for question in asked]
-    sampler = start_sampler("transformers", path, encoder, model=model)
 
     def ours() -> int:
         answers = sampler.sample(prompts, [question.qid for question in asked], settings, 0)
@@ -83,7 +85,10 @@ def transformers_against_generate(folder: Path) -> dict[str, Any]:
             tokens += int((rows != encoder.pad_token_id).sum())
         return tokens
 
-    return _side_by_side(ours, plain, len(prompts)) | {"prompt_tokens": len(prompts[0].token_ids)}
+    return _side_by_side(ours, plain, len(prompts)) | {
+        "prompt_tokens": len(prompts[0].token_ids),
+        "startup_seconds": round(startup, 1),
+    }
 
 
 def rollout_against_vllm(folder: Path) -> dict[str, Any]:
@@ -142,21 +147,21 @@ def rollout_against_vllm(folder: Path) -> dict[str, Any]:
 
 
 def _side_by_side(ours: Callable[[], int], plain: Callable[[], int], count: int) -> dict[str, Any]:
-    """Both in turns, after a first time that is not counted; their medians."""
+    """Both in turns, their medians; what each takes at most is measured before, once, and beyond what is there."""
     seconds: dict[str, list[float]] = {"ours": [], "plain": []}
     tokens: dict[str, int] = {}
-    for turn in range(ROUNDS + 1):
+    peaks = {name: peak_bytes(action) for name, action in (("ours", ours), ("plain", plain))}  # also the warm-up
+    for _ in range(ROUNDS):
         for name, action in (("ours", ours), ("plain", plain)):
             started = time.perf_counter()
             tokens[name] = action()
-            if turn:
-                seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(time.perf_counter() - started)
     times = {name: median(values) for name, values in seconds.items()}
     return {
         "ratio": round(times["plain"] / times["ours"], 3),
         "questions_per_second": {name: round(count / value, 3) for name, value in times.items()},
         "tokens_per_second": {name: round(tokens[name] / value, 1) for name, value in times.items()},
-        "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "peak_mb": {name: round(peak / 1e6) for name, peak in peaks.items()},
     }
 
 
