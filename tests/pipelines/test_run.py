@@ -226,7 +226,7 @@ def test_a_killed_run_leaves_no_process_and_goes_on_with_the_steps_own_checkpoin
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     pids = [int(pid) for pid in pids_file.read_text().split()]
-    until(lambda: not any(alive(pid) for pid in pids), seconds=5)
+    until(lambda: not any(alive(pid) for pid in pids), seconds=30)
     assert runner.run(path).returncode == 0
     assert runner.text("only") == "resumed\n"
     assert [p.name for p in pids_file.parent.iterdir() if p.name.startswith("output.")] == []

@@ -57,7 +57,7 @@ def test_samples_do_not_depend_on_the_batch(tiny: Any, sampler: Sampler) -> None
 
 
 def test_samples_do_not_depend_on_when_other_questions_end(tiny: Any, sampler: Sampler) -> None:
-    hot = dataclasses.replace(SETTINGS, samples=1, temperature=4.0, max_response_tokens=250)
+    hot = dataclasses.replace(SETTINGS, samples=1, temperature=20.0, max_response_tokens=250)
     together = sampler.sample(tiny.prompts, tiny.question_ids, hot, 3)
     alone = [sampler.sample([p], [q], hot, 3)[0] for p, q in zip(tiny.prompts, tiny.question_ids, strict=True)]
     assert len({len(samples[0].token_ids) for samples in together}) > 2
