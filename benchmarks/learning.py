@@ -1,10 +1,11 @@
 """Does it learn? The whole toy pipeline for several seeds, scored on held-out questions.
 
-    make bench NAME=learning            (three seeds; runs of earlier calls under runs/learning are not repeated)
+    make bench NAME=learning            (three seeds, about 40 minutes on 2 cores: the one benchmark that takes longer
+                                         than ten; runs of earlier calls under runs/learning are not repeated)
 
 Beside the two stages stands the ablation, reasoning alone, straight from the warm-up: once with as many steps as stage
 2 has, once with as many as both stages have together. The ratio is stage 2's gain in accuracy over the warm-up in
-units of 10 points; it counts only when the warm-up and stage 1 are as they must be (`CONDITIONS`), else it is 0.
+units of 10 points; it counts only when the warm-up and stage 1 are as they must be (`conditions`), else it is 0.
 """
 
 import json
