@@ -178,8 +178,8 @@ def _number(text: str) -> Fraction | None:
 def _letters(text: str) -> frozenset[str] | None:
     """The set of option letters that a plain text picks, or None when it says anything else."""
     pick = read_pick(text)
-    if pick is not None:
-        return None if pick.hedged else frozenset(pick.letter)
+    if pick is not None and not pick.hedged:
+        return frozenset(pick.letter)
     return read_picks(
         re.sub(r"\b(?:options?|choices?|answers?)\b", "", text, flags=re.IGNORECASE), LETTERS, compact=True
     )
