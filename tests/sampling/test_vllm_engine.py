@@ -116,8 +116,8 @@ def test_a_sync_takes_every_weight_once(tiny: Any, sampler: Sampler) -> None:
 
 
 def test_weights_are_not_changed_under_answers_that_are_being_sampled(tiny: Any, sampler: Sampler) -> None:
-    questions = (Question(str(i), prompt) for i, prompt in enumerate(tiny.prompts * 12))  # some end, others go on
-    uneven = dataclasses.replace(SETTINGS, samples=1, temperature=20.0, max_response_tokens=150)
+    questions = (Question(str(i), prompt) for i, prompt in enumerate(tiny.prompts * 120))  # more than run at a time
+    uneven = dataclasses.replace(SETTINGS, samples=1, max_response_tokens=4)
     stream = sampler.stream(questions, uneven, 0)
     next(stream)
     with pytest.raises(SyncError, match="still sampling"):
