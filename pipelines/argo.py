@@ -27,9 +27,7 @@ from pipelines.values import command_line, written
 INPUTS, OUTPUTS = f"{SCRATCH}/inputs", f"{SCRATCH}/outputs"
 USER = 1000  # of the pods, Argo's own containers included; the image runs as any
 SERVICE_ACCOUNT = "pebr-workflow"
-GRACE = (
-    600  # seconds that a step has, told to stop, to write and store a checkpoint; one that has ended is not waited for
-)
+GRACE = 600  # seconds that a step has, told to stop, to write and store a checkpoint; one that has ended is let go
 KEPT = 30 * 24 * 3600  # seconds that a workflow that has ended is kept; its artifacts stay
 NAMES = {
     "$": "",  # the executor input: Kubeflow's, and steps write nothing for Kubeflow without it

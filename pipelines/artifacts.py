@@ -2,9 +2,9 @@
 
 A step's outputs lie in `ROOT/<step>/<key>/<output>`, and beside them, written last, `status.json`: with it the step is
 done, without it the folder is what a killed attempt left, for the next one to go on from. An output that is gone, or
-has another size than it had, is made again. The key is a digest of all
-that an output depends on: the step's command, parameters, the digests of its input artifacts, and the source files
-that its command imports. Versions of installed packages and rewards from outside `pebr` are not in it.
+has another size than it had, is made again. The key is a digest of all that an output depends on: the step's command,
+parameters, the digests of its input artifacts, and the source files that its command imports. Versions of installed
+packages and rewards from outside `pebr` are not in it.
 
 With an S3 store the folder is a copy: a finished step is sent there, and fetched from there when it is not here.
 """

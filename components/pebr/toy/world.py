@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 
 from PIL import Image
 
-from pebr.toy.scenes import CORNERS, HIGHEST_BAR, MOST_SHAPES, BarScene, Scene, ShapeScene, bar_scene, shape_scene
+from pebr.toy.scenes import CORNERS, HIGHEST_BAR, MOST_SHAPES, Bar, BarScene, Scene, ShapeScene, bar_scene, shape_scene
 
 Split = Literal["sft", "rl", "test"]
 HASTY_DESCRIPTIONS, GUESSES = 0.25, 0.5  # shares of the bad habits, the latter of what takes work
@@ -187,24 +187,15 @@ def _tallest(scene: BarScene, draw: random.Random) -> Asked | None:
 
 def _value(scene: BarScene, draw: random.Random) -> Asked | None:
     bar = draw.choice(scene.bars)
-    return Asked(
-        f"What is the value of the {bar.colour} bar?",
-        str(bar.value),
-        f"Find {bar.colour}.",
-        (f"{bar.phrase}.",),
-        guesses=_numbers(1, HIGHEST_BAR),
-    )
+    return _height(bar, f"What is the value of the {bar.colour} bar?", f"Find {bar.colour}.")
 
 
 def _first(scene: BarScene, draw: random.Random) -> Asked | None:
-    bar = scene.bars[0]
-    return Asked(
-        "How high is the bar furthest left?",
-        str(bar.value),
-        "Look at the left.",
-        (f"{bar.phrase}.",),
-        guesses=_numbers(1, HIGHEST_BAR),
-    )
+    return _height(scene.bars[0], "How high is the bar furthest left?", "Look at the left.")
+
+
+def _height(bar: Bar, question: str, rationale: str) -> Asked:
+    return Asked(question, str(bar.value), rationale, (f"{bar.phrase}.",), guesses=_numbers(1, HIGHEST_BAR))
 
 
 def _leftmost(scene: BarScene, draw: random.Random) -> Asked | None:
