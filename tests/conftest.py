@@ -33,3 +33,15 @@ def s3_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for name, value in environment(address).items():
             patch.setenv(name, value)
         yield address
+
+
+@pytest.fixture
+def mount_point(tmp_path: Path) -> Path:
+    """An empty folder for `tests.mounted.run_in`."""
+    from tests.mounted import may_mount
+
+    path = tmp_path / "place"
+    path.mkdir()
+    if not may_mount(path):
+        pytest.skip("no mount namespaces here")
+    return path

@@ -1,13 +1,12 @@
 """A disk that fills up under a library's own writer ends a step in one line, like any other write."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.data.test_places import NAMESPACE, may_mount
+from tests.mounted import run_in
 
 WRITERS = {
     "safetensors": "torch_files.save_file({'weight': torch.ones(2**20)}, output / 'model.safetensors')",
@@ -36,23 +35,6 @@ main(Settings, work)
 """
 
 
-def run_in(place: Path, size: str, *command: str) -> subprocess.CompletedProcess[str]:
-    """A command with a file system of this size at `place`; its standard output is what it left there."""
-    return subprocess.run(
-        ["sh", "-c", '"$@" 3>&1', "sh", *NAMESPACE, f"size={size}", str(place), *command],
-        env={**os.environ, "PLACE": str(place)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    path = tmp_path / "place"
-    path.mkdir()
-    if not may_mount(path):
-        pytest.skip("no mount namespaces here")
-    return path
-
-
 def told(done: subprocess.CompletedProcess[str], place: Path) -> None:
     assert done.returncode == 2, done.stderr
     (line,) = (line for line in done.stderr.strip().splitlines() if " ERROR " in line)
@@ -63,12 +45,12 @@ def told(done: subprocess.CompletedProcess[str], place: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("library", WRITERS)
-def test_a_library_that_fills_the_disk_is_told_in_one_line(library: str, place: Path) -> None:
+def test_a_library_that_fills_the_disk_is_told_in_one_line(library: str, mount_point: Path) -> None:
     step = STEP.format(writer=WRITERS[library])
-    told(run_in(place, "12k", sys.executable, "-c", step, "--output", str(place / "out")), place)
+    told(run_in(mount_point, "size=12k", sys.executable, "-c", step, "--output", str(mount_point / "out")), mount_point)
 
 
 @pytest.mark.slow
-def test_a_model_that_does_not_fit_is_told_in_one_line(place: Path) -> None:
-    command = ["-m", "pebr.ingest", "--source", "toy://model", "--output", str(place / "out")]
-    told(run_in(place, "2m", sys.executable, *command), place)
+def test_a_model_that_does_not_fit_is_told_in_one_line(mount_point: Path) -> None:
+    command = ["-m", "pebr.ingest", "--source", "toy://model", "--output", str(mount_point / "out")]
+    told(run_in(mount_point, "size=2m", sys.executable, *command), mount_point)

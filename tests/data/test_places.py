@@ -4,7 +4,6 @@ Each command runs in a mount namespace of its own, with a file system made for i
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,29 +15,7 @@ from PIL import Image
 from pebr.data.records import ROLLOUT_SCHEMA
 from pebr.data.shards import ShardWriter
 from pebr.toy.formats import write_rl
-
-MOUNT = (
-    'mount -t tmpfs -o "$1" tmpfs "$2" && cd / && shift 2 && "$@"; code=$?; find "$PLACE" -mindepth 1 >&3; exit $code'
-)
-NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", MOUNT, "sh"]
-
-
-def may_mount(place: Path) -> bool:
-    """Containers without user namespaces cannot run these tests."""
-    if not shutil.which("unshare"):
-        return False
-    command = [*NAMESPACE, "size=1m", str(place), "true"]
-    return subprocess.run(["sh", "-c", '"$@" 3>/dev/null', "sh", *command], env={**os.environ, "PLACE": str(place)},
-                          capture_output=True, check=False).returncode == 0  # fmt: skip
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    path = tmp_path / "place"
-    path.mkdir()
-    if not may_mount(path):
-        pytest.skip("no mount namespaces here")
-    return path
+from tests.mounted import run_in
 
 
 @pytest.fixture(scope="module")
@@ -72,21 +49,18 @@ def commands(inputs: Path, place: Path) -> dict[str, list[str]]:
     [("size=200k", "No space left on device: make room"), ("ro,size=1m", "Read-only file system: mount it writable")],
 )
 @pytest.mark.slow
-def test_a_full_or_read_only_place_is_said(step: str, options: str, said: str, inputs: Path, place: Path) -> None:
-    command = [sys.executable, "-m", f"pebr.{step}", *commands(inputs, place)[step]]
-    done = subprocess.run(
-        ["sh", "-c", '"$@" 3>&1', "sh", *NAMESPACE, options, str(place), *command],
-        env={**os.environ, "PLACE": str(place)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def test_a_full_or_read_only_place_is_said(step: str, options: str, said: str, inputs: Path, mount_point: Path) -> None:
+    command = [sys.executable, "-m", f"pebr.{step}", *commands(inputs, mount_point)[step]]
+    done = run_in(mount_point, options, *command)
     assert done.returncode == 2, done.stderr
     (line,) = (line for line in done.stderr.strip().splitlines() if " INFO " not in line)
     assert said in line
-    assert str(place) in line
+    assert str(mount_point) in line
     left = done.stdout.split()
     whole = {
-        str(place / "easy"),
-        str(place / "medium"),
-        str(place / "hard"),
+        str(mount_point / "easy"),
+        str(mount_point / "medium"),
+        str(mount_point / "hard"),
     }  # of these, one may be done before another
     assert all(any(path.startswith(name) for name in whole) for path in left), left
 
