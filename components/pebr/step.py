@@ -176,9 +176,14 @@ def _name_place(error: BaseException, target: Path) -> None:
         raise OSError(number, os.strerror(number), str(target)) from error
 
 
+def partial(target: Path) -> Path:
+    """The name, beside a target, under which it is written until it is whole."""
+    return target.with_name(f".{target.name}.partial")
+
+
 def _beside(target: Path) -> Path:
     """The temporary name of `target`; what a killed run left under that name is removed."""
-    path = target.with_name(f".{target.name}.partial")
+    path = partial(target)
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pebr.step import InputError, Preempted
+from pebr.step import InputError, Preempted, partial
 from pebr.training import randomness, zero
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.launch import Place, StopSignal
@@ -302,7 +302,7 @@ class TrainingEngine:
             values = value.reshape(-1)[part].to("cpu", copy=True)
             if len(values):
                 runs.append(Run(name, tuple(value.shape), part.start, values))
-        beside = directory.with_name(f".{directory.name}.partial")
+        beside = partial(directory)
         if self.rank == 0:  # what a killed run left, perhaps of more ranks
             shutil.rmtree(beside, ignore_errors=True)
         dist.barrier()
