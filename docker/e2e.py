@@ -72,6 +72,7 @@ def engine(folder: Path) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait()
+        subprocess.run(["umount", folder / "exec" / "netns" / "default"], capture_output=True, check=False)  # it stays
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(pebr.__file__).parent
 MODULE = re.compile(r"pebr(\.\w+)+")
+_PARSING = threading.Lock()  # Python 3.11 cannot make syntax trees in two threads at a time (CPython issue 106905)
 
 
 @dataclass
@@ -177,7 +179,9 @@ def code_digest(module: str) -> str:
 
 def _imports(path: Path) -> Iterator[str]:
     """Names of modules of `pebr` that a source file imports, wherever in it, or names in a text to start or load."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    with _PARSING:
+        tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
         match node:
             case ast.Import(names):
                 yield from (name.name for name in names)

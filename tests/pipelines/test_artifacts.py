@@ -1,7 +1,10 @@
 """What a step's key depends on: all that its outputs do, and nothing else."""
 
 import dataclasses
+import gc
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,6 +70,39 @@ def files_of(module: str) -> set[Path]:
         patch.setattr(artifacts, "digest", spy)
         code_digest(module)
     return seen
+
+
+class Yielding:
+    """Garbage whose collection lets other threads run, wherever the collector starts."""
+
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        time.sleep(0)
+
+
+def test_steps_that_start_at_once_read_the_sources_side_by_side():
+    threshold = gc.get_threshold()
+    gc.set_threshold(50)
+    stop = threading.Event()
+
+    def litter():
+        while not stop.is_set():
+            Yielding()
+            time.sleep(0)
+
+    modules = [f"pebr.{step}" for step in ("filter", "merge", "split", "ingest")]
+    litterer = threading.Thread(target=litter)
+    litterer.start()
+    try:
+        with ThreadPoolExecutor() as pool:
+            digests = list(pool.map(code_digest, modules))
+    finally:
+        stop.set()
+        litterer.join()
+        gc.set_threshold(*threshold)
+    assert digests == [code_digest(module) for module in modules]
 
 
 @pytest.fixture
