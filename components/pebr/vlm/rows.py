@@ -159,15 +159,14 @@ def _row(groups: Sequence[Group], encoder: Encoder) -> Row:
             token_ids += answer[:-1]
             positions.append(torch.arange(following, following + len(answer) - 1).expand(3, -1))
     input_ids = torch.tensor([token_ids])
-    with_images = [
-        g.prompt for g in groups if g.prompt.pixel_values is not None and g.prompt.image_grid_thw is not None
-    ]
+    pixels = [g.prompt.pixel_values for g in groups if g.prompt.pixel_values is not None]
+    image_grids = [g.prompt.image_grid_thw for g in groups if g.prompt.image_grid_thw is not None]
     return Row(
         input_ids=input_ids,
         position_ids=torch.cat(positions, dim=1)[:, None],
         mm_token_type_ids=(input_ids == encoder.image_token_id).int(),
-        pixel_values=torch.cat([prompt.pixel_values for prompt in with_images]),  # type: ignore[misc]
-        image_grid_thw=torch.cat([prompt.image_grid_thw for prompt in with_images]),  # type: ignore[misc]
+        pixel_values=pixels[0] if len(pixels) == 1 else torch.cat(pixels),  # parts of a split group share one copy
+        image_grid_thw=torch.cat(image_grids),
         spans=tuple(spans),
         predictors=torch.tensor(predictors, dtype=torch.long),
         targets=torch.tensor(targets, dtype=torch.long),
