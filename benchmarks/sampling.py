@@ -41,6 +41,7 @@ from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import load_model, load_processor
 
 ROUNDS = 3
+QUESTIONS = 384  # of the rollout
 ANSWERS = 8
 GOALS = {"transformers": 2.0, "vllm": 0.95}
 LARGE = (756, 728)  # px: 27 x 26 = 702 tokens
@@ -97,7 +98,7 @@ def rollout_against_vllm(folder: Path) -> dict[str, Any]:
 
     path = build_model(folder / "small", 0)
     with ShardWriter(folder / "rl", RL_SCHEMA, "rl") as writer:
-        for question in questions(0, 32, "rl"):
+        for question in questions(0, QUESTIONS, "rl"):
             image = {"bytes": png(question.image), "path": ""}
             row = {"qid": question.qid, "problem": question.problem, "answer": question.answer, "images": [image]}
             writer.write({**row, "key_words": [], "extra": ""})
@@ -127,7 +128,7 @@ def rollout_against_vllm(folder: Path) -> dict[str, Any]:
     def rollout() -> int:
         shutil.rmtree(folder / "shards", ignore_errors=True)
         finished = Finished(open_store(folder / "shards"), "bench")
-        plan = Plan(len(dataset), 8)
+        plan = Plan(len(dataset), 64)
         with AnswerChecker() as checker:
             Worker(dataset, plan, finished, encoder, sampler, settings, checker, 256).run(range(plan.shards))
         empty_caches()

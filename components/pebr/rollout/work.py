@@ -57,7 +57,8 @@ def work(settings: Settings) -> Mapping[str, float]:
     plan = Plan(manifest.rows, settings.rows_per_shard)
     checkpoints = settings.checkpoints or f"{settings.output}.checkpoints"
     finished = Finished(open_store(checkpoints), name_of(settings))
-    sampled = _sample_own_shards(settings, plan, finished)
+    to_sample = sum(len(plan.rows_of(shard)) for shard in range(plan.shards) if not finished.has(shard))
+    _sample_own_shards(settings, plan, finished)
     if not is_first_process():
         return {}
     while missing := sum(not finished.has(shard) for shard in range(plan.shards)):
@@ -73,18 +74,18 @@ def work(settings: Settings) -> Mapping[str, float]:
     return _metrics(settings.output) | {
         "questions": whole.rows,
         "rejected": sum(whole.rejected.values()),
-        "questions_per_second": sampled / seconds,
+        "questions_per_second": to_sample / seconds,  # of all workers
     }
 
 
-def _sample_own_shards(settings: Settings, plan: Plan, finished: Finished) -> int:
-    """Sample the unfinished shards of this worker; returns how many rows they had."""
+def _sample_own_shards(settings: Settings, plan: Plan, finished: Finished) -> None:
+    """Sample the unfinished shards of this worker."""
     worker, workers = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     own = range(worker, plan.shards, workers)
     shards = [shard for shard in own if not finished.has(shard)]
     log.info("rollout: worker %d of %d, %d of its %d shards to sample", worker, workers, len(shards), len(own))
     if not shards:
-        return 0
+        return
     _take_own_gpus(settings.tensor_parallel)
     encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels))
     sampling = SamplingSettings(
@@ -105,7 +106,6 @@ def _sample_own_shards(settings: Settings, plan: Plan, finished: Finished) -> in
             Worker(dataset, plan, finished, encoder, sampler, sampling, checker, settings.max_prompt_tokens).run(shards)
     finally:
         sampler.close()
-    return sum(len(plan.rows_of(shard)) for shard in shards)
 
 
 def _metrics(output: str) -> dict[str, float]:

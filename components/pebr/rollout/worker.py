@@ -1,7 +1,8 @@
 """One worker's way through its shards: admit, sample, score, save.
 
 Questions flow to the sampler across the borders of shards, so that an engine that takes them one by one never runs
-dry while the last answers of a shard are awaited. A thread reads and encodes ahead of the sampler.
+dry while the last answers of a shard are awaited. A thread reads and encodes ahead of the sampler, another scores and
+saves behind it.
 """
 
 import json
@@ -77,11 +78,18 @@ class Worker:
     def run(self, shards: Sequence[int]) -> None:
         """Sample and save these shards, in this order."""
         rows = sum(len(self.plan.rows_of(shard)) for shard in shards)
-        for _ in progress(self._settled_rows(shards), rows, "rollout: questions"):
-            pass
+        saving: Future[None] | None = None
+        with ThreadPoolExecutor(1) as saver:
+            for read in progress(self._settled_rows(shards), rows, "rollout: questions"):
+                if whole := self._whole(read.shard):
+                    if saving:
+                        saving.result()  # at most one shard waits, and an error is not found at the end only
+                    saving = saver.submit(self._save, read.shard, whole)
+            if saving:
+                saving.result()
 
-    def _settled_rows(self, shards: Sequence[int]) -> Iterator[int]:
-        """The source's rows as they are settled, each once; a shard is saved with its last one."""
+    def _settled_rows(self, shards: Sequence[int]) -> Iterator[_Read]:
+        """The source's rows as they are settled, each once."""
         refused: deque[_Read] = deque()
         for question_id, samples in self.sampler.stream(self._questions(shards, refused), self.sampling, step=0):
             yield self._settle(self._asked.pop(question_id), samples)
@@ -114,18 +122,21 @@ class Worker:
         first = self._first[row["qid"]] == index
         return _Read(shard, index, row, admit(row, self.encoder, self.max_prompt_tokens, first))
 
-    def _settle(self, read: _Read, samples: list[Sample] | None = None) -> int:
-        settled = self._open.setdefault(read.shard, {})
+    def _settle(self, read: _Read, samples: list[Sample] | None = None) -> _Read:
         outcome = read.admitted if samples is None else samples
         assert not isinstance(outcome, Question)  # noqa: S101 - only a refused row has no samples
         if isinstance(outcome, list) and len(outcome) < self.sampling.samples:
             reason = f"{len(outcome)} of {self.sampling.samples} answers: the engine gave up the others"
             outcome = Refused(reason, "incomplete")
-        settled[read.place] = _Settled(read.row, outcome)
-        if len(settled) == len(self.plan.rows_of(read.shard)):
-            self._save(read.shard, [settled[index] for index in sorted(settled)])
-            del self._open[read.shard]
-        return read.place
+        self._open.setdefault(read.shard, {})[read.place] = _Settled(read.row, outcome)
+        return read
+
+    def _whole(self, shard: int) -> list[_Settled]:
+        """All rows of a shard, in order, once the last one is settled; till then none."""
+        if len(self._open[shard]) < len(self.plan.rows_of(shard)):
+            return []
+        settled = self._open.pop(shard)
+        return [settled[index] for index in sorted(settled)]
 
     def _save(self, shard: int, settled: Sequence[_Settled]) -> None:
         """Score a shard's answers and put it among the finished ones."""
