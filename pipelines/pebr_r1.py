@@ -95,6 +95,8 @@ def pebr_r1(
     min_pixels: int = 576,
     max_pixels: int = 802816,
     sampling: str = "vllm",
+    tensor_parallel: int = 1,
+    memory_share: float = 0.5,
     dtype: str = "bf16",
     merged_dtype: str = "keep",
     tokens_per_batch: int = 16384,
@@ -171,6 +173,8 @@ def pebr_r1(
         min_pixels: smaller images are enlarged to this many pixels.
         max_pixels: larger images are shrunk to this many pixels.
         sampling: engine that samples: vllm or transformers.
+        tensor_parallel: GPUs that one vLLM engine spreads the model over in the rollout and in RL.
+        memory_share: share of a GPU's memory that vLLM may take in RL, where it lives beside the trainer.
         dtype: arithmetic of training and sampling: bf16 or fp32.
         merged_dtype: number format of the merged models' files: keep, float32, bfloat16 or float16.
         tokens_per_batch: token budget of one packed micro-batch in training.
@@ -220,6 +224,8 @@ def pebr_r1(
             normalisation=normalisation,
             old_logprobs=old_logprobs,
             sampling=sampling,
+            tensor_parallel=tensor_parallel,
+            memory_share=memory_share,
             max_prompt_tokens=max_prompt_tokens,
             max_response_tokens=max_response_tokens,
             tokens_per_batch=tokens_per_batch,
@@ -306,6 +312,7 @@ def pebr_r1(
         temperature=rollout_temperature,
         top_p=rollout_top_p,
         sampling=sampling,
+        tensor_parallel=tensor_parallel,
         max_prompt_tokens=max_prompt_tokens,
         max_response_tokens=max_response_tokens,
         min_pixels=min_pixels,
