@@ -6,18 +6,24 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from pebr.data.shards import iter_rows, read_manifest
 from pebr.rollout.settings import Settings
+from pebr.rollout.shards import Finished
 from pebr.rollout.work import work
 from pebr.sampling import transformers_engine
+from pebr.sampling.sampler import Sample
+from pebr.sampling.transformers_engine import TransformersSampler
 from pebr.step import InputError
+from pebr.toy.formats import png
 
 
 def settings(model: Path, dataset: Path, output: Path, **changes: Any) -> Settings:
@@ -126,6 +132,46 @@ def test_what_cannot_be_asked_is_rejected_with_the_reason(
     assert [row["qid"] for row in refused] == [rows[i]["qid"] for i in (1, 2, 3, 4, 6, 7)]
     assert "at most 200 are asked" in refused[3]["reason"]
     assert {row["qid"] for row in iter_rows(output)} == {rows[i]["qid"] for i in (0, 5, 8, 9, 10, 11)}
+
+
+def test_a_picture_too_long_for_the_model_is_rejected_and_a_very_long_one_asked_about(
+    model: Path, make_rows: Any, write_dataset: Any, tmp_path: Path
+) -> None:
+    rows = make_rows(2)
+    for row, size in zip(rows, [(28, 5601), (40, 7990)], strict=True):
+        row["images"][0]["bytes"] = png(Image.new("RGB", size, "white"))
+    output = tmp_path / "out"
+    work(settings(model, write_dataset(rows), output, max_prompt_tokens=2000))
+    assert read_manifest(output).rejected == {"question cannot be asked": 1}
+    assert [row["qid"] for row in iter_rows(output)] == [rows[1]["qid"]]
+
+
+def test_a_question_that_the_engine_gave_up_is_rejected_as_incomplete(
+    model: Path, dataset: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    stream = TransformersSampler.stream
+
+    def losing(self: TransformersSampler, *arguments: Any, **named: Any) -> Iterator[tuple[str, list[Sample]]]:
+        for number, (question_id, samples) in enumerate(stream(self, *arguments, **named)):
+            yield question_id, samples[1:] if number == 7 else samples
+
+    monkeypatch.setattr(TransformersSampler, "stream", losing)
+    work(settings(model, dataset, tmp_path / "out"))
+    assert read_manifest(tmp_path / "out").rejected == {"incomplete": 1}
+    [refused] = pq.read_table(tmp_path / "out" / "rejected").to_pylist()
+    assert refused["reason"] == "2 of 3 answers: the engine gave up the others"
+    assert len(list(iter_rows(tmp_path / "out"))) == 19
+
+
+def test_a_shard_that_cannot_be_saved_ends_the_phase(
+    model: Path, dataset: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    def full(self: Finished, shard: int, directory: Path) -> None:
+        raise OSError(f"no space for shard {shard}")
+
+    monkeypatch.setattr(Finished, "put", full)
+    with pytest.raises(OSError, match="no space for shard 0"):
+        work(settings(model, dataset, tmp_path / "out"))
 
 
 def test_a_dataset_without_a_question_that_can_be_asked_ends_well(
