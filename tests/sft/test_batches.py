@@ -96,7 +96,7 @@ def test_what_cannot_be_asked_is_set_aside_and_a_broken_picture_stops_the_run(
     [batch] = batches(tmp_path / "faulty", encoder).run(0, 1)
     assert batch.set_aside == {
         "not one question with one answer": 1,
-        "question and images do not match": 1,
+        "question cannot be asked": 1,
         "unusable image": 1,
     }
     picture = io.BytesIO()

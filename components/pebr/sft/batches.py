@@ -120,7 +120,7 @@ class Batches:
         try:
             prompt_tokens = self.encoder.prompt_length(problem, [size_of(data) for data in images])
         except PromptError as error:
-            raise SetAsideError("question and images do not match") from error
+            raise SetAsideError("question cannot be asked") from error
         except ImageError as error:
             raise SetAsideError("unusable image") from error
         ids = self.encoder.response_ids(answer)
