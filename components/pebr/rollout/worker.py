@@ -1,8 +1,8 @@
 """One worker's way through its shards: admit, sample, score, save.
 
 Questions flow to the sampler across the borders of shards, so that an engine that takes them one by one never runs
-dry while the last answers of a shard are awaited. A thread reads and encodes ahead of the sampler, another scores and
-saves behind it.
+dry while the last answers of a shard are awaited. Beside a GPU a thread reads and encodes ahead of the sampler; another
+one scores and saves behind it.
 """
 
 import json
@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
 
 from pebr.data.records import ROLLOUT_SCHEMA
 from pebr.data.shards import ShardedDataset, ShardWriter, iter_rows
@@ -99,8 +101,15 @@ class Worker:
             yield self._settle(refused.popleft())
 
     def _questions(self, shards: Sequence[int], refused: deque[_Read]) -> Iterator[Question]:
-        """The questions of these shards, read and encoded ahead; refused rows go to `refused`."""
+        """The questions of these shards, read and encoded ahead; refused rows go to `refused`.
+
+        Without a GPU nothing is read ahead: a second thread's operators would slow down the engine's own threads.
+        """
         places = ((shard, index) for shard in shards for index in self.plan.rows_of(shard))
+        if not torch.cuda.is_available():
+            for shard, index in places:
+                yield from self._admitted(self._read(shard, index), refused)
+            return
         with ThreadPoolExecutor(1) as reader:
             ahead: deque[Future[_Read]] = deque()
             for shard, index in places:
