@@ -190,6 +190,14 @@ def test_answers_do_not_depend_on_the_shards(model: Path, dataset: Path, referen
     assert list(iter_rows(tmp_path / "out")) == list(iter_rows(reference))
 
 
+def test_rows_read_ahead_are_answered_the_same(
+    model: Path, dataset: Path, reference: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("pebr.rollout.worker.rows_ahead", lambda: 5)
+    work(settings(model, dataset, tmp_path / "out"))
+    assert content(tmp_path / "out") == content(reference)
+
+
 def test_other_settings_do_not_take_up_finished_shards(model: Path, dataset: Path, tmp_path: Path) -> None:
     store = str(tmp_path / "checkpoints")
     work(settings(model, dataset, tmp_path / "a", checkpoints=store))

@@ -13,7 +13,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -57,8 +57,8 @@ def work(settings: Settings) -> Mapping[str, float]:
     plan = Plan(manifest.rows, settings.rows_per_shard)
     checkpoints = settings.checkpoints or f"{settings.output}.checkpoints"
     finished = Finished(open_store(checkpoints), name_of(settings))
-    to_sample = sum(len(plan.rows_of(shard)) for shard in range(plan.shards) if not finished.has(shard))
-    _sample_own_shards(settings, plan, finished)
+    unfinished = [shard for shard in range(plan.shards) if not finished.has(shard)]
+    _sample_own_shards(settings, plan, finished, unfinished)
     if not is_first_process():
         return {}
     while missing := sum(not finished.has(shard) for shard in range(plan.shards)):
@@ -74,15 +74,15 @@ def work(settings: Settings) -> Mapping[str, float]:
     return _metrics(settings.output) | {
         "questions": whole.rows,
         "rejected": sum(whole.rejected.values()),
-        "questions_per_second": to_sample / seconds,  # of all workers
+        "questions_per_second": sum(len(plan.rows_of(shard)) for shard in unfinished) / seconds,  # of all workers
     }
 
 
-def _sample_own_shards(settings: Settings, plan: Plan, finished: Finished) -> None:
-    """Sample the unfinished shards of this worker."""
+def _sample_own_shards(settings: Settings, plan: Plan, finished: Finished, unfinished: Sequence[int]) -> None:
+    """Sample this worker's share of the unfinished shards."""
     worker, workers = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     own = range(worker, plan.shards, workers)
-    shards = [shard for shard in own if not finished.has(shard)]
+    shards = [shard for shard in unfinished if shard in own]
     log.info("rollout: worker %d of %d, %d of its %d shards to sample", worker, workers, len(shards), len(own))
     if not shards:
         return

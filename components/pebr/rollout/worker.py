@@ -26,7 +26,13 @@ from pebr.telemetry.logs import progress
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.response import parse
 
-AHEAD = 32  # rows that are read and encoded before the sampler asks for them
+
+def rows_ahead() -> int:
+    """How many rows are read and encoded before the sampler asks for them.
+
+    None without a GPU: a second thread's operators would slow down the engine's own threads.
+    """
+    return 32 if torch.cuda.is_available() else 0
 
 
 class _Read(NamedTuple):
@@ -101,23 +107,25 @@ class Worker:
             yield self._settle(refused.popleft())
 
     def _questions(self, shards: Sequence[int], refused: deque[_Read]) -> Iterator[Question]:
-        """The questions of these shards, read and encoded ahead; refused rows go to `refused`.
+        """The questions of these shards; refused rows go to `refused`."""
+        for read in self._reads(shards):
+            yield from self._admitted(read, refused)
 
-        Without a GPU nothing is read ahead: a second thread's operators would slow down the engine's own threads.
-        """
+    def _reads(self, shards: Sequence[int]) -> Iterator[_Read]:
+        """The rows of these shards, read and encoded as far ahead as `rows_ahead` says."""
         places = ((shard, index) for shard in shards for index in self.plan.rows_of(shard))
-        if not torch.cuda.is_available():
-            for shard, index in places:
-                yield from self._admitted(self._read(shard, index), refused)
+        most = rows_ahead()
+        if not most:
+            yield from (self._read(*place) for place in places)
             return
         with ThreadPoolExecutor(1) as reader:
             ahead: deque[Future[_Read]] = deque()
-            for shard, index in places:
-                ahead.append(reader.submit(self._read, shard, index))
-                if len(ahead) > AHEAD:
-                    yield from self._admitted(ahead.popleft().result(), refused)
+            for place in places:
+                ahead.append(reader.submit(self._read, *place))
+                if len(ahead) > most:
+                    yield ahead.popleft().result()
             while ahead:
-                yield from self._admitted(ahead.popleft().result(), refused)
+                yield ahead.popleft().result()
 
     def _admitted(self, read: _Read, refused: deque[_Read]) -> Iterator[Question]:
         if isinstance(read.admitted, Refused):
