@@ -106,6 +106,8 @@ def rollout_against_vllm(folder: Path) -> dict[str, Any]:
     encoder = Encoder(load_processor(path))
     settings = SamplingSettings(ANSWERS, 1.2, 0.99, max_response_tokens=48, seed=0)
     started = time.perf_counter()
+    checker = AnswerChecker()
+    checker.start()  # as the rollout step does: beside the engine's own start
     sampler: Any = start_sampler("vllm", path, encoder, max_tokens=256, memory_share=0.3)
     startup = time.perf_counter() - started
     engine = sampler._engine
@@ -129,8 +131,7 @@ def rollout_against_vllm(folder: Path) -> dict[str, Any]:
         shutil.rmtree(folder / "shards", ignore_errors=True)
         finished = Finished(open_store(folder / "shards"), "bench")
         plan = Plan(len(dataset), 64)
-        with AnswerChecker() as checker:
-            Worker(dataset, plan, finished, encoder, sampler, settings, checker, 256).run(range(plan.shards))
+        Worker(dataset, plan, finished, encoder, sampler, settings, checker, 256).run(range(plan.shards))
         empty_caches()
         return sum(r["token_count"] for shard in shards() for row in iter_rows(shard) for r in row["responses"])
 
@@ -144,6 +145,7 @@ def rollout_against_vllm(folder: Path) -> dict[str, Any]:
 
     result = _side_by_side(rollout, bare, len(dataset)) | {"startup_seconds": round(startup, 1)}
     sampler.close()
+    checker.close()
     return result
 
 

@@ -108,6 +108,19 @@ def test_a_process_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch
         WorkerPool(1, seconds=1.0).run([RIGHT])
 
 
+def test_a_pool_started_long_before_its_first_pair_serves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(workers, "START_SECONDS", -1.0)  # their time to be ready is over when the pair comes
+        pool = WorkerPool(2, seconds=1.0)
+        pool.start()
+    started = {worker.process.pid for worker in pool._workers}
+    assert len(started) == 2
+    pool.start()  # there are enough
+    assert pool.run([RIGHT]) == [True]
+    assert {worker.process.pid for worker in pool._workers} == started
+    pool.close()
+
+
 def test_failures_are_counted_and_wrong(caplog: pytest.LogCaptureFixture) -> None:
     with AnswerChecker(workers=1, seconds=1.0) as checker:
         assert checker.check([HANGS[0], "7", HANGS[0]], [HANGS[1], "7", HANGS[1]]) == [False, True, False]

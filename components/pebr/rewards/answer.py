@@ -25,7 +25,7 @@ class AnswerChecker:
     def __init__(self, workers: int = 1, seconds: float = 2.0) -> None:
         """
         Args:
-            workers: processes for computer algebra; they start when the first pair needs them.
+            workers: processes for computer algebra; they start when pairs need them, or by `start`.
             seconds: limit for one pair, of processor time; five times this, and five more, by the clock on the wall.
         """
         self.failures = 0
@@ -38,6 +38,10 @@ class AnswerChecker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def start(self) -> None:
+        """Start the worker processes beside what the caller does next, so that the first check does not wait."""
+        self._pool.start()
 
     def close(self) -> None:
         """End the worker processes. The checker can be used again: they start anew."""

@@ -64,12 +64,16 @@ class _Worker:
 
 
 class WorkerPool:
-    """Compares pairs of expressions in `size` processes, which start with the first pair and live until `close`."""
+    """Compares pairs of expressions in `size` processes, which start as pairs need them and live until `close`."""
 
     def __init__(self, size: int, seconds: float) -> None:
         self.size = size
         self.seconds = seconds
         self._workers: list[_Worker] = []
+
+    def start(self) -> None:
+        """Start all processes, without waiting for them to be ready."""
+        self._workers += [_Worker(self.seconds) for _ in range(self.size - len(self._workers))]
 
     def run(self, pairs: Sequence[tuple[str, str]]) -> list[bool | None]:
         """The verdict on each pair, (S,): None where it ran out of time or took its process down.
@@ -85,6 +89,8 @@ class WorkerPool:
         with selectors.DefaultSelector() as selector:
             for worker in self._workers:
                 selector.register(worker.output, selectors.EVENT_READ, worker)
+                if not worker.ready:  # started a while ago, and nobody has listened since
+                    worker.deadline = time.monotonic() + START_SECONDS
             while waiting or any(worker.pair is not None for worker in self._workers):
                 self._staff(selector, len(waiting))
                 for worker in [w for w in self._workers if w.ready and w.pair is None][: len(waiting)]:

@@ -91,21 +91,22 @@ def _sample_own_shards(settings: Settings, plan: Plan, finished: Finished, unfin
     sampling = SamplingSettings(
         settings.samples, settings.temperature, settings.top_p, settings.max_response_tokens, settings.seed
     )
-    sampler = start_sampler(
-        settings.sampling,
-        settings.model,
-        encoder,
-        DTYPES[settings.dtype],
-        max_tokens=settings.max_prompt_tokens + settings.max_response_tokens,
-        memory_share=settings.memory_share,
-        tensor_parallel=settings.tensor_parallel,
-    )
-    try:
-        with AnswerChecker(workers=max(1, available_cores() // workers - 1)) as checker:
+    with AnswerChecker(workers=max(1, available_cores() // workers - 1)) as checker:
+        checker.start()  # beside the engine's own start
+        sampler = start_sampler(
+            settings.sampling,
+            settings.model,
+            encoder,
+            DTYPES[settings.dtype],
+            max_tokens=settings.max_prompt_tokens + settings.max_response_tokens,
+            memory_share=settings.memory_share,
+            tensor_parallel=settings.tensor_parallel,
+        )
+        try:
             dataset = ShardedDataset(settings.dataset)
             Worker(dataset, plan, finished, encoder, sampler, sampling, checker, settings.max_prompt_tokens).run(shards)
-    finally:
-        sampler.close()
+        finally:
+            sampler.close()
 
 
 def _metrics(output: str) -> dict[str, float]:
