@@ -21,7 +21,7 @@ from typing import Any
 from pebr.step import EXIT_WRONG_INPUT, InputError
 from pipelines import pod
 from pipelines.ir import REFERENCE, Constant, FirstOf, Guard, Output, Pipeline, Source, Step, Template, cast
-from pipelines.kubernetes import SCRATCH
+from pipelines.kubernetes import PRIORITY, SCRATCH
 from pipelines.values import command_line, written
 
 INPUTS, OUTPUTS = f"{SCRATCH}/inputs", f"{SCRATCH}/outputs"
@@ -179,9 +179,12 @@ def _template(step: Step, image: str, kubernetes: Mapping[str, Any], inputs: Inp
     words = command_line(step, executor_input, NAMES)
     metadata = kubernetes.get("podMetadata", {})
     labels = {"app.kubernetes.io/component": re.sub(r"-\d+$", "", step.component), **metadata.get("labels", {})}
+    annotations = dict(metadata.get("annotations", {}))
+    priority = annotations.pop(PRIORITY, "")
     template: dict[str, Any] = {
         "name": step.id,
-        "metadata": {"labels": labels, **_present("annotations", metadata.get("annotations"))},
+        "metadata": {"labels": labels, **_present("annotations", annotations)},
+        **_present("priorityClassName", priority),
         **_present("nodeSelector", kubernetes.get("nodeSelector", {}).get("labels")),
         **_present("tolerations", kubernetes.get("tolerations")),
         **_present("activeDeadlineSeconds", step.timeout and int(step.timeout)),

@@ -5,8 +5,9 @@ component name). `place` puts them on a task of the DAG when it is compiled, thr
 in the IR, from which `pipelines.argo` and `pipelines.run` take them too. The environment variable PEBR_CLUSTER names
 the file, as PEBR_IMAGE names the image: one of pipelines/clusters/ by name, or one of your own by path. Default: cpu.
 
-What the IR cannot say: a pod's PriorityClass (the labels may name Kueue's), dropped capabilities and seccomp (Kubeflow
-enforces both for every pod, `pipelines.argo` writes them), how long a step that is told to stop may take (30 s on
+What the IR cannot say: a pod's PriorityClass (it is passed on as an annotation, of which `pipelines.argo` makes one; on
+Kubeflow an admission policy must, or the labels name Kueue's), dropped capabilities and seccomp (Kubeflow enforces both
+for every pod, `pipelines.argo` writes them), how long a step that is told to stop may take (30 s on
 Kubeflow, `pipelines.argo` writes more), and which exit codes are worth a retry: Kubeflow tries a wrong input again too,
 `pipelines.argo` and `pipelines.run` do not.
 """
@@ -28,6 +29,7 @@ from pebr.step import InputError
 CLUSTERS = Path(__file__).parent / "clusters"
 SCRATCH = "/tmp"  # noqa: S108 - the one folder that a step may write to besides its outputs: HOME and caches are in it
 LONGEST = 30 * 24 * 3600  # seconds; stands for no limit
+PRIORITY = "pebr/priority-class"  # annotation that carries a PriorityClass through the IR
 CACHE = "/cache"  # where the volume `cache_claim` appears
 
 
@@ -48,6 +50,7 @@ class Placement:
         retries: how often a failed attempt is repeated.
         backoff: seconds before the first repetition; the wait doubles with each.
         run_as_user: user id of the process, any but 0; -1 leaves it to the image or the platform.
+        priority_class: the pod's PriorityClass; empty for the cluster's default. Kubeflow does not set it, see above.
         labels: labels of the pod: Kueue's queue and priority are such.
         annotations: annotations of the pod.
         node_selector: labels that a node must have.
@@ -69,6 +72,7 @@ class Placement:
     retries: int = 2
     backoff: int = 10
     run_as_user: int = -1
+    priority_class: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     node_selector: Mapping[str, str] = field(default_factory=dict)
@@ -154,9 +158,10 @@ def placed(task: PipelineTask, placement: Placement) -> PipelineTask:
         task.set_env_variable("HF_HOME", f"{CACHE}/huggingface")
     user = placement.run_as_user
     kubernetes.set_security_context(task, run_as_user=None if user < 0 else user, run_as_non_root=True)
+    priority = {PRIORITY: placement.priority_class} if placement.priority_class else {}
     for add, pairs in (
         (kubernetes.add_pod_label, placement.labels),
-        (kubernetes.add_pod_annotation, placement.annotations),
+        (kubernetes.add_pod_annotation, {**placement.annotations, **priority}),
         (kubernetes.add_node_selector, placement.node_selector),
     ):
         for key, value in sorted(pairs.items()):

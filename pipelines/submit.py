@@ -10,7 +10,7 @@ states are told as they change; then the gates (`pipelines.gate`) are held again
 all pass, the model is named the published one. --summary appends a page of Markdown, for a CI job's page.
 
 Exit codes: 0 submitted, or ended well and all gates passed; 1 the run failed; 2 a wrong input; 3 a gate failed; 4 the
-cluster cannot be reached or refuses.
+cluster cannot be reached or refuses; 5 a defect of this program, with its traceback, which says nothing of the run.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from pipelines import choices, gate, recipes
 from pipelines.ir import Pipeline
 from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, Progress, Target, TargetError
 
-EXIT_RUN_FAILED, EXIT_GATE_FAILED, EXIT_UNREACHABLE = 1, 3, 4
+EXIT_RUN_FAILED, EXIT_GATE_FAILED, EXIT_UNREACHABLE, EXIT_DEFECT = 1, 3, 4, 5
 COMPILED = Path(__file__).parent / "compiled"
 DEFAULT = COMPILED / "pebr_r1.yaml"
 NO_DIGEST = "0" * 64
@@ -74,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = error.filename or "a file"
         log.error("error: %s: %s: mend it, or give another place", place, error.strerror or error)  # noqa: TRY400
         return EXIT_WRONG_INPUT
+    except Exception:
+        log.exception("error: a defect of pebr, not of the run: please report it; submitting again finds the same run")
+        return EXIT_DEFECT
 
 
 def _submit(options: argparse.Namespace) -> int:

@@ -179,7 +179,8 @@ def test_placement_reaches_the_pod(tmp_path: Path) -> None:
     placement = Placement(
         cpu="4", memory="32G", gpus=8, shared_memory="64Gi", scratch="100Gi", cache_claim="models", timeout=3600,
         run_as_user=1234, labels={"kueue.x-k8s.io/queue-name": "research"}, annotations={"a/b": "true"},
-        node_selector={"gpu": "h100"}, pull_policy="IfNotPresent", pull_secrets=("registry",),
+        priority_class="training", node_selector={"gpu": "h100"},
+        pull_policy="IfNotPresent", pull_secrets=("registry",),
         tolerations=({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
         secrets={"pebr-s3": {"access-key": "AWS_ACCESS_KEY_ID"}},
         config={"pebr-store": {"endpoint": "PEBR_S3_ENDPOINT"}},
@@ -195,6 +196,7 @@ def test_placement_reaches_the_pod(tmp_path: Path) -> None:
     assert template["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert template["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "research"
     assert template["metadata"]["annotations"] == {"a/b": "true"}
+    assert template["priorityClassName"] == "training"
     assert {v["name"]: v.get("emptyDir") for v in template["volumes"]} == {
         "shm": {"medium": "Memory", "sizeLimit": "64Gi"},
         "scratch": {"sizeLimit": "100Gi"},

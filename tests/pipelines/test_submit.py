@@ -153,6 +153,15 @@ def test_a_server_that_stays_broken_is_given_up(kubeflow: Kubeflow, send: Callab
     assert len(kubeflow.requests) == retrying.TRIES
 
 
+def test_a_defect_of_ours_is_not_taken_for_a_failed_run(
+    send: Callable[..., int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(submit, "run_name", lambda *_: {}["no such key"])
+    assert send() == submit.EXIT_DEFECT
+    assert "defect" in caplog.text
+    assert "KeyError: 'no such key'" in caplog.text
+
+
 def test_no_server_is_cannot_reach(caplog: pytest.LogCaptureFixture) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
