@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pebr
-from pebr.step import atomic_file
+from pebr.step import InputError, atomic_file
 from pipelines.ir import Step
 
 if TYPE_CHECKING:
@@ -179,8 +179,11 @@ def code_digest(module: str) -> str:
 
 def _imports(path: Path) -> Iterator[str]:
     """Names of modules of `pebr` that a source file imports, wherever in it, or names in a text to start or load."""
-    with _PARSING:
-        tree = ast.parse(path.read_text())
+    try:
+        with _PARSING:
+            tree = ast.parse(path.read_text())
+    except SyntaxError as error:
+        raise InputError(f"{path}, line {error.lineno}: {error.msg}: mend it, and start again to go on") from None
     for node in ast.walk(tree):
         match node:
             case ast.Import(names):

@@ -11,6 +11,7 @@ import pytest
 
 from pebr.data.folder import FolderStore
 from pebr.data.store import StoreError
+from pebr.step import InputError
 from pipelines import artifacts
 from pipelines.artifacts import Shelf, Status, code_digest, digest, step_key
 from pipelines.compile import COMPILED
@@ -49,6 +50,12 @@ def test_a_step_depends_on_the_code_that_it_runs_and_on_no_other(package: Path, 
     (package / name).write_text(FILES[name] + "# changed\n")
     unused = name.startswith("evaluate/") or name == "sft/component.py"
     assert (code_digest("pebr.sft") == before) == unused
+
+
+def test_a_source_that_cannot_be_read_is_named(package: Path) -> None:
+    (package / "training" / "engine.py").write_text("import torch\nsteps = (\n")
+    with pytest.raises(InputError, match=r"training/engine.py, line 2: .* never closed: mend it"):
+        code_digest("pebr.sft")
 
 
 def test_real_steps_depend_on_their_rooms() -> None:

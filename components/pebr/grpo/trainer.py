@@ -32,6 +32,7 @@ from pebr.rewards.stages import StageReward, build_reward
 from pebr.sampling.sampler import Sampler, SamplingSettings, start_sampler
 from pebr.step import InputError
 from pebr.telemetry.history import History
+from pebr.telemetry.logs import duration
 from pebr.training import launch, lora
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.engine import EngineSettings, TrainingEngine, UpdateReport
@@ -216,13 +217,14 @@ class Run:
             self._rollouts.write(step + 1, experiences)
             self._history.append(row)
             log.info(
-                "step %d of %d: reward %.4f, loss %s, %.0f tokens an answer, %.1f s",
+                "step %d of %d: reward %.4f, loss %s, %.0f tokens an answer, %.1f s, %s left",
                 step + 1,
                 self.plan.steps,
                 row["reward"],
                 row["loss"],
                 row["response_tokens"],
                 sum(seconds.values()),
+                duration(_pace(self.rows[-10:]) * (self.plan.steps - step - 1)),
             )
         if self.settings.drift_limit:
             drift.check(self.settings.drift_limit)
@@ -264,6 +266,11 @@ def _of_updates(reports: Sequence[UpdateReport]) -> dict[str, float | None]:
         "learning_rate": reports[-1].learning_rate,
         "refused_updates": sum(report.refused for report in reports),
     }
+
+
+def _pace(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds a step of these took."""
+    return fmean(sum(value for name, value in row.items() if name.startswith("seconds_")) for row in rows)
 
 
 def _overview(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from html import escape
 from typing import NamedTuple
 
 from pebr.report.charts import svg
+from pebr.telemetry.logs import duration
 
 COLUMN, ROW = 106.0, 60.0  # distance of two steps
 BOX_WIDTH, BOX_HEIGHT = 94.0, 42.0
@@ -102,22 +103,6 @@ def picture(seconds: Mapping[str, float]) -> str:
     width = 2 * MARGIN + 9 * COLUMN + BOX_WIDTH
     height = 2 * MARGIN + (len(used) - 1) * ROW + BOX_HEIGHT
     return svg(parts, width, height, "The steps of the run and their times", "chart dag")
-
-
-def duration(seconds: float) -> str:
-    """A time for people.
-
-    >>> [duration(s) for s in (0.42, 38.2, 95, 7300)]
-    ['0.4 s', '38 s', '1 min 35 s', '2 h 1 min']
-    """
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _corner(spot: Spot) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from pebr.report.examples import choose
 from pebr.report.findings import Findings, Model, Stage, gather
 from pebr.report.settings import Settings
 from pebr.step import InputError, atomic_file
+from pebr.telemetry.logs import duration
 
 log = logging.getLogger("pebr")
 
@@ -64,7 +65,7 @@ def render(findings: Findings, title: str, examples: Sequence[Any]) -> str:
         style=(HERE / "page.css").read_text(),
         findings=findings,
         examples=examples,
-        total=dag.duration(sum(seconds.values())),
+        total=duration(sum(seconds.values())),
         dag=dag.picture(seconds),
         heroes=list(_heroes(findings.models)),
         filters=[

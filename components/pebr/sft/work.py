@@ -24,6 +24,7 @@ from pebr.sft.batches import Batches
 from pebr.sft.settings import Settings
 from pebr.step import InputError
 from pebr.telemetry.history import History
+from pebr.telemetry.logs import duration
 from pebr.training import launch, lora
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.consolidate import consolidate
@@ -144,7 +145,7 @@ def _train(
         if now - logged > LOG_SECONDS or engine.step == steps:
             logged = now
             left = (now - started) / (engine.step - first) * (steps - engine.step)
-            log.info("step %d of %d: loss %.4f, %.0f s left", engine.step, steps, report.loss, left)
+            log.info("step %d of %d: loss %.4f, %s left", engine.step, steps, report.loss, duration(left))
         state = {"set_aside": dict(set_aside), "tokens": tokens, "loss": loss, "history": rows}
         due = bool(settings.save_every) and engine.step % settings.save_every == 0
         engine.checkpoint(state, due=due or engine.step == steps)

@@ -4,11 +4,13 @@ import logging
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
 log = logging.getLogger("pebr")
+_RECENT = 60  # lines of progress: five minutes
 
 
 def configure(level: str | None = None) -> None:
@@ -28,6 +30,9 @@ def configure(level: str | None = None) -> None:
 def progress(items: Iterable[Item], total: int, description: str, every_seconds: float = 5.0) -> Iterator[Item]:
     """Pass `items` on, logging how many are done, the rate and the time left, at most every `every_seconds`.
 
+    Rate and time left are those of the last `_RECENT` lines, so that neither a slow start nor an old stall is held
+    against the rest; the last line tells of the whole.
+
     Args:
         items: what is worked on.
         total: how many there will be; 0 when that is not known.
@@ -35,12 +40,31 @@ def progress(items: Iterable[Item], total: int, description: str, every_seconds:
         every_seconds: the shortest time between two lines.
     """
     started = last = time.monotonic()
+    lines = deque([(started, 0)], maxlen=_RECENT)
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
         if done == total or now - last >= every_seconds:
             last = now
-            rate = done / max(now - started, 1e-9)
+            since, before = lines[0] if done != total else (started, 0)
+            lines.append((now, done))
+            rate = (done - before) / max(now - since, 1e-9)
             of_total = f" of {total}" if total else ""
-            left = f"{(total - done) / rate:.0f} s left" if done < total else f"{now - started:.1f} s"
-            log.info("%s: %d%s, %.3g a second, %s", description, done, of_total, rate, left)
+            time_left = f"{duration((total - done) / rate)} left" if done < total else duration(now - started)
+            log.info("%s: %d%s, %.3g a second, %s", description, done, of_total, rate, time_left)
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> [duration(s) for s in (0.42, 38.2, 95, 7300)]
+    ['0.4 s', '38 s', '1 min 35 s', '2 h 1 min']
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
