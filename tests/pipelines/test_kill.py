@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,41 +11,10 @@ from typing import Any
 import pytest
 
 from pebr.toy.clip import train_clip
+from tests.pipelines.small_run import run, start, states, statuses
 
-ROOT = Path(__file__).parents[2]
-# Little of everything, but enough warm-up that each level of difficulty has questions.
-SMALL = {
-    "toy_rows": 120, "sft_max_steps": 150, "sft_epochs": 100, "sft_save_every": 40,
-    "rollout_samples": 4, "easy_at_least": 0.5, "samples": 4, "save_every": 2,
-    "perception_questions_per_step": 4, "perception_questions_per_update": 2, "perception_max_steps": 4,
-    "reasoning_questions_per_step": 4, "reasoning_questions_per_update": 2, "reasoning_max_steps": 4,
-}  # fmt: skip
 OF_RL = {"stage-1-perception", "merge-stage-1", "evaluate-stage-1", "stage-2-reasoning", "merge-stage-2",
          "evaluate-stage-2", "report"}  # fmt: skip
-
-
-def start(work: Path, clip: Path, **changes: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pipelines.run", "--work", str(work), "--threads", "1"]
-    settings = {**SMALL, "clip_source": clip, **changes}
-    command += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    return subprocess.Popen(
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    )
-
-
-def run(work: Path, clip: Path, **changes: Any) -> None:
-    process = start(work, clip, **changes)
-    out, _ = process.communicate()
-    assert process.returncode == 0, out
-
-
-def statuses(work: Path) -> dict[str, dict[str, Any]]:
-    path = work / "run.json"
-    return {s["step"]: s for s in json.loads(path.read_text())["steps"]} if path.exists() else {}
-
-
-def states(work: Path, state: str) -> set[str]:
-    return {step for step, status in statuses(work).items() if status["state"] == state}
 
 
 def results(work: Path) -> dict[tuple[str, str], Any]:

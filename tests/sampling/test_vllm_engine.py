@@ -1,7 +1,9 @@
 """vLLM's CPU build, for real, against transformers: the same tokens, the same log-probabilities, nothing stale."""
 
 import dataclasses
+import math
 import resource
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,23 @@ def test_log_probabilities_are_normalised_within_the_nucleus(tiny: Any, sampler:
         for sample in samples:
             expected = tiny.logprobs(prompt, sample.token_ids, cut.temperature, top_p=0.7)
             torch.testing.assert_close(torch.tensor(sample.logprobs), expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.7])
+def test_tokens_are_as_frequent_as_their_log_probabilities_say(tiny: Any, sampler: Sampler, top_p: float) -> None:
+    first = dataclasses.replace(SETTINGS, samples=64, temperature=2.0, top_p=top_p, max_response_tokens=1)
+    cells, chi_square = 0, 0.0
+    for prompt in tiny.prompts:
+        groups = sampler.sample([prompt] * 32, [str(i) for i in range(32)], first, 0)
+        samples = [sample for group in groups for sample in group]
+        drawn = Counter(sample.token_ids[0] for sample in samples)
+        for token, logprob in {sample.token_ids[0]: sample.logprobs[0] for sample in samples}.items():
+            expected = len(samples) * math.exp(logprob)
+            if expected > 20:
+                chi_square += (drawn[token] - expected) ** 2 / expected
+                cells += 1
+    assert cells > 10
+    assert chi_square < cells + 4 * math.sqrt(2 * cells)
 
 
 def test_answers_end_at_the_end_of_turn_and_hold_no_vision_token(tiny: Any, sampler: Sampler) -> None:
