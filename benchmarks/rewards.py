@@ -4,8 +4,8 @@
 
 clip:   `pebr.rewards.clip` against scoring one answer at a time with its picture encoded anew for each answer, as the
         released code does; a ViT-B/32 of open_clip at random weights, 8 different answers a question, descriptions of
-        the tiny world, pictures of 448 x 336 px. Goal: 8 times faster. A share of a step's 560 questions is measured;
-        the scores of both sides must agree.
+        the tiny world, pictures of 448 x 336 px. Goal: 8 times faster. A share of a step's 560 questions is measured,
+        large enough for full batches; the scores of both sides must agree.
 answer: `pebr.rewards.answer` with two workers against `math_verify` called plainly in one process, on ordinary answers
         that no round repeats; `math_verify` gets the first quarter of each round's pairs. Goals: 2,000 checks a second,
         and no slower than `math_verify`. How often the two agree is reported: it knows no options, units, words.
@@ -43,7 +43,7 @@ CLIP_GOAL = 8.0
 CHECKS_GOAL = 2000.0
 PLAIN_GOAL = 1.0
 ROUNDS = 3
-QUESTIONS, ANSWERS = 4, 8  # of a round
+QUESTIONS, ANSWERS = 64, 8  # of a round
 CHECKS = 4000  # of a round
 
 
