@@ -38,3 +38,8 @@ def statuses(work: Path) -> dict[str, dict[str, Any]]:
 
 def states(work: Path, state: str) -> set[str]:
     return {step for step, status in statuses(work).items() if status["state"] == state}
+
+
+def output_of(work: Path, step: str, name: str) -> Path:
+    """Where a step of the run has put an output."""
+    return work / "artifacts" / step / statuses(work)[step]["key"] / name

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pebr.toy.clip import train_clip
-from tests.pipelines.small_run import run, start, states, statuses
+from tests.pipelines.small_run import output_of, run, start, states, statuses
 
 OF_RL = {"stage-1-perception", "merge-stage-1", "evaluate-stage-1", "stage-2-reasoning", "merge-stage-2",
          "evaluate-stage-2", "report"}  # fmt: skip
@@ -22,7 +22,7 @@ def results(work: Path) -> dict[tuple[str, str], Any]:
     found = {}
     for step, status in statuses(work).items():
         for name, made in status["artifacts"].items():
-            path = work / "artifacts" / step / status["key"] / name
+            path = output_of(work, step, name)
             if name in ("metrics", "history"):
                 rows = [json.loads(line) for line in path.read_text().splitlines()] if name == "history" else None
                 found[step, name] = [untimed(row) for row in rows or [json.loads(path.read_text())]]

@@ -11,19 +11,15 @@ import pytest
 
 from pebr.data.shards import iter_rows
 from pebr.toy.clip import train_clip
-from tests.pipelines.small_run import run, states, statuses
+from tests.pipelines.small_run import output_of, run, states
 
 EVALUATIONS = ("evaluate-warm-up", "evaluate-stage-1", "evaluate-stage-2")
 STAGES = ("stage-1-perception", "stage-2-reasoning")
 
 
-def made(work: Path, step: str, name: str) -> Path:
-    return work / "artifacts" / step / statuses(work)[step]["key"] / name
-
-
 def scores(work: Path) -> dict[str, dict[str, float]]:
     """Of every step that asks questions: the share of right answers to each."""
-    rows = list(iter_rows(made(work, "rollout", "output")))
+    rows = list(iter_rows(output_of(work, "rollout", "output")))
     found = {"rollout": {row["qid"]: fmean(r["accuracy"] for r in row["responses"]) for row in rows}}
     for step in EVALUATIONS:
         found[step] = {row["qid"]: row["correct"] for row in evaluated(work, step)}
@@ -36,7 +32,7 @@ def answers(work: Path, step: str) -> dict[str, str]:
 
 def evaluated(work: Path, step: str) -> Iterator[dict[str, Any]]:
     """An evaluation's answers, one a question."""
-    (benchmark,) = (made(work, step, "output") / "answers").iterdir()
+    (benchmark,) = (output_of(work, step, "output") / "answers").iterdir()
     return iter_rows(benchmark)
 
 
@@ -61,6 +57,6 @@ def test_with_vllm_the_pipeline_ends_like_with_transformers(tmp_path: Path) -> N
     unlike = [qid for qid, text in answers_before.items() if answers_after[qid] != text]
     assert len(unlike) <= 1, unlike  # of one model, by the likeliest tokens; one tie may fall either way
     for stage in STAGES:
-        rows = [json.loads(line) for line in made(tmp_path, stage, "history").read_text().splitlines()]
+        rows = [json.loads(line) for line in output_of(tmp_path, stage, "history").read_text().splitlines()]
         assert len(rows) == 4
         assert all(row["drift/max"] < 1e-3 for row in rows)

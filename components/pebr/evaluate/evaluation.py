@@ -8,6 +8,7 @@ import json
 import logging
 import shutil
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -26,11 +27,10 @@ from pebr.step import InputError, atomic_directory
 from pebr.training.fingerprint import directory_fingerprint, run_name
 from pebr.training.launch import available_cores
 from pebr.vlm.encoding import Encoder
-from pebr.vlm.loading import load_config, load_processor
+from pebr.vlm.loading import DTYPES, load_config, load_processor
 
 log = logging.getLogger("pebr")
 
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 # Where the work is done and what it is called; the answers do not depend on it.
 _PLACE = ("model", "benchmarks", "clip_model", "output", "checkpoints", "only", "metrics", "executor_input")
 
@@ -53,23 +53,20 @@ def run(settings: Settings) -> dict[str, float]:
         encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels))
         device = "cuda" if torch.cuda.is_available() else "cpu"
         clip = load_scorer(settings.clip_model, device) if settings.clip_model else None
-        sampler = start_sampler(
+        engine = start_sampler(
             settings.sampling,
             settings.model,
             encoder,
             DTYPES[settings.dtype],
             max_tokens=settings.max_prompt_tokens + settings.max_response_tokens,
         )
-        try:
-            with AnswerChecker(workers=available_cores()) as checker:
-                examiner = Examiner(sampling, settings.max_prompt_tokens, encoder, sampler, checker, clip, judge)
-                for name in missing:
-                    with tempfile.TemporaryDirectory() as scratch:
-                        with ShardWriter(scratch, ANSWER_SCHEMA, "answers") as writer:
-                            writer.extra = examiner.examine(name, list(read_tsv(benchmarks[name])), writer)
-                        store.put(Path(scratch), keys[name])
-        finally:
-            sampler.close()
+        with closing(engine) as sampler, AnswerChecker(workers=available_cores()) as checker:
+            examiner = Examiner(sampling, settings.max_prompt_tokens, encoder, sampler, checker, clip, judge)
+            for name in missing:
+                with tempfile.TemporaryDirectory() as scratch:
+                    with ShardWriter(scratch, ANSWER_SCHEMA, "answers") as writer:
+                        writer.extra = examiner.examine(name, list(read_tsv(benchmarks[name])), writer)
+                    store.put(Path(scratch), keys[name])
 
     with atomic_directory(settings.output) as output:
         for name, key in keys.items():

@@ -40,11 +40,10 @@ from pebr.training.fingerprint import directory_fingerprint, run_name
 from pebr.training.logprobs import PolicyModel
 from pebr.training.randomness import seed_everything
 from pebr.vlm.encoding import Encoder
-from pebr.vlm.loading import load_config, load_model, load_processor
+from pebr.vlm.loading import DTYPES, load_config, load_model, load_processor
 
 log = logging.getLogger(__name__)
 
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 # What names no run of its own: a run may be resumed with other values of these (model and dataset go by content).
 FREE_SETTINGS = {"model", "dataset", "clip_model", "output", "history", "rollouts", "checkpoints", "metrics"}
 FREE_SETTINGS |= {"executor_input", "processes", "save_every", "keep_checkpoints", "tokens_per_batch", "zero_stage"}

@@ -14,6 +14,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
@@ -29,11 +30,10 @@ from pebr.sampling.sampler import SamplingSettings, start_sampler
 from pebr.step import InputError, Preempted, atomic_directory, is_first_process
 from pebr.training.launch import available_cores, die_with_parent, relaunch_with_processes
 from pebr.vlm.encoding import Encoder
-from pebr.vlm.loading import load_config, load_processor
+from pebr.vlm.loading import DTYPES, load_config, load_processor
 
 log = logging.getLogger(__name__)
 
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 _POLL_SECONDS = 1.0
 
 
@@ -93,7 +93,7 @@ def _sample_own_shards(settings: Settings, plan: Plan, finished: Finished, unfin
     )
     with AnswerChecker(workers=max(1, available_cores() // workers - 1)) as checker:
         checker.start()  # beside the engine's own start
-        sampler = start_sampler(
+        engine = start_sampler(
             settings.sampling,
             settings.model,
             encoder,
@@ -102,11 +102,9 @@ def _sample_own_shards(settings: Settings, plan: Plan, finished: Finished, unfin
             memory_share=settings.memory_share,
             tensor_parallel=settings.tensor_parallel,
         )
-        try:
+        with closing(engine) as sampler:
             dataset = ShardedDataset(settings.dataset)
             Worker(dataset, plan, finished, encoder, sampler, sampling, checker, settings.max_prompt_tokens).run(shards)
-        finally:
-            sampler.close()
 
 
 def _metrics(output: str) -> dict[str, float]:

@@ -16,7 +16,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from pebr.data.shards import ShardedDataset
@@ -33,12 +32,11 @@ from pebr.training.fingerprint import directory_fingerprint, run_name
 from pebr.training.logprobs import PolicyModel
 from pebr.training.randomness import seed_everything
 from pebr.vlm.encoding import Encoder
-from pebr.vlm.loading import load_config, load_model, load_processor
+from pebr.vlm.loading import DTYPES, load_config, load_model, load_processor
 from pebr.vlm.rows import Row, blank_row
 
 log = logging.getLogger(__name__)
 
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 LOG_SECONDS = 5.0
 # What names no run of its own: a run may be resumed with other values of these (model and dataset go by content).
 FREE_SETTINGS = {"model", "dataset", "output", "history", "checkpoints", "metrics", "executor_input", "processes"}

@@ -39,13 +39,12 @@ def progress(items: Iterable[Item], total: int, description: str, every_seconds:
         description: stands before the numbers.
         every_seconds: the shortest time between two lines.
     """
-    started = last = time.monotonic()
+    started = time.monotonic()
     lines = deque([(started, 0)], maxlen=_RECENT)
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if done == total or now - last >= every_seconds:
-            last = now
+        if done == total or now - lines[-1][0] >= every_seconds:
             since, before = lines[0] if done != total else (started, 0)
             lines.append((now, done))
             rate = (done - before) / max(now - since, 1e-9)

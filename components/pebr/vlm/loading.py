@@ -8,6 +8,8 @@ import torch
 
 from pebr.step import InputError
 
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}  # of weights, by their names in settings
+
 
 def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: int | None = None) -> Any:
     """The processor (tokenizer, image processor, chat template) of a model directory.
