@@ -31,9 +31,9 @@ from pebr.grpo.advantages import group_advantages
 from pebr.grpo.experience import Experience
 from pebr.grpo.settings import Settings
 from pebr.grpo.update import Updater
+from pebr.step.launch import join
 from pebr.toy.vlm import build_model
 from pebr.training.engine import EngineSettings, TrainingEngine
-from pebr.training.launch import join
 from pebr.training.logprobs import PolicyModel
 from pebr.vlm.encoding import Encoder, Prompt
 from pebr.vlm.loading import load_model, load_processor

@@ -38,7 +38,7 @@ OURS, THEIRS = "ours", "deepspeed"
 
 def prepare(folder: Path) -> None:
     """Runs on each rank: shard the model and write it in both ways."""
-    from pebr.training import launch
+    from pebr.step import launch
     from pebr.training.engine import EngineSettings, TrainingEngine
     from pebr.vlm.loading import load_model
 

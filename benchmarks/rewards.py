@@ -6,7 +6,7 @@ clip:   `pebr.rewards.clip` against scoring one answer at a time with its pictur
         released code does; a ViT-B/32 of open_clip at random weights, 8 different answers a question, descriptions of
         the tiny world, pictures of 448 x 336 px. Goal: 8 times faster. A share of a step's 560 questions is measured,
         large enough for full batches; the scores of both sides must agree.
-answer: `pebr.rewards.answer` with two workers against `math_verify` called plainly in one process, on ordinary answers
+answer: `pebr.answers.check` with two workers against `math_verify` called plainly in one process, on ordinary answers
         that no round repeats; `math_verify` gets the first quarter of each round's pairs. Goals: 2,000 checks a second,
         and no slower than `math_verify`. How often the two agree is reported: it knows no options, units, words.
 
@@ -28,15 +28,15 @@ from PIL import Image
 
 import pebr.vlm  # noqa: F401 - makes torchvision importable
 from benchmarks.result import finish
-from pebr.rewards.answer import AnswerChecker
+from pebr.answers.check import AnswerChecker
+from pebr.answers.equality import compare_values
+from pebr.answers.options import read_pick
+from pebr.answers.plain_text import plain
+from pebr.answers.quantities import read_quantity
+from pebr.answers.units import read_unit
+from pebr.answers.wording import answer_words
 from pebr.rewards.clip import ClipScorer
 from pebr.rewards.clip_models import FeatureModel, load_feature_model
-from pebr.rewards.equality import compare_values
-from pebr.rewards.options import read_pick
-from pebr.rewards.plain_text import plain
-from pebr.rewards.quantities import read_quantity
-from pebr.rewards.units import read_unit
-from pebr.rewards.wording import answer_words
 from pebr.toy.scenes import bar_scene, shape_scene
 
 CLIP_GOAL = 8.0

@@ -26,14 +26,15 @@ import torch
 from PIL import Image
 
 from benchmarks.result import finish, peak_bytes
+from pebr.answers.check import AnswerChecker
 from pebr.data.images import decode
 from pebr.data.records import RL_SCHEMA
 from pebr.data.shards import ShardedDataset, ShardWriter, iter_rows
-from pebr.data.store import open_store
-from pebr.rewards.answer import AnswerChecker
 from pebr.rollout.shards import Finished, Plan
 from pebr.rollout.worker import Worker
-from pebr.sampling.sampler import SamplingSettings, start_sampler
+from pebr.sampling.contract import SamplingSettings
+from pebr.sampling.start import start_sampler
+from pebr.store.opening import open_store
 from pebr.toy.formats import png
 from pebr.toy.vlm import build_model
 from pebr.toy.world import questions

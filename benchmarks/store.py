@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.result import finish
-from pebr.data.s3 import S3Store
+from pebr.store.s3 import S3Store
 from tests.s3_server import BUCKET, environment, s3_server
 
 SIZE = 2**30

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Literal, get_args, get_origin, get_type_hints
 
-from pebr.step import InputError
-from pipelines.artifacts import MODULE
-from pipelines.ir import Constant, Step
+from pebr.errors import InputError
+from pipelines.ir.plan import Constant, Step
+from pipelines.local.artifacts import MODULE
 
 
 def check(steps: Iterable[Step]) -> None:

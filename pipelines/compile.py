@@ -6,7 +6,7 @@
 
 The same source gives the same bytes: no time, path or host name stands in what the SDK writes. The result is committed;
 a test compares it with a fresh one. For another image or cluster: `PEBR_IMAGE=registry/pebr@sha256:...
-PEBR_CLUSTER=mine.yaml python -m pipelines.compile --into build/mine` (see `pipelines.kubernetes`).
+PEBR_CLUSTER=mine.yaml python -m pipelines.compile --into build/mine` (see `pipelines.clusters.placement`).
 """
 
 import argparse
@@ -19,8 +19,8 @@ from pathlib import Path
 
 from kfp.compiler import Compiler
 
-from pipelines import forms
-from pipelines.ir import Pipeline
+from pipelines.forms import folders as forms
+from pipelines.ir.reader import Pipeline
 from pipelines.pebr_r1 import pebr_r1
 
 COMPILED = Path(__file__).parent / "compiled"

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pebr.data.store import NotThereError, open_store
-from pebr.step import InputError
+from pebr.errors import InputError
+from pebr.store.contract import NotThereError
+from pebr.store.opening import open_store
 
 FINAL = "evaluate-stage-2"
 PUBLISHED = "published"

@@ -24,7 +24,7 @@ from pebr.report.component import report
 from pebr.rollout.component import rollout
 from pebr.sft.component import sft
 from pebr.split.component import split
-from pipelines.kubernetes import place
+from pipelines.clusters.placement import place
 
 
 def _named(task: PipelineTask, title: str) -> PipelineTask:

@@ -1,12 +1,12 @@
 """Run the compiled pipeline on this machine: `python -m pipelines.run --recipe toy [--set name=value ...]`
 
-The file that a cluster gets is read (`pipelines.ir`), and each step's container command runs as a process here
-(`pipelines.execution`). Steps start as soon as what they need is there, side by side as far as the processors and the
-memory that they ask for allow; one that asks for more than there is has the machine to itself.
+The runner reads the same compiled file that a cluster gets (`pipelines.ir`) and runs the container command of each step
+as a process on this machine (`pipelines.local.execution`). A step starts as soon as its inputs exist. Steps run side by
+side while their CPU and memory requests fit; a step that requests more than the machine has runs alone.
 
-A finished step whose command, parameters, inputs and code are unchanged is not run again (`pipelines.artifacts`). A run
-that is killed leaves no process behind, and goes on where it was when it is started again: whole steps are kept, the
-step that was killed finds its own checkpoints. What a run leaves, under --work:
+A finished step is not run again while its command, parameters, inputs and code are unchanged
+(`pipelines.local.artifacts`). A killed run leaves no process behind. Started again, it keeps the finished steps, and
+the step that was killed resumes from its own checkpoints. A run writes to --work:
 
     run.json         parameters, and the state of every step
     report.html      the report
@@ -35,15 +35,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pebr.data.store import StoreError
-from pebr.step import EXIT_WRONG_INPUT, UNUSABLE, InputError, atomic_file
+from pebr.errors import EXIT_WRONG_INPUT, UNUSABLE, InputError
+from pebr.files import atomic_file
+from pebr.store.contract import StoreError
 from pipelines import choices, recipes
-from pipelines.artifacts import Shelf, Status, step_key
-from pipelines.docker import Docker
-from pipelines.execution import Place, StepError, Stopped, execute
-from pipelines.ir import Output, Pipeline, Step
-from pipelines.terminal import View, results, show_end, watching
-from pipelines.values import Missing, holds, inputs_of
+from pipelines.ir.plan import Output, Step
+from pipelines.ir.reader import Pipeline
+from pipelines.ir.values import Missing, holds, inputs_of
+from pipelines.local.artifacts import Shelf, Status, step_key
+from pipelines.local.docker import Docker
+from pipelines.local.execution import Place, StepError, Stopped, execute
+from pipelines.local.terminal import View, results, show_end, watching
 
 COMPILED = Path(__file__).parent / "compiled" / "pebr_r1.yaml"
 OVER = ("done", "kept", "skipped")

@@ -26,10 +26,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pebr.data.store import StoreError
-from pebr.step import EXIT_WRONG_INPUT, InputError
+from pebr.errors import EXIT_WRONG_INPUT, InputError
+from pebr.store.contract import StoreError
 from pipelines import choices, gate, recipes
-from pipelines.ir import Pipeline
+from pipelines.ir.reader import Pipeline
 from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, Progress, Target, TargetError
 
 EXIT_RUN_FAILED, EXIT_GATE_FAILED, EXIT_UNREACHABLE, EXIT_DEFECT = 1, 3, 4, 5

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from pebr.answers.check import AnswerChecker
 
 settings.register_profile("any machine", deadline=None)  # a busy machine is no bug
 settings.load_profile("any machine")
@@ -22,6 +26,15 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "qwen3_vl": build_model(root / "qwen3_vl", 0, "qwen3_vl", **sizes),
         "untied": build_model(root / "untied", 0, "qwen2_5_vl", **sizes, tied=False),
     }
+
+
+@pytest.fixture(scope="session")
+def checker() -> Iterator["AnswerChecker"]:
+    """An answer checker with two workers."""
+    from pebr.answers.check import AnswerChecker
+
+    with AnswerChecker(workers=2, seconds=2.0) as checker:
+        yield checker
 
 
 @pytest.fixture(scope="session")

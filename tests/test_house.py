@@ -56,7 +56,7 @@ def test_every_import_follows_the_arrows() -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("data/shards.py", "from pebr.filter.filtering import run"),
+        ("data/shards.py", "from pebr.filter.work import work"),
         ("rewards/answer.py", "def f():\n    import pebr.grpo.loss"),
         ("grpo/loss.py", "from pebr import sft"),
         ("sft/work.py", "from pipelines.ir import Step"),

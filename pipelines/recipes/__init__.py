@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pebr.step import InputError
+from pebr.errors import InputError
 
 FOLDER = Path(__file__).parent
 WORDS = {"true": True, "false": False}

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 from kubernetes import client
 
-from pipelines import argo
-from pipelines.ir import Pipeline
+from pipelines.forms import argo
+from pipelines.ir.reader import Pipeline
+from pipelines.ir.values import written
 from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, SUCCEEDED, Progress
 from pipelines.targets.cluster import REMEDIES, connect, start_once
 from pipelines.targets.retrying import TIMEOUT, persist
-from pipelines.values import written
 
 STATES = {"Succeeded": SUCCEEDED, "Failed": FAILED, "Error": FAILED}
 LABEL = "pebr/run"

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import yaml
 from kubernetes import client
 
-from pebr.step import InputError
+from pebr.errors import InputError
+from pipelines.ir.values import written
 from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, SUCCEEDED, Progress, TargetError
 from pipelines.targets.cluster import REMEDIES, connect, start_once
 from pipelines.targets.retrying import TIMEOUT, persist
-from pipelines.values import written
 
 MANIFEST = Path(__file__).parents[2] / "k8s" / "jobs" / "run" / "run.yaml"
 LABEL = "pebr/run"

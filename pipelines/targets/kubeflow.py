@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 import kfp_server_api as api
 
-from pebr.data.store import open_store
-from pebr.step import InputError
-from pipelines.ir import Pipeline
+from pebr.errors import InputError
+from pebr.store.opening import open_store
+from pipelines.ir.reader import Pipeline
 from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, SUCCEEDED, Progress
 from pipelines.targets.retrying import TIMEOUT, persist
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pebr.data.benchmark import read_tsv
-from pebr.step import InputError
+from pebr.errors import InputError
 
 PICTURE = bytes(range(200))
 BASE64 = base64.b64encode(PICTURE).decode()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pebr.data.readers import read_rl, read_rollouts, read_sft
-from pebr.step import InputError
+from pebr.errors import InputError
 
 TURNS = [{"role": "user", "content": "<image>Q?"}, {"role": "assistant", "content": "A"}]
 ROW = {"qid": 1, "problem": "<image>Q?", "answer": "7", "images": ["a.png"], "key_words": ["dot"]}

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pebr.data.shards import ShardedDataset, ShardWriter, iter_rows, read_manifest, write_shard
-from pebr.step import InputError
+from pebr.errors import InputError
 
 SCHEMA = pa.schema([("qid", pa.string()), ("value", pa.int64())])
 

@@ -14,8 +14,9 @@ import pytest
 from kfp import dsl
 from kfp.compiler import Compiler
 
-from pipelines.docker import GUARD, Docker
-from pipelines.ir import Pipeline, Step
+from pipelines.ir.plan import Step
+from pipelines.ir.reader import Pipeline
+from pipelines.local.docker import GUARD, Docker
 
 ROOT = Path(__file__).parents[2]
 IMAGE = os.environ.get("PEBR_TEST_IMAGE", "pebr:latest")

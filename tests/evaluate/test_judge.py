@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from pebr.errors import InputError
 from pebr.evaluate.judge import Judge
-from pebr.step import InputError
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pebr.answers.equality import compare
 from pebr.data.benchmark import BenchmarkRow
 from pebr.evaluate.rules import (
     Comparison,
@@ -13,7 +14,6 @@ from pebr.evaluate.rules import (
     relaxed,
     rule_for,
 )
-from pebr.rewards.equality import compare
 
 
 def row(answer: str, **fields: object) -> BenchmarkRow:

@@ -9,8 +9,8 @@ from PIL import Image
 
 from pebr.data.records import RL_SCHEMA
 from pebr.data.shards import ShardWriter
+from pebr.errors import InputError
 from pebr.grpo.questions import Plan, askable
-from pebr.step import InputError
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import load_processor
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pebr.step import EXIT_PREEMPTED
+from pebr.errors import EXIT_PREEMPTED
 from tests.grpo.conftest import ROOT, environment, finish, history
 from tests.training.resumed import newest_checkpoint, run_with_kills
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from pebr.errors import InputError
 from pebr.grpo.settings import Settings
-from pebr.step import InputError
 
 PATHS = {name: name for name in ("model", "dataset", "output", "history", "rollouts")}
 

@@ -10,9 +10,9 @@ from pebr.grpo.advantages import group_advantages
 from pebr.grpo.experience import Experience
 from pebr.grpo.settings import Settings
 from pebr.grpo.update import Updater
+from pebr.step.launch import join
 from pebr.toy.world import questions
 from pebr.training.engine import EngineSettings, TrainingEngine
-from pebr.training.launch import join
 from pebr.training.logprobs import PolicyModel
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import load_model, load_processor

@@ -10,7 +10,7 @@ from torch import Tensor
 from pebr.grpo.settings import Settings
 from pebr.grpo.trainer import work
 from pebr.sampling.vllm_engine import VllmSampler
-from pebr.step import main
+from pebr.step.command import main
 
 
 def forget(_sampler: VllmSampler, parameters: Iterable[tuple[str, Tensor]]) -> None:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.k8s.fetch_kubectl import KUBECTL
-from tests.pipelines.argo_schema import reference_errors, schema_errors
+from tests.pipelines.forms.argo_schema import reference_errors, schema_errors
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"

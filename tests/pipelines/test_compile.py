@@ -10,7 +10,8 @@ import yaml
 
 from pipelines import recipes
 from pipelines.compile import COMPILED
-from pipelines.ir import Output, Pipeline, Step
+from pipelines.ir.plan import Output, Step
+from pipelines.ir.reader import Pipeline
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,8 +1,8 @@
-"""What the reward tests share: one answer checker with two workers, one tiny CLIP with random weights."""
+"""What the reward tests share: one tiny CLIP with random weights."""
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 import pebr.vlm  # noqa: F401 - makes torchvision importable
-from pebr.rewards.answer import AnswerChecker
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.clip import ClipScorer, load_scorer
 
@@ -27,12 +26,6 @@ Count them.
 
 ### The final answer is:
 {answer}"""
-
-
-@pytest.fixture(scope="session")
-def checker() -> Iterator[AnswerChecker]:
-    with AnswerChecker(workers=2, seconds=2.0) as checker:
-        yield checker
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pebr.errors import InputError
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.clip import ClipScorer, clip_reward, load_scorer
 from pebr.rewards.clip_models import FG_CLIP_KEPT_PLACES, HuggingFaceClip, load_feature_model, long_text_branch
 from pebr.rewards.errors import RewardError
-from pebr.step import InputError
 
 TEXTS = ["a red circle", "two blue squares and a cross", "", "a red circle", "word " * 200]
 Make = Callable[..., RewardBatch]

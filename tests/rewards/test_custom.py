@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pebr.rewards.answer import AnswerChecker
+from pebr.answers.check import AnswerChecker
+from pebr.errors import InputError
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.custom import load_custom
 from pebr.rewards.errors import RewardError
 from pebr.rewards.stages import build_reward
-from pebr.step import InputError
 
 MODULE = """
 import math

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pebr.rewards import workers
-from pebr.rewards.answer import AnswerChecker
+from pebr.answers import workers
+from pebr.answers.check import AnswerChecker
+from pebr.answers.equality import compare
 from pebr.rewards.batch import RewardBatch
-from pebr.rewards.equality import compare
 from pebr.rewards.keywords import keyword_reward
 from pebr.rewards.stages import build_reward
 from pebr.vlm.response import parse

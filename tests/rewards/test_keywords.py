@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pebr.rewards.keywords import extract_key_words, fold_words, keyword_share
-from pebr.rewards.lexicon import FUNCTION_WORDS, UNDESCRIPTIVE
-from pebr.rewards.words import NUMBERS, fold_numbers, singular
+from pebr.english.key_words import extract_key_words, fold_words
+from pebr.english.lexicon import FUNCTION_WORDS, UNDESCRIPTIVE
+from pebr.english.words import NUMBERS, fold_numbers, singular
+from pebr.rewards.keywords import keyword_share
 from pebr.toy.world import questions
 
 # reason -> (key word, description that holds it)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from pebr.rewards.answer import AnswerChecker
+from pebr.answers.check import AnswerChecker
+from pebr.errors import InputError
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.clip import ClipScorer
 from pebr.rewards.stages import StageReward, build_reward
-from pebr.step import InputError
 
 WEIGHTS = {"clip": 0.4, "keyword": 0.4, "format": 0.1, "length": 0.1, "accuracy": 0.9}
 Make = Callable[..., RewardBatch]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from pebr.sampling.sampler import Sampler, SamplingSettings
+from pebr.sampling.contract import Sampler, SamplingSettings
 from pebr.toy.vlm import Family, build_model
 from pebr.toy.world import questions
 from pebr.vlm.encoding import Encoder, Prompt

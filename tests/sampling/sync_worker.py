@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
-from pebr.sampling.sampler import Sampler, SamplingSettings, start_sampler
+from pebr.sampling.contract import Sampler, SamplingSettings
+from pebr.sampling.start import start_sampler
+from pebr.step import launch
 from pebr.toy.world import questions
-from pebr.training import launch
 from pebr.training.engine import EngineSettings, TrainingEngine
 from pebr.training.logprobs import PolicyModel
 from pebr.vlm.encoding import Encoder, Prompt

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from pebr.sampling.sampler import SamplingSettings, start_sampler
+from pebr.sampling.contract import SamplingSettings
+from pebr.sampling.start import start_sampler
 from pebr.sampling.weights import expected_weights
 from pebr.vlm.loading import load_config
 

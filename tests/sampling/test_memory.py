@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+from pebr.errors import InputError
 from pebr.sampling import memory
 from pebr.sampling.memory import GIB, budget, weight_count
-from pebr.step import InputError
 
 
 def test_weights_are_counted_from_the_headers(tiny: Any) -> None:

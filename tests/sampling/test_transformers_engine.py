@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from pebr.sampling.sampler import Sampler, SamplingSettings, SyncError, start_sampler
+from pebr.sampling.contract import Sampler, SamplingSettings, SyncError
+from pebr.sampling.start import start_sampler
 
 SETTINGS = SamplingSettings(samples=4, temperature=1.2, top_p=1.0, max_response_tokens=24, seed=7)
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from pebr.sampling.sampler import IncompleteError, Question, Sampler, SamplingSettings, SyncError, start_sampler
+from pebr.sampling.contract import IncompleteError, Question, Sampler, SamplingSettings, SyncError
+from pebr.sampling.start import start_sampler
 from pebr.sampling.vllm_engine import VllmSampler
 
 pytestmark = pytest.mark.vllm

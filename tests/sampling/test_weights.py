@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from pebr.sampling.sampler import SyncError
+from pebr.sampling.contract import SyncError
 from pebr.sampling.weights import checked, expected_weights
 
 EXPECTED = {"a": torch.Size([2]), "b": torch.Size([3, 1])}

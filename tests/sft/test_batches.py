@@ -11,8 +11,8 @@ from PIL import Image
 
 from pebr.data.records import SFT_SCHEMA
 from pebr.data.shards import ShardedDataset, ShardWriter
+from pebr.errors import InputError
 from pebr.sft.batches import Batch, Batches
-from pebr.step import InputError
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import load_processor
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pebr.training import launch, zero
+from pebr.step import launch
+from pebr.training import zero
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.engine import EngineSettings, TrainingEngine
 

@@ -19,7 +19,7 @@ import deepspeed  # noqa: F401 - imported before the forks, like all that is slo
 import transformers.models.auto.modeling_auto
 
 import pebr.vlm  # noqa: F401
-from pebr.step import main
+from pebr.step.command import main
 
 
 def start(job: dict) -> int:

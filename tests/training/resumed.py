@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pebr.data.store import open_store
+from pebr.store.opening import open_store
 
 ROOT = Path(__file__).parents[2]
 

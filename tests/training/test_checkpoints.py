@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from pebr.data.folder import FolderStore
-from pebr.data.store import AlteredError
-from pebr.step import InputError
-from pebr.training import fingerprint, launch, randomness
+from pebr.errors import InputError
+from pebr.step import identity as fingerprint
+from pebr.step import launch
+from pebr.step.identity import directory_fingerprint, run_name
+from pebr.store.contract import AlteredError
+from pebr.store.folder import FolderStore
+from pebr.training import randomness
 from pebr.training.checkpoints import Checkpoints
-from pebr.training.fingerprint import directory_fingerprint, run_name
-from pebr.training.shards import Run
+from pebr.training.sharded import Run
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pebr.step import InputError
+from pebr.errors import InputError
 from pebr.training.consolidate import consolidate
-from pebr.training.shards import Run, share, write_index, write_shard
+from pebr.training.sharded import Run, share, write_index, write_shard
 from pebr.vlm.loading import load_model, load_processor
 
 FAMILIES = ["qwen2_5_vl", "qwen3_vl", "untied"]

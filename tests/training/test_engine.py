@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pebr.step import InputError, Preempted
-from pebr.training import launch
+from pebr.errors import InputError, Preempted
+from pebr.step import launch
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.engine import REFUSALS_IN_A_ROW, DivergedError, EngineSettings, TrainingEngine
-from pebr.training.shards import ShardedTensors
+from pebr.training.sharded import ShardedTensors
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pebr.training import launch, lora
+from pebr.step import launch
+from pebr.training import lora
 from pebr.training.consolidate import consolidate
 from pebr.training.engine import EngineSettings, TrainingEngine
 from pebr.vlm.loading import load_model

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pebr.step import InputError
+from pebr.errors import InputError
 from pebr.vlm.loading import load_config, load_model, load_processor
 
 

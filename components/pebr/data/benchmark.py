@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pebr.data.readers import Fault
-from pebr.step import InputError
+from pebr.errors import InputError
 
 # A value in the image column that is no longer than this is the index of another row, whose image is used again.
 LONGEST_INDEX = 64

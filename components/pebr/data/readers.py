@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import ijson
 
-from pebr.rewards.keywords import extract_key_words
-from pebr.step import InputError
+from pebr.english.key_words import extract_key_words
+from pebr.errors import InputError
 
 SFT_FILE = "mulberry_sft.json"
 RL_FILE = "pebr_grpo_dataset.json"

@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pebr.data.records import REJECTED_SCHEMA
-from pebr.data.store import sha256
-from pebr.step import InputError, atomic_file
+from pebr.errors import InputError
+from pebr.files import atomic_file, sha256
 
 SCHEMA_VERSION = 1
 ROWS_PER_GROUP = 16  # rows of one Parquet row group: what is in memory at a time, and what random access reads

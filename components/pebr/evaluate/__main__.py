@@ -1,7 +1,7 @@
 """`python -m pebr.evaluate --help`"""
 
-from pebr.evaluate.evaluation import run
 from pebr.evaluate.settings import Settings
-from pebr.step import main
+from pebr.evaluate.work import work
+from pebr.step.command import main
 
-main(Settings, run)
+main(Settings, work)

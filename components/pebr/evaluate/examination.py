@@ -14,19 +14,19 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from pebr.answers.check import AnswerChecker
 from pebr.data.benchmark import BenchmarkRow
 from pebr.data.images import ImageError, decode
 from pebr.data.readers import Fault
 from pebr.data.shards import ShardWriter
+from pebr.errors import InputError
 from pebr.evaluate.judge import Judge
 from pebr.evaluate.rules import MAX_ANSWER_CHARACTERS, Comparison, question_text, rule_for
 from pebr.evaluate.summary import mean, summarise
-from pebr.rewards.answer import AnswerChecker
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.clip import ClipScorer
 from pebr.rewards.stages import build_reward
-from pebr.sampling.sampler import Question, Sample, Sampler, SamplingSettings
-from pebr.step import InputError
+from pebr.sampling.contract import Question, Sample, Sampler, SamplingSettings
 from pebr.telemetry.logs import progress
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.prompt import PromptError

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from pebr.step import InputError
+from pebr.errors import InputError
 
 KEY_VARIABLE = "PEBR_JUDGE_KEY"
 BESIDE = 8  # questions that are with the judge at a time

@@ -1,7 +1,7 @@
 """How each benchmark's answers are scored, by rule: VLMEvalKit's conventions without its judge model.
 
 A rule takes a row and the answer that a response gave. It either decides, or names the comparison that the one answer
-check of `pebr.rewards.answer` is to make, so that benchmarks and rewards agree on what "equal" means. Where a rule
+check of `pebr.answers.check` is to make, so that benchmarks and rewards agree on what "equal" means. Where a rule
 decides, it reads the answer in its plain form, as the answer check does: `**14**` is 14, "Yes." is yes.
 """
 
@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
+from pebr.answers.arithmetic import arithmetic_value
+from pebr.answers.equality import read_answer_quantity
+from pebr.answers.options import read_pick, read_picks
+from pebr.answers.plain_text import plain
+from pebr.answers.sentences import shorter_readings
+from pebr.answers.wording import same_words
 from pebr.data.benchmark import BenchmarkRow
-from pebr.rewards.arithmetic import arithmetic_value
-from pebr.rewards.equality import read_answer_quantity
-from pebr.rewards.options import read_pick, read_picks
-from pebr.rewards.plain_text import plain
-from pebr.rewards.sentences import shorter_readings
-from pebr.rewards.wording import same_words
 
 MAX_ANSWER_CHARACTERS = 2000  # a longer "answer" is a response without one
 RELAXED_TOLERANCE = Fraction("0.05")  # ChartQA, arXiv 2203.10244

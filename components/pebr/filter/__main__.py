@@ -1,7 +1,7 @@
 """`python -m pebr.filter --help`"""
 
-from pebr.filter.filtering import run
 from pebr.filter.settings import Settings
-from pebr.step import main
+from pebr.filter.work import work
+from pebr.step.command import main
 
-main(Settings, run)
+main(Settings, work)

@@ -2,7 +2,7 @@
 
 from pebr.grpo.settings import Settings
 from pebr.grpo.trainer import work
-from pebr.step import main
+from pebr.step.command import main
 
 if __name__ == "__main__":
     main(Settings, work)

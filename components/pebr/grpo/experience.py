@@ -14,13 +14,13 @@ from torch import Tensor
 
 from pebr.data.images import ImageError, decode
 from pebr.data.shards import ShardedDataset
+from pebr.errors import InputError
 from pebr.grpo.advantages import Advantage, group_advantages
 from pebr.grpo.questions import further_columns
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.stages import Scores, StageReward
-from pebr.sampling.sampler import Sample, Sampler, SamplingSettings
-from pebr.step import InputError
-from pebr.training.launch import Place
+from pebr.sampling.contract import Sample, Sampler, SamplingSettings
+from pebr.step.launch import Place
 from pebr.vlm.encoding import Encoder, Prompt
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from pebr.data.images import ImageError, size_of
 from pebr.data.shards import iter_rows
-from pebr.rewards.keywords import fold_key_word
-from pebr.step import InputError
+from pebr.english.key_words import fold_key_word
+from pebr.errors import InputError
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.prompt import PromptError
 

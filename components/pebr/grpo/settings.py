@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from pebr.step import InputError
+from pebr.errors import InputError
 
 
 @dataclass(frozen=True)

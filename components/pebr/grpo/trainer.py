@@ -19,24 +19,26 @@ from typing import Any
 
 import torch
 
+from pebr.answers.check import AnswerChecker
 from pebr.data.records import RL_SCHEMA
 from pebr.data.shards import ShardedDataset
+from pebr.errors import InputError
 from pebr.grpo.experience import Collector
 from pebr.grpo.questions import Plan, askable
-from pebr.grpo.rollouts import Rollouts, summary
+from pebr.grpo.record import Rollouts, summary
 from pebr.grpo.settings import Settings
 from pebr.grpo.update import Updater
-from pebr.rewards.answer import AnswerChecker
 from pebr.rewards.clip import load_scorer
 from pebr.rewards.stages import StageReward, build_reward
-from pebr.sampling.sampler import Sampler, SamplingSettings, start_sampler
-from pebr.step import InputError
+from pebr.sampling.contract import Sampler, SamplingSettings
+from pebr.sampling.start import start_sampler
+from pebr.step import launch
+from pebr.step.identity import directory_fingerprint, run_name
 from pebr.telemetry.history import History
 from pebr.telemetry.logs import duration
-from pebr.training import launch, lora
+from pebr.training import lora
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.engine import EngineSettings, TrainingEngine, UpdateReport
-from pebr.training.fingerprint import directory_fingerprint, run_name
 from pebr.training.logprobs import PolicyModel
 from pebr.training.randomness import seed_everything
 from pebr.vlm.encoding import Encoder

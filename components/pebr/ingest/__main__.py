@@ -1,7 +1,7 @@
 """`python -m pebr.ingest --help`"""
 
 from pebr.ingest.settings import Settings
-from pebr.ingest.sources import run
-from pebr.step import main
+from pebr.ingest.work import work
+from pebr.step.command import main
 
-main(Settings, run)
+main(Settings, work)

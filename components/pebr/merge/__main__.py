@@ -2,6 +2,6 @@
 
 from pebr.merge.settings import Settings
 from pebr.merge.work import work
-from pebr.step import main
+from pebr.step.command import main
 
 main(Settings, work)

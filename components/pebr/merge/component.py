@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from pebr.step import IMAGE
+from pebr.step.command import IMAGE
 
 
 @dsl.container_component

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from pebr.errors import InputError
 from pebr.merge.settings import Settings
-from pebr.step import InputError
 from pebr.training.consolidate import consolidate
-from pebr.training.shards import ShardedTensors
+from pebr.training.sharded import ShardedTensors
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """`python -m pebr.report --help`"""
 
-from pebr.report.render import run
 from pebr.report.settings import Settings
-from pebr.step import main
+from pebr.report.work import work
+from pebr.step.command import main
 
-main(Settings, run)
+main(Settings, work)

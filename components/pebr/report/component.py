@@ -6,7 +6,7 @@ Every input is required, because Kubeflow 2.17.0 and earlier cannot leave out th
 
 from kfp import dsl
 
-from pebr.step import IMAGE
+from pebr.step.command import IMAGE
 
 
 # fmt: off - a flag and its value on one line

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pebr.data.shards import iter_rows
+from pebr.errors import InputError
 from pebr.report.settings import Settings
-from pebr.step import InputError
 from pebr.telemetry.history import read_history
 
 STEPS = (

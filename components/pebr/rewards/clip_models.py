@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 import pebr.vlm  # noqa: F401 - makes the image transforms importable
-from pebr.step import InputError
+from pebr.errors import InputError
 
 FG_CLIP_KEPT_PLACES = 20  # of CLIP's own position table, in FG-CLIP's long one
 CLIP_END_OF_TEXT = 49407

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from pebr.errors import InputError
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.errors import RewardError
-from pebr.step import InputError
 
 Function = Callable[[RewardBatch], Sequence[Any]]
 

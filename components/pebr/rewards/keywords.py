@@ -7,23 +7,11 @@ phrase's words does. Only the image description is read.
 A list of all words that might be asked for collects nothing: `pebr.rewards.prose` says which words are read.
 """
 
-import re
-import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
 
+from pebr.english.key_words import fold_key_word, fold_words, is_cjk
 from pebr.rewards.batch import RewardBatch
-from pebr.rewards.lexicon import FUNCTION_WORDS, NOUNS_IN_ING, RELATIONS, UNDESCRIPTIVE
 from pebr.rewards.prose import read_words
-from pebr.rewards.words import fold_numbers, singular, split_number_compounds
-
-LONGEST_PHRASE = 4  # words of an extracted key word
-
-_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # scripts without spaces: each character is a word
-_TOKEN = re.compile(rf"(?<![\w.])-?\d+(?:[.,]\d+)*|[{_CJK}]|(?:(?![{_CJK}])[^\W\d_])+|[%°$€£^+=<>/*\\]")
-_BREAK = re.compile(r"[.;:!?()\n=<>+/]|,(?!\d)|(?<!\w)-(?!\w)")  # where a phrase ends
-_CORNER = re.compile(r"\b(top|bottom|upper|lower)-(left|right)\b", re.IGNORECASE)
-_SIGNS = {"%": "percent", "°": "degree", "$": "dollar", "€": "euro", "£": "pound"}
 
 
 def keyword_reward(batch: RewardBatch) -> list[float]:
@@ -44,87 +32,6 @@ def keyword_share(key_words: Sequence[str], description: str) -> float:
     if not wanted:
         return 0.0
     words = fold_words(description)
-    read = words if _is_cjk(words) else read_words(words, frozenset(word for phrase in wanted for word in phrase))
+    read = words if is_cjk(words) else read_words(words, frozenset(word for phrase in wanted for word in phrase))
     text = f" {' '.join(read)} "
     return sum(f" {' '.join(phrase)} " in text for phrase in wanted) / len(wanted)
-
-
-@lru_cache(maxsize=65536)
-def fold_key_word(key_word: str) -> tuple[str, ...]:
-    """A key word's words as they are compared, without a leading article; () for one that has no words."""
-    words = fold_words(key_word)
-    return tuple(words[1:] if len(words) > 1 and words[0] in {"a", "an", "the"} else words)
-
-
-def fold_words(text: str) -> list[str]:
-    """The words of a text as they are compared: lower-case, without accents, singular, numbers as digits.
-
-    >>> fold_words("Twenty-three Cafés' top-left corners: 1,000 %")
-    ['23', 'cafe', 'top', 'left', 'corner', '1000', 'percent']
-    """
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(character for character in plain if not unicodedata.combining(character))
-    plain = re.sub(r"['’]s?\b", "", split_number_compounds(plain))
-    words = [_SIGNS.get(word, word) for word in _TOKEN.findall(unicodedata.normalize("NFKC", plain))]
-    words = [word.replace(",", "") if word[-1].isdigit() else singular(word) for word in words]
-    return fold_numbers(words)
-
-
-def _is_cjk(words: Sequence[str]) -> bool:
-    return sum(re.match(f"[{_CJK}]", word) is not None for word in words) > len(words) / 2
-
-
-def extract_key_words(description: str, most: int = 16) -> list[str]:
-    """The key words of a teacher's description: what is there, how many, of which attributes, and where.
-
-    By rules, with no model and no data to load: the same list for the same text, in every process. Words between
-    function words and punctuation make a phrase ("two red circles"); phrases longer than `LONGEST_PHRASE` keep their
-    last words, where English has the noun; relations of place ("to the left of") are key words of their own.
-
-    Args:
-        description: English text.
-        most: the length of the list at most; the first ones of the text are kept.
-
-    >>> extract_key_words("The picture shows two red circles to the left of a blue square.")
-    ['two red circles', 'left of', 'blue square']
-    """
-    found: dict[tuple[str, ...], str] = {}
-    for clause in _BREAK.split(_CORNER.sub(r"\1 \2", description)):
-        words = re.findall(rf"-?\d+(?:[.,]\d+)*%?|(?:(?![{_CJK}])[^\W\d_])+(?:[-'’][^\W\d_]+)*", clause)
-        for phrase in _phrases(words):
-            found.setdefault(fold_key_word(phrase), phrase)
-    text = f" {' '.join(fold_words(description))} "
-    return [phrase for words, phrase in found.items() if words and f" {' '.join(words)} " in text][:most]
-
-
-def _phrases(words: list[str]) -> list[str]:
-    """The phrases of one clause, in order."""
-    folded = [word.casefold() for word in words]
-    phrases: list[str] = []
-    run: list[str] = []
-    position = 0
-    while position < len(words):
-        relation = next((r for r in RELATIONS if tuple(folded[position : position + len(r)]) == r), None)
-        if relation or folded[position] in FUNCTION_WORDS or _is_verb(folded[position]):
-            phrases += _noun_phrase(run)
-            run = []
-        else:
-            run.append(words[position])
-        if relation:
-            phrases.append(" ".join(relation))
-        position += len(relation) if relation else 1
-    return phrases + _noun_phrase(run)
-
-
-def _noun_phrase(run: list[str]) -> list[str]:
-    """A run of content words as a key word; a list, empty when nothing in it describes the picture."""
-    while run and run[0].casefold() in UNDESCRIPTIVE:
-        run = run[1:]
-    if not run or singular(run[-1].casefold()) in UNDESCRIPTIVE:
-        return []
-    return [" ".join(run[-LONGEST_PHRASE:])]
-
-
-def _is_verb(word: str) -> bool:
-    """Whether a content word is more likely a verb form than part of a noun phrase: "wearing", not "building"."""
-    return len(word) > 5 and word.endswith("ing") and word not in NOUNS_IN_ING

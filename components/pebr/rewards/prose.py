@@ -18,7 +18,7 @@ the guard cannot see, short lists and sentences that are false, is for the CLIP 
 from collections import Counter
 from collections.abc import Sequence
 
-from pebr.rewards.lexicon import FUNCTION_WORDS, LOOSE_WORDS
+from pebr.english.lexicon import FUNCTION_WORDS, LOOSE_WORDS
 
 LEAST_WORDS = 8
 LEAST_FUNCTION_SHARE = 0.08

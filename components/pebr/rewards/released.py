@@ -8,7 +8,7 @@ raises, where the released code gives 0; and answers are compared by the one ans
 import re
 from collections.abc import Sequence
 
-from pebr.rewards.answer import AnswerChecker
+from pebr.answers.check import AnswerChecker
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.clip import COSINE_SCALE, ClipScorer, first_image_cosines
 from pebr.rewards.length import FREE_TOKENS

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from pebr.answers.check import AnswerChecker
+from pebr.answers.options import options_of
+from pebr.errors import InputError
 from pebr.rewards import released
-from pebr.rewards.answer import AnswerChecker
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.clip import ClipScorer, clip_reward
 from pebr.rewards.custom import load_custom
 from pebr.rewards.format import format_reward
 from pebr.rewards.keywords import keyword_reward
 from pebr.rewards.length import length_reward
-from pebr.rewards.options import options_of
-from pebr.step import InputError
 
 Stage = Literal["perception", "reasoning"]
 Mode = Literal["paper", "released"]

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from pebr.step import IMAGE
+from pebr.step.command import IMAGE
 
 
 # fmt: off - a flag and its value on one line

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pebr.data.records import ROLLOUT_SCHEMA
 from pebr.data.shards import SCHEMA_VERSION, Manifest, Shard, read_manifest, write_manifest, write_shard
-from pebr.data.store import Store
 from pebr.rollout.settings import Settings
-from pebr.training.fingerprint import directory_fingerprint, run_name
+from pebr.step.identity import directory_fingerprint, run_name
+from pebr.store.contract import Store
 
 # Where the work is done and what it is called; the answers do not depend on it.
 _PLACE = ("model", "dataset", "output", "checkpoints", "processes", "tensor_parallel", "memory_share", "metrics",

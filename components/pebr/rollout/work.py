@@ -20,15 +20,18 @@ from types import FrameType
 
 import torch
 
+from pebr.answers.check import AnswerChecker
 from pebr.data.shards import ShardedDataset, iter_rows, read_manifest
-from pebr.data.store import open_store
-from pebr.rewards.answer import AnswerChecker
+from pebr.errors import InputError, Preempted
+from pebr.files import atomic_directory
 from pebr.rollout.settings import Settings
 from pebr.rollout.shards import Finished, Plan, name_of
 from pebr.rollout.worker import Worker
-from pebr.sampling.sampler import SamplingSettings, start_sampler
-from pebr.step import InputError, Preempted, atomic_directory, is_first_process
-from pebr.training.launch import available_cores, die_with_parent, relaunch_with_processes
+from pebr.sampling.contract import SamplingSettings
+from pebr.sampling.start import start_sampler
+from pebr.step.command import is_first_process
+from pebr.step.launch import available_cores, die_with_parent, relaunch_with_processes
+from pebr.store.opening import open_store
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import DTYPES, load_config, load_processor
 

@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pebr.answers.check import AnswerChecker
+from pebr.answers.options import options_of
 from pebr.data.records import ROLLOUT_SCHEMA
 from pebr.data.shards import ShardedDataset, ShardWriter, iter_rows
-from pebr.rewards.answer import AnswerChecker
-from pebr.rewards.options import options_of
-from pebr.rollout.admission import Refused, admit
 from pebr.rollout.shards import Finished, Plan
-from pebr.sampling.sampler import Question, Sample, Sampler, SamplingSettings
+from pebr.sampling.contract import Question, Sample, Sampler, SamplingSettings
 from pebr.telemetry.logs import progress
+from pebr.vlm.admission import Refused, admit
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.response import parse
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from pebr.step import InputError
+from pebr.errors import InputError
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pebr.sampling.contract import Question, Sample, SamplingSettings, SyncError, in_order, sample_seed
 from pebr.sampling.distribution import draw, next_token_logprobs, uniforms_of
-from pebr.sampling.sampler import Question, Sample, SamplingSettings, SyncError, in_order, sample_seed
 from pebr.sampling.shared_prompt import KeyValues, SharedPromptCache, attention_of, padded_rows
 from pebr.sampling.weights import checked
 from pebr.vlm.encoding import Encoder, Prompt

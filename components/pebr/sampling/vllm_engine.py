@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pebr.errors import InputError
+from pebr.sampling.contract import Question, Sample, SamplingSettings, SyncError, in_order, sample_seed
 from pebr.sampling.memory import budget
-from pebr.sampling.sampler import Question, Sample, SamplingSettings, SyncError, in_order, sample_seed
 from pebr.sampling.weights import checked, expected_weights
-from pebr.step import InputError
 from pebr.vlm.encoding import Encoder, Prompt
 from pebr.vlm.loading import load_config
 

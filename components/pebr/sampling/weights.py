@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from pebr.sampling.sampler import SyncError
+from pebr.sampling.contract import SyncError
 
 
 def expected_weights(config: object) -> dict[str, torch.Size]:

@@ -2,6 +2,6 @@
 
 from pebr.sft.settings import Settings
 from pebr.sft.work import work
-from pebr.step import main
+from pebr.step.command import main
 
 main(Settings, work)

@@ -16,7 +16,7 @@ import torch
 
 from pebr.data.images import ImageError, decode, size_of
 from pebr.data.shards import ShardedDataset
-from pebr.step import InputError
+from pebr.errors import InputError
 from pebr.training.balance import deal
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.prompt import PromptError

@@ -19,16 +19,17 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from pebr.data.shards import ShardedDataset
+from pebr.errors import InputError
 from pebr.sft.batches import Batches
 from pebr.sft.settings import Settings
-from pebr.step import InputError
+from pebr.step import launch
+from pebr.step.identity import directory_fingerprint, run_name
 from pebr.telemetry.history import History
 from pebr.telemetry.logs import duration
-from pebr.training import launch, lora
+from pebr.training import lora
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.consolidate import consolidate
 from pebr.training.engine import EngineSettings, TrainingEngine
-from pebr.training.fingerprint import directory_fingerprint, run_name
 from pebr.training.logprobs import PolicyModel
 from pebr.training.randomness import seed_everything
 from pebr.vlm.encoding import Encoder

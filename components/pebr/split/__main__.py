@@ -1,7 +1,7 @@
 """`python -m pebr.split --help`"""
 
-from pebr.split.difficulty import run
 from pebr.split.settings import Settings
-from pebr.step import main
+from pebr.split.work import work
+from pebr.step.command import main
 
-main(Settings, run)
+main(Settings, work)

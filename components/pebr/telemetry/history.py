@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pebr.step import atomic_file
+from pebr.files import atomic_file
 from pebr.telemetry.metrics import publish
 
 

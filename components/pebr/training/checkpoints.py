@@ -20,10 +20,11 @@ from typing import Any
 
 import torch.distributed as dist
 
-from pebr.data.store import AlteredError, NotThereError, Store, open_store
-from pebr.step import InputError
-from pebr.training.launch import Place, is_first_here
-from pebr.training.shards import INDEX, Run, ShardedTensors, description_names, write_index, write_shard
+from pebr.errors import InputError
+from pebr.step.launch import Place, is_first_here
+from pebr.store.contract import AlteredError, NotThereError, Store
+from pebr.store.opening import open_store
+from pebr.training.sharded import INDEX, Run, ShardedTensors, description_names, write_index, write_shard
 
 log = logging.getLogger(__name__)
 

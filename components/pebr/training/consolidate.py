@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import torch
 
-from pebr.step import InputError, atomic_directory
-from pebr.training.shards import Sharded, ShardedTensors
+from pebr.errors import InputError
+from pebr.files import atomic_directory
+from pebr.training.sharded import Sharded, ShardedTensors
 from pebr.training.tensorfile import TensorFileWriter
 from pebr.vlm.loading import load_config
 

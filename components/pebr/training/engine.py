@@ -18,13 +18,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pebr.step import InputError, Preempted, partial
+from pebr.errors import InputError, Preempted
+from pebr.files import partial
+from pebr.step.launch import Place, StopSignal
 from pebr.training import randomness, zero
 from pebr.training.checkpoints import Checkpoints
-from pebr.training.launch import Place, StopSignal
 from pebr.training.lora import Weight, weights_of
 from pebr.training.schedule import Schedule, learning_rate
-from pebr.training.shards import Run, share, write_index, write_shard
+from pebr.training.sharded import Run, share, write_index, write_shard
 
 log = logging.getLogger(__name__)
 MicroBatch = TypeVar("MicroBatch")

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pebr.step import InputError
+from pebr.errors import InputError
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}  # of weights, by their names in settings
 

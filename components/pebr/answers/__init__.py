@@ -1,0 +1,1 @@
+"""The answer check: whether a given answer is the reference answer."""

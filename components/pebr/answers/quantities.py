@@ -1,0 +1,283 @@
+"""Numbers as answers give them: "7", "-1,234.5", "3/4", "2 1/2", "1.5e3", "50%", "$5", "7 red apples", "3 × 10^4 km/h".
+
+A number is read exactly, as a fraction, by a small parser of its own: no text is ever evaluated as Python, and a value
+that would grow beyond all use (`9**9**9**9`) is refused. What follows a number is a unit of measure, or words that
+name what is counted; words that would change its value ("7 or 8", "7 out of 10", "7 and a half") are not skipped.
+"""
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+from pebr.answers.units import Unit, both_in_one, read_unit, same_dimension
+from pebr.english.lexicon import FUNCTION_WORDS
+from pebr.english.words import NUMBERS, SCALES, fold_numbers, singular, split_number_compounds
+
+DIGITS_OF_A_ROUNDED_NUMBER = 6  # a decimal of at least as many significant digits stands for what rounds to it
+_MAX_DIGITS = 400  # of a number, and of what arithmetic may make of it
+_MAX_NOUN_WORDS = 5
+_MAX_SYMBOL = 3  # characters of a name like "x" or "AB"; longer ones describe
+
+# Words after a number that say something else than what is counted.
+_NOT_A_NOUN = (
+    FUNCTION_WORDS
+    | SCALES.keys()
+    | NUMBERS.keys()
+    | set(
+        re.findall(
+            r"\w+",
+            """times plus minus squared cubed equals versus vs point remainder power divided multiplied except never
+            wrong incorrect false negative positive pair score gross double triple twice fewer greater larger smaller
+            cheaper taller older younger longer shorter higher lower wider faster slower heavier later earlier worse
+            better bigger half third quarter fourth fifth sixth seventh eighth ninth tenth hundredth thousandth
+            sin cos tan cot sec csc log exp sqrt mod max min lim""",
+        )
+    )
+)
+
+
+class Quantity(NamedTuple):
+    """A number and what it is of."""
+
+    value: Fraction  # as counted in `unit`; a percentage is already divided by 100
+    significant: int | None  # written significant digits of a decimal number; None for integers and fractions
+    percent: bool
+    unit: Unit | None
+    noun: frozenset[str]  # words that name what is counted, in the singular
+    name: str = ""  # what it is assigned to, where that is a symbol: "x" of "x = 5"
+
+
+_WHOLE = r"\d{1,3}(?:,\d{3})+(?![\d,])|\d{1,3}(?:[ ']\d{3})+(?!\d)|\d+"
+_NUMBER = re.compile(
+    rf"""(?P<whole>{_WHOLE})? (?P<decimals>\.\d*)? (?:[eE](?P<exponent>[-+]?\d{{1,4}})(?![\w.]))?""",
+    re.VERBOSE,
+)
+_TIMES_TEN = re.compile(r"\s*[×x*·]\s*10\s*(?:\^|\*\*)\s*[({]?\s*([-+]?\d{1,4})\s*[)}]?(?![\w.])")
+_COMPOUND = re.compile(
+    r"(\d{1,6})\s*([^\W\d]{1,12}|')\s*(?:,|and(?!\w))?\s*(\d{1,6}(?:\.\d{1,6})?)\s*([^\W\d]{1,12}|\")"
+)
+_AND_A_HALF = re.compile(r"(\d{1,9}) and (?:a|1)[ -](half|third|quarter|fourth|fifth|sixth|eighth|tenth)(?![\w-])")
+_MIXED = re.compile(r"(\d{1,400})\s+(?:and\s+)?(\d{1,400})\s*/\s*(\d{1,400})(?![\d/.])")
+_FRACTION = re.compile(r"\\frac\{(\d{1,400})\}\{(\d{1,400})\}")
+_SIGN = re.compile(r"\s*([-+])\s*")
+_PERCENT = re.compile(r"\s*(?:%|percent\b|per cent\b|pct\b|percentage points?\b)", re.IGNORECASE)
+_OF = re.compile(r"\A\s+of\s+(?:the\s+|all\s+)*(?=[a-zA-Z])")  # "45% of the students"
+_CURRENCY = re.compile(r"(?:us\s*)?([$€£¥₹])|(usd|eur|gbp|rs\.?|inr|rmb)\s", re.IGNORECASE)
+_FRACTION_WORDS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
+_HYPHENED_FRACTION = re.compile(r"[a-z]+-(?:half|halves|(?:third|quarter|fourth|fifth|sixth|eighth|tenth)s?)")
+_SPELLED = re.compile(
+    r"(?:(an?|\d+)[ -])?(half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|eighths?|tenths?)(?!\w)(?! of)"
+)
+NO_UNIT = re.compile(r"(?:(?:square|sq\.?|cubic|cu\.?) )?units?(?: squared| cubed|\^[23])?", re.IGNORECASE)
+ASSIGNED = re.compile(r"\A(?:[^\W\d_]|[∠△])[\w ∠△'()°,\\]{0,40}(?:=(?!=)|≈)\s*")
+
+
+@lru_cache(maxsize=2048)
+def read_quantity(text: str) -> Quantity | None:
+    """The quantity that a whole plain text (`pebr.answers.plain_text.plain`) is, or None when it says anything else.
+
+    >>> read_quantity("2 1/2 cm").value
+    Fraction(5, 2)
+    >>> read_quantity("seven apples") == read_quantity("7 apple")
+    True
+    >>> read_quantity("7 or 8") is None
+    True
+    """
+    name = ""
+    if assigned := ASSIGNED.match(text):
+        symbol, text = assigned[0].rstrip("=≈ "), text[assigned.end() :]
+        name = symbol if len(symbol) <= _MAX_SYMBOL else ""
+    if compound := _compound(text):
+        return compound._replace(name=name)
+    text = _AND_A_HALF.sub(lambda match: f"{match[1]} 1/{_below(match[2])}", _spelled_out(text), count=1)
+    sign, text = _sign(text)
+    currency = _CURRENCY.match(text)
+    if currency:
+        further, text = _sign(text[currency.end() :])
+        sign *= further
+    number = _number(text)
+    if number is None:
+        return None
+    value, significant, rest = number
+    value *= sign
+    percent = _PERCENT.match(rest)
+    if percent:
+        value, rest = value / 100, _OF.sub(" ", rest[percent.end() :])
+    scale_word, _, after_scale = rest.strip().partition(" ")
+    if (scale := SCALES.get(singular(scale_word.lower()))) and not percent:
+        value, rest = value * scale, " " + after_scale
+    unit_and_noun = _unit_and_noun(rest)
+    if unit_and_noun is None:
+        return None
+    unit, noun = unit_and_noun
+    if currency:
+        if unit:  # "$5 dollars"
+            return None
+        unit = read_unit((currency[1] or currency[2]).lower())
+    return Quantity(value, significant, percent is not None, unit, noun, name)
+
+
+def _compound(text: str) -> Quantity | None:
+    """ "5 ft 7 in" and "1 hour and 30 minutes" as one quantity, in the first unit of their dimension."""
+    match = _COMPOUND.fullmatch(text)
+    large, small = (read_unit(match[2]), read_unit(match[4])) if match else (None, None)
+    if match is None or large is None or small is None or not both_in_one(large, small):
+        return None
+    value = int(match[1]) * large.factor + Fraction(match[3]) * small.factor
+    return Quantity(value, None, percent=False, unit=Unit(large.dimension, Fraction(1)), noun=frozenset())
+
+
+def same_quantity(given: Quantity, reference: Quantity) -> bool:
+    """True when two quantities are the same, as far as both say what they are of.
+
+    A unit or a noun that only one side gives does not matter; where both give one they must agree. A percentage
+    equals its value, and also a bare number above 1 of the same digits: "45" where 45 % is asked for.
+    """
+    if not _of_the_same(given, reference):
+        return False
+    bare = [quantity for quantity in (given, reference) if not quantity.percent]
+    if len(bare) == 1 and (bare[0].unit or bare[0].noun):  # 45 apples are no share
+        return False
+    first, second = given.value, reference.value
+    if given.unit and reference.unit:
+        first, second = first * given.unit.factor, second * reference.unit.factor
+    if same_number(first, given.significant, second, reference.significant):
+        return True
+    if given.percent == reference.percent:
+        return False
+    share, other = (given, reference) if given.percent else (reference, given)
+    return abs(other.value) > 1 and same_number(share.value * 100, share.significant, other.value, other.significant)
+
+
+def _of_the_same(given: Quantity, reference: Quantity) -> bool:
+    """False when two quantities say that they are of different things."""
+    if given.name and reference.name and given.name != reference.name:
+        return False
+    if given.unit and reference.unit:
+        return same_dimension(given.unit, reference.unit)
+    if given.unit or reference.unit:  # a unit on one side; a noun alone on the other one is something else
+        return not (reference.noun if given.unit else given.noun)
+    return given.noun <= reference.noun or reference.noun <= given.noun
+
+
+def same_number(first: Fraction, digits: int | None, second: Fraction, other_digits: int | None) -> bool:
+    """True for equal numbers, and for an exact number and a decimal of six or more significant digits it rounds to.
+
+    Args:
+        first: a number.
+        digits: its written significant digits when it is a decimal, else None: then it is exact.
+        second: another number.
+        other_digits: the same for it.
+    """
+    if first == second:
+        return True
+    if (digits is None) == (other_digits is None):  # two written decimals say what they say
+        return False
+    written = digits or other_digits or 0
+    if written < DIGITS_OF_A_ROUNDED_NUMBER:
+        return False
+    return round_significant(first, written) == round_significant(second, written)
+
+
+def round_significant(value: Fraction, digits: int) -> Fraction:
+    """A number rounded to so many significant digits."""
+    if not value:
+        return value
+    magnitude = len(str(abs(value.numerator))) - len(str(value.denominator))
+    if abs(value) >= Fraction(10) ** magnitude:
+        magnitude += 1
+    return round(value, digits - magnitude)
+
+
+def _sign(text: str) -> tuple[int, str]:
+    match = _SIGN.match(text)
+    return (-1 if match and match[1] == "-" else 1), text[match.end() :] if match else text
+
+
+def _spelled_out(text: str) -> str:
+    """Number words at the start as digits, "minus" as a sign, and spelled fractions as fractions."""
+    if not text[:1].isalpha():
+        return text
+    words = split_number_compounds(text.lower()).split()
+    if words and _HYPHENED_FRACTION.fullmatch(words[0]):
+        words[:1] = words[0].split("-")
+    if words and words[0] in {"minus", "negative"}:
+        return "-" + _spelled_out(" ".join(words[1:])) if len(words) < 20 else text
+    spelled = _SPELLED.sub(lambda match: f"{'1' if match[1] in {None, 'a', 'an'} else match[1]}/{_below(match[2])}",
+                           " ".join(fold_numbers(words)), count=1)  # fmt: skip
+    return spelled if spelled[:1].isdigit() else text
+
+
+def _below(word: str) -> int:
+    return _FRACTION_WORDS["half" if word == "halves" else word.removesuffix("s")]
+
+
+def _number(text: str) -> tuple[Fraction, int | None, str] | None:
+    """The unsigned number at the start of a text: value, significant digits of a decimal, and what follows."""
+    if match := _MIXED.match(text) or _FRACTION.match(text):
+        whole, above, below = (int(group) for group in (["0", *match.groups()][-3:]))
+        return (whole + Fraction(above, below), None, text[match.end() :]) if below else None
+    literal = _literal(text)
+    if literal is None:
+        return None
+    value, significant, rest = literal
+    if rest.lstrip().startswith("/") and (below_literal := _literal(rest.lstrip()[1:].lstrip())):
+        divisor, _, after = below_literal
+        return (value / divisor, None, after) if divisor else None
+    return value, significant, rest
+
+
+def _literal(text: str) -> tuple[Fraction, int | None, str] | None:
+    """The decimal literal at the start of a text, with thousands separators and powers of ten."""
+    match = _NUMBER.match(text)
+    if not match or not (match["whole"] or (match["decimals"] or "").strip(".")):
+        return None
+    whole = re.sub(r"\D", "", match["whole"] or "")
+    decimals = (match["decimals"] or "").strip(".")
+    if len(whole) + len(decimals) > _MAX_DIGITS:
+        return None
+    rest = text[match.end() :]
+    exponent = int(match["exponent"] or 0)
+    if power := _TIMES_TEN.match(rest):
+        exponent, rest = exponent + int(power[1]), rest[power.end() :]
+    if abs(exponent) > _MAX_DIGITS:
+        return None
+    value = Fraction(int(whole + decimals), 10 ** len(decimals)) * Fraction(10) ** exponent
+    written = (whole + decimals).lstrip("0")
+    decimal = bool(decimals) or bool(match["exponent"]) or power is not None
+    return value, len(written) if decimal else None, rest
+
+
+def _unit_and_noun(rest: str) -> tuple[Unit | None, frozenset[str]] | None:
+    """What follows a number: a unit of measure and words that name what is counted; None when it is anything else."""
+    attached = rest[:1].isalpha()
+    rest = rest.strip()
+    if rest.startswith("(") and rest.endswith(")"):  # "7 (apples)"
+        rest = rest[1:-1].strip()
+    if not rest or NO_UNIT.fullmatch(rest):
+        return None, frozenset()
+    if attached:  # "5cm", but not "5m", which may be five times m, nor "2ab"
+        unit = read_unit(rest) if len(rest) > 1 else None
+        return (unit, frozenset()) if unit else None
+    rest = re.sub(r"^-(?=[a-zA-Z])", "", rest)  # "7-sided"
+    words = rest.split()
+    if len(words) > _MAX_NOUN_WORDS + 3:
+        return None
+    for length in range(min(len(words), 4), 0, -1):
+        unit = read_unit(" ".join(words[:length]))
+        if unit and (noun := _noun(words[length:])) is not None:
+            return unit, noun
+    noun = _noun(words)
+    return None if noun is None else (None, noun)
+
+
+def _noun(words: list[str]) -> frozenset[str] | None:
+    """Words that name what is counted, in the singular; None when they say anything else."""
+    folded = [singular(word.lower().strip(".,()")) for word in words]
+    folded = [word for place, word in enumerate(folded) if word != "of" or place in {0, len(folded) - 1}]
+    if len(folded) > _MAX_NOUN_WORDS or any(
+        not re.fullmatch(r"[a-z][a-z-]*[a-z]", word) or word in _NOT_A_NOUN for word in folded
+    ):
+        return None
+    return frozenset(folded) if not folded or len(folded[0]) > 2 else None

@@ -1,0 +1,48 @@
+"""Answers in words: the same words whatever the case, articles, hyphens and number words; yes and no."""
+
+import re
+from functools import lru_cache
+
+from pebr.english.words import fold_numbers, split_number_compounds
+
+_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?|\S")
+_HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})")
+_ARTICLE = re.compile(r"\b(?:the|an)\s+(?=\w)|\ba\s+(?=[^\W\d_]{2})")
+_AND = re.compile(r"\s*,?\s+and\s+|\s*[;&]\s*(?:and\s+)?|\s*,(?!\d{3}(?!\d))\s*(?:and\s+)?")
+
+
+@lru_cache(maxsize=2048)
+def answer_words(text: str) -> tuple[str, ...]:
+    """The words and signs of a plain text, without case, articles, quotes, hyphens; numbers as digits; "and" as comma.
+
+    >>> answer_words("The top-left corner") == answer_words("top left corner")
+    True
+    >>> answer_words("red, green and blue") == answer_words("Red, green, and blue")
+    True
+    """
+    folded = split_number_compounds(text.casefold()).replace('"', "")
+    folded = _AND.sub(" , ", _ARTICLE.sub("", _HYPHEN.sub(" ", folded)))
+    return tuple(fold_numbers(_WORD.findall(folded)))
+
+
+def same_words(first: str, second: str) -> bool:
+    """True when two plain texts say the same in the same words, in the same order."""
+    return first == second or answer_words(first) == answer_words(second)
+
+
+_OPPOSITE = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
+_CLAUSE = frozenset(re.findall(r"\S+", ", . ; : ! - it they there he she this that these those because since as i we"))
+
+
+def yes_or_no(text: str, alone: bool) -> str:
+    """Which of yes, no, true, false a plain text is, or begins with where it need not stand alone; "" for none or both.
+
+    >>> yes_or_no("Yes, it does", alone=False), yes_or_no("No dogs", alone=False), yes_or_no("yes, no", alone=False)
+    ('yes', '', '')
+    """
+    words = answer_words(text)
+    if not words or words[0] not in _OPPOSITE or (alone and len(words) > 1):
+        return ""
+    if len(words) > 1 and (words[1] not in _CLAUSE or _OPPOSITE[words[0]] in words):
+        return ""
+    return words[0]

@@ -1,0 +1,126 @@
+"""Evaluation: a model is asked every question of every benchmark, one benchmark after the other.
+
+A finished benchmark is kept beside the output (or where `checkpoints` says), so that a run that is started again goes
+on with the next one. What it is kept under follows from all that its answers depend on.
+"""
+
+import json
+import logging
+import shutil
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import torch
+
+from pebr.answers.check import AnswerChecker
+from pebr.data.benchmark import read_tsv
+from pebr.data.shards import ShardWriter, read_manifest
+from pebr.errors import InputError
+from pebr.evaluate.examination import ANSWER_SCHEMA, Examiner
+from pebr.evaluate.judge import Judge
+from pebr.evaluate.settings import Settings
+from pebr.evaluate.summary import overall
+from pebr.files import atomic_directory, sha256
+from pebr.rewards.clip import load_scorer
+from pebr.sampling.contract import SamplingSettings
+from pebr.sampling.start import start_sampler
+from pebr.step.identity import directory_fingerprint, run_name
+from pebr.step.launch import available_cores
+from pebr.store.opening import open_store
+from pebr.vlm.encoding import Encoder
+from pebr.vlm.loading import DTYPES, load_config, load_processor
+
+log = logging.getLogger("pebr")
+
+# Where the work is done and what it is called; the answers do not depend on it.
+_PLACE = ("model", "benchmarks", "clip_model", "output", "checkpoints", "only", "metrics", "executor_input")
+
+
+def work(settings: Settings) -> dict[str, float]:
+    """Evaluate a model; returns the means over the benchmarks, and how many rows were set aside.
+
+    Raises:
+        InputError: when benchmarks, model or judge are not what they must be.
+    """
+    benchmarks = find_benchmarks(Path(settings.benchmarks), settings.only)
+    judge = Judge(settings.judge_url, settings.judge_model) if settings.judge_url else None
+    sampling = sampling_of(settings)
+    load_config(settings.model)
+    checkpoints = settings.checkpoints or f"{settings.output}.checkpoints"
+    store, keys = open_store(checkpoints), keys_of(settings, benchmarks)
+    missing = [name for name in benchmarks if not store.exists(keys[name])]
+    log.info("evaluate: %d of %d benchmarks to ask", len(missing), len(benchmarks))
+    if missing:
+        encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        clip = load_scorer(settings.clip_model, device) if settings.clip_model else None
+        engine = start_sampler(
+            settings.sampling,
+            settings.model,
+            encoder,
+            DTYPES[settings.dtype],
+            max_tokens=settings.max_prompt_tokens + settings.max_response_tokens,
+        )
+        with closing(engine) as sampler, AnswerChecker(workers=available_cores()) as checker:
+            examiner = Examiner(sampling, settings.max_prompt_tokens, encoder, sampler, checker, clip, judge)
+            for name in missing:
+                with tempfile.TemporaryDirectory() as scratch:
+                    with ShardWriter(scratch, ANSWER_SCHEMA, "answers") as writer:
+                        writer.extra = examiner.examine(name, list(read_tsv(benchmarks[name])), writer)
+                    store.put(Path(scratch), keys[name])
+
+    with atomic_directory(settings.output) as output:
+        for name, key in keys.items():
+            store.get(key, output / "answers" / name)
+        results = {name: read_manifest(output / "answers" / name).extra for name in benchmarks}
+        means = overall(results.values())
+        (output / "scores.json").write_text(
+            json.dumps({"benchmarks": results, **means}, indent=1, sort_keys=True) + "\n"
+        )
+    if not settings.checkpoints:
+        shutil.rmtree(checkpoints)
+    return means | {"set_aside": float(sum(sum(scores["set_aside"].values()) for scores in results.values()))}
+
+
+def find_benchmarks(directory: Path, only: str) -> dict[str, Path]:
+    """The benchmarks of a directory by name, all or those in `only`, in alphabetical order; each is read to its end.
+
+    Raises:
+        InputError: when there are none, one that is asked for is not there, or one has no rows that can be used.
+    """
+    found = {path.stem: path for path in sorted(directory.glob("*.tsv"))}
+    if not found:
+        raise InputError(f"{directory}: no *.tsv here: give --benchmarks a directory of VLMEvalKit TSV files")
+    wanted = [name.strip() for name in only.split(",") if name.strip()]
+    if missing := [name for name in wanted if name not in found]:
+        raise InputError(f"{directory}: no {missing[0]}.tsv here: --only takes names among {', '.join(found)}")
+    chosen = {name: path for name, path in found.items() if not wanted or name in wanted}
+    for path in chosen.values():
+        kinds = [row.fault.kind if row.fault else "" for row in read_tsv(path)]
+        if "" not in kinds:
+            told = f"none of {len(kinds)} rows can be used (the first: {kinds[0]})" if kinds else "no rows"
+            raise InputError(f"{path}: {told}: give a benchmark with questions")
+    return chosen
+
+
+def sampling_of(settings: Settings) -> SamplingSettings:
+    """How the answers are sampled.
+
+    Raises:
+        InputError: in a way that there is not, such as no samples.
+    """
+    names = ("samples", "temperature", "top_p", "max_response_tokens", "seed")
+    try:
+        return SamplingSettings(**{name: getattr(settings, name) for name in names})
+    except ValueError as error:
+        raise InputError(f"{error}: give other settings") from error
+
+
+def keys_of(settings: Settings, benchmarks: dict[str, Path]) -> dict[str, str]:
+    """What each benchmark's answers are kept under: it changes with anything that changes them."""
+    facts = {name: value for name, value in vars(settings).items() if name not in _PLACE}
+    facts["model"] = directory_fingerprint(settings.model)
+    clip = settings.clip_model  # a name of open_clip's list says all
+    facts["clip_model"] = directory_fingerprint(clip) if clip and Path(clip).is_dir() else clip
+    return {name: f"{name}-{run_name(facts | {'benchmark': sha256(path)})}" for name, path in benchmarks.items()}

@@ -1,0 +1,109 @@
+"""Every step's answers and rewards, for people to read and for analyses: a Parquet dataset with one shard a step.
+
+Shards are kept beside the checkpoints as they arise, so that a run resumed on another machine still has those of its
+earlier steps, and become a dataset when the run is done.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pebr.data.shards import SCHEMA_VERSION, Manifest, Shard, write_manifest, write_shard
+from pebr.files import atomic_directory, sha256
+from pebr.grpo.experience import Experience
+from pebr.store.opening import open_store
+
+_RESPONSE = pa.struct(
+    {
+        "text": pa.string(),
+        "token_count": pa.int32(),
+        "finish_reason": pa.string(),
+        "reward": pa.float32(),
+        "advantage": pa.float32(),
+        "logprob": pa.float32(),  # sum over the tokens
+        "components": pa.map_(pa.string(), pa.float32()),  # before their weights
+        "weighted": pa.map_(pa.string(), pa.float32()),  # they add up to the reward
+    }
+)
+
+SCHEMA = pa.schema(
+    {
+        "step": pa.int32(),
+        "qid": pa.string(),
+        "problem": pa.string(),
+        "answer": pa.string(),
+        "key_words": pa.list_(pa.string()),
+        "responses": pa.list_(_RESPONSE),
+    }
+)
+
+
+class Rollouts:
+    """The shards of a run.
+
+    Args:
+        location: folder or `s3://` prefix that keeps them until the run is done.
+        weights: of the reward's components.
+        mode: of the reward, `paper` or `released`.
+    """
+
+    def __init__(self, location: str, weights: Mapping[str, float], mode: str) -> None:
+        self._store = open_store(location)
+        self.weights, self.mode = dict(weights), mode
+
+    def write(self, step: int, experiences: Sequence[Experience]) -> None:
+        """Keep the shard of a step (counted from 1), in place of an earlier one."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / _shard(step)
+            write_shard(path, [_row(experience, step, self.weights) for experience in experiences], SCHEMA)
+            self._store.put(path, path.name)
+
+    def complete(self, directory: Path | str, steps: int) -> None:
+        """Make the shards of steps 1 to `steps` a dataset."""
+        with atomic_directory(directory) as beside:
+            shards = []
+            for step in range(1, steps + 1):
+                path = beside / _shard(step)
+                self._store.get(path.name, path)
+                shards.append(Shard(path.name, pq.read_metadata(path).num_rows, sha256(path)))
+            rows = sum(shard.rows for shard in shards)
+            extra = {"reward_weights": self.weights, "reward_mode": self.mode}
+            write_manifest(beside, Manifest(SCHEMA_VERSION, "grpo_rollouts", rows, shards, extra=extra))
+
+
+def summary(experiences: Sequence[Experience]) -> dict[str, float]:
+    """Means over a step's answers and groups, under the names of the history."""
+    result = {"reward": fmean(reward for e in experiences for reward in e.rewards)}
+    for name in experiences[0].components:
+        result[f"reward/{name}"] = fmean(value for e in experiences for value in e.components[name])
+    result["response_tokens"] = fmean(len(ids) for e in experiences for ids in e.token_ids)
+    result["truncated_share"] = fmean(reason == "length" for e in experiences for reason in e.finish_reasons)
+    result["zero_advantage_share"] = fmean(not e.teaches for e in experiences)
+    return result
+
+
+def _shard(step: int) -> str:
+    return f"part-{step:05d}.parquet"
+
+
+def _row(experience: Experience, step: int, weights: Mapping[str, float]) -> dict[str, Any]:
+    advantages = experience.advantages.tolist()
+    responses = [
+        {
+            "text": text,
+            "token_count": len(experience.token_ids[place]),
+            "finish_reason": experience.finish_reasons[place],
+            "reward": experience.rewards[place],
+            "advantage": advantages[place],
+            "logprob": sum(experience.logprobs[place]),
+            "components": {name: values[place] for name, values in experience.components.items()},
+            "weighted": {name: weights[name] * values[place] for name, values in experience.components.items()},
+        }
+        for place, text in enumerate(experience.responses)
+    ]
+    return {"step": step, **experience.question, "responses": responses}

@@ -1,0 +1,178 @@
+"""Ingest: one source in, one directory out, whatever the source's scheme.
+
+toy://NAME      made on the spot from a seed: sft, rl, benchmarks, model, clip
+s3://b/prefix   copied from object storage
+hf://org/name   downloaded from the Hugging Face hub: datasets/org/name for a dataset, @revision to pin one
+a path          copied from a file or folder that is mounted
+
+What a later step would refuse after hours is refused here, where its kind is named: see `check`.
+"""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from pebr.data.benchmark import check_table
+from pebr.errors import InputError
+from pebr.files import atomic_directory
+from pebr.ingest.settings import Settings
+from pebr.store.contract import NotThereError, files_of
+from pebr.store.opening import open_store
+
+log = logging.getLogger("pebr")
+
+TOY = ("sft", "rl", "benchmarks", "model", "clip")
+NEEDED = {  # files at the top of a model's folder: all of one of these sets
+    "model": [("config.json", "*.safetensors")],
+    "clip": [("open_clip_config.json", "open_clip_model.safetensors"), ("config.json", "model.safetensors")],
+}
+
+
+def work(settings: Settings) -> dict[str, float]:
+    """Bring the source to the output; returns the number of files and bytes.
+
+    Raises:
+        InputError: a source that is not there, not of a known scheme, or not of the kind that it must be.
+    """
+    if settings.rows < 0:
+        raise InputError(f"--rows {settings.rows}: give 0 for the usual number, or more")
+    scheme, _, rest = settings.source.partition("://")
+    with atomic_directory(settings.output) as output:
+        if not rest:
+            copy_path(Path(settings.source), output)
+        elif scheme == "toy":
+            make_toy(rest, output, settings.seed, settings.rows)
+        elif scheme == "s3":
+            copy_s3(settings.source, output)
+        elif scheme == "hf":
+            download(rest, output)
+        else:
+            raise InputError(f"--source {settings.source}: unknown scheme: give toy://, s3://, hf:// or a path")
+        files = [path for path in output.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        if not files:
+            raise InputError(f"--source {settings.source}: nothing is there: check the name")
+        check(output, settings.kind, settings.source)
+    log.info("ingest %s: %d files, %.1f MB", settings.source, len(files), size / 1e6)
+    return {"files": len(files), "bytes": size}
+
+
+def check(output: Path, kind: str, source: str) -> None:
+    """See that what was brought is of its kind.
+
+    Raises:
+        InputError: a benchmark without a needed column, no benchmark, or a model that lacks a file.
+    """
+    if kind == "benchmarks":
+        tables = sorted(output.glob("*.tsv"))
+        if not tables:
+            raise InputError(f"--source {source}: no *.tsv here: give a folder of VLMEvalKit TSV files")
+        for table in tables:
+            try:
+                check_table(table)
+            except InputError as error:
+                raise InputError(str(error).replace(f"{output}/", f"--source {source}: ")) from None
+    elif kind:
+        sets = NEEDED[kind]
+        if not any(all(list(output.glob(name)) for name in names) for names in sets):
+            needed = ", or ".join(" and ".join(names) for names in sets)
+            raise InputError(f"--source {source}: no {kind} model: it needs {needed}: check the name")
+
+
+def make_toy(name: str, output: Path, seed: int, rows: int) -> None:
+    """Make a part of the tiny world.
+
+    Raises:
+        InputError: no such part.
+    """
+    if name == "model":
+        from pebr.toy.vlm import build_model
+
+        build_model(output, seed)
+    elif name == "clip":
+        from pebr.toy.clip import train_clip
+
+        train_clip(output, seed)
+    elif name in TOY:
+        from pebr.toy import formats
+
+        write = {"sft": formats.write_sft, "rl": formats.write_rl, "benchmarks": formats.write_benchmarks}[name]
+        write(output, seed, rows)
+    else:
+        raise InputError(f"--source toy://{name}: the tiny world has {', '.join(TOY)}")
+
+
+def copy_path(source: Path, output: Path) -> None:
+    """Copy a folder's files, or one file; links are replaced by what they lead to.
+
+    Raises:
+        InputError: nothing is there, or a link leads nowhere.
+    """
+    if not source.exists():
+        raise InputError(f"--source {source}: no such file or folder: check the path and the volume's mount")
+    for name, path in files_of(source).items() if source.is_dir() else [(source.name, source)]:
+        if not path.exists():
+            raise InputError(f"--source {source}: {name} is a link that leads nowhere: mend or remove it")
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, output / name)
+
+
+def copy_s3(source: str, output: Path) -> None:
+    """Copy an object, or all objects under a prefix.
+
+    Raises:
+        InputError: nothing whole is there, or the store's settings are wrong.
+    """
+    location, _, name = source.rstrip("/").rpartition("/")
+    if location in {"s3:/", "s3:"}:
+        raise InputError(f"--source {source}: this is a whole bucket: give s3://bucket/prefix")
+    arrived = output / ".arrived"
+    try:
+        open_store(location).get(name, arrived)
+    except NotThereError as error:
+        raise InputError(f"--source {source}: {error}: check the name, or put the data there") from error
+    for path in list(arrived.iterdir()) if arrived.is_dir() else ():
+        path.rename(output / path.name)
+    if arrived.is_dir():
+        arrived.rmdir()
+    else:
+        arrived.rename(output / name)
+
+
+def download(name: str, output: Path) -> None:
+    """Download a repository of the Hugging Face hub, or of what HF_ENDPOINT names.
+
+    Where HF_HOME names a volume (a cluster file's `cache_claim`), it goes there first, and the next run copies it.
+
+    Raises:
+        InputError: it is not there, or may not be read.
+        ConnectionError: the hub cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    repository, _, revision = name.partition("@")
+    is_dataset = repository.startswith("datasets/")
+    is_cached = bool(os.environ.get("HF_HOME"))
+    try:
+        snapshot = snapshot_download(
+            repository.removeprefix("datasets/"),
+            repo_type="dataset" if is_dataset else "model",
+            revision=revision or None,
+            local_dir=None if is_cached else output,
+            ignore_patterns=["*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt"],  # safetensors, never pickles
+        )
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"--source hf://{name}: {reason}: check the name, the revision and HF_TOKEN") from error
+    except LocalEntryNotFoundError as error:
+        raise ConnectionError(f"--source hf://{name}: the hub cannot be reached: {error.__cause__ or error}") from error
+    if is_cached:
+        copy_path(Path(snapshot), output)
+    shutil.rmtree(output / ".cache", ignore_errors=True)

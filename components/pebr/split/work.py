@@ -1,0 +1,102 @@
+"""Split: a question's difficulty is the share of right answers among those sampled from the warmed-up model.
+
+A GRPO group whose rewards are all equal has no advantage and teaches nothing. Easy questions (all answers right) have
+no variance in accuracy but do in how well the image is described: they serve perception. Medium ones serve reasoning.
+Hard ones (none right) go back to the warm-up data.
+
+Output follows the questions' ids and not the order of the rows, so that it does not depend on how the rollout was cut
+into shards.
+"""
+
+import logging
+from collections import Counter
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pebr.data.records import RL_SCHEMA, SPLIT_SCHEMA
+from pebr.data.shards import ShardedDataset, ShardWriter, iter_rows
+from pebr.errors import InputError
+from pebr.files import atomic_directory
+from pebr.split.settings import Settings
+
+log = logging.getLogger("pebr")
+
+LEVELS = ("easy", "medium", "hard")
+
+
+def work(settings: Settings) -> dict[str, float]:
+    """Write the three datasets; returns their sizes and the histogram of right answers.
+
+    Raises:
+        InputError: thresholds that overlap, no questions, or a question that occurs twice.
+    """
+    if not 0 <= settings.hard_at_most < settings.easy_at_least <= 1:
+        raise InputError(
+            f"--hard-at-most {settings.hard_at_most} and --easy-at-least {settings.easy_at_least}: give shares from 0"
+            " to 1, the first below the second"
+        )
+    samples, order = survey(Path(settings.rollouts))
+    questions = ShardedDataset(settings.rollouts)
+    histogram: Counter[int] = Counter()
+    with ExitStack() as stack:
+        writers = {}
+        for level in LEVELS:
+            directory = stack.enter_context(atomic_directory(getattr(settings, level)))
+            writers[level] = stack.enter_context(ShardWriter(directory, SPLIT_SCHEMA, "split"))
+        for index in order:
+            row = questions[index]
+            responses = row["responses"]
+            if len(responses) < samples:
+                reason = f"{len(responses)} of {samples} answers: the rollout was cut short"
+                writers["hard"].reject(_question(row), reason, "incomplete")
+                continue
+            correct = sum(response["accuracy"] >= 0.5 for response in responses)
+            histogram[correct] += 1
+            level = difficulty(correct / samples, settings.easy_at_least, settings.hard_at_most)
+            writers[level].write(_question(row) | {"difficulty": level, "correct": correct, "samples": samples})
+        counts = dict.fromkeys(LEVELS, 0)
+        for correct, rows in histogram.items():
+            counts[difficulty(correct / samples, settings.easy_at_least, settings.hard_at_most)] += rows
+        for writer in writers.values():
+            writer.extra = {"samples": samples, "histogram": {str(k): histogram[k] for k in range(samples + 1)}}
+    incomplete = len(order) - sum(counts.values())
+    log.info("split: %s, incomplete %d", ", ".join(f"{level} {n}" for level, n in counts.items()), incomplete)
+    metrics: dict[str, float] = {**counts, "incomplete": incomplete, "samples": samples}
+    return metrics | {f"correct/{k}": histogram[k] for k in range(samples + 1)}
+
+
+def survey(rollouts: Path) -> tuple[int, list[int]]:
+    """How many answers a complete question has (the most that any has), and the rows' places in the order of their ids.
+
+    Raises:
+        InputError: there is no answered question, or an id occurs twice.
+    """
+    ids: list[str] = []
+    samples = 0
+    for row in iter_rows(rollouts, columns=["qid", "responses"]):
+        ids.append(row["qid"])
+        samples = max(samples, len(row["responses"]))
+    if not samples:
+        raise InputError(f"{rollouts}: no question has an answer: run the rollout step on a dataset that has questions")
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    for first, second in pairwise(order):
+        if ids[first] == ids[second]:
+            raise InputError(f"{rollouts}: question {ids[first]} occurs twice: run the rollout step again")
+    return samples, order
+
+
+def difficulty(share: float, easy_at_least: float, hard_at_most: float) -> str:
+    """The level of a question with this share of right answers.
+
+    >>> [difficulty(k / 8, 1.0, 0.0) for k in (0, 1, 7, 8)]
+    ['hard', 'medium', 'medium', 'easy']
+    """
+    if share >= easy_at_least:
+        return "easy"
+    return "hard" if share <= hard_at_most else "medium"
+
+
+def _question(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in RL_SCHEMA.names}

@@ -1,0 +1,1 @@
+"""A step as a command: its settings, its exit codes, its processes, and the name of its run."""

@@ -1,0 +1,1 @@
+"""Object storage: one contract, kept by a folder and by an S3 bucket."""

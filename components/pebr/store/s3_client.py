@@ -1,0 +1,172 @@
+"""The connection to an S3 server: which one, as whom, and what to do when it fails.
+
+Settings come from the environment, never from parameters, so that no file that we write holds a secret:
+
+    PEBR_S3_ENDPOINT        http(s)://host:port; https://s3.amazonaws.com when unset
+    PEBR_S3_PATH_STYLE      true: http://host/bucket/key, false: http://bucket.host/key; the client's guess when unset
+    AWS_REGION              region; asked of the server when unset
+    SSL_CERT_FILE           the authorities to trust for https, when the system's are not enough
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, or a credentials file named by
+    AWS_SHARED_CREDENTIALS_FILE (a mounted secret, read anew for each request) with AWS_PROFILE, or the pod's identity
+    (AWS_WEB_IDENTITY_TOKEN_FILE or AWS_CONTAINER_CREDENTIALS_..._URI)
+"""
+
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.credentials import AWSConfigProvider, IamAwsProvider, StaticProvider
+from minio.credentials.providers import Provider
+from minio.error import InvalidResponseError, S3Error, ServerError
+
+from pebr.errors import InputError
+from pebr.store.connection import pool_manager
+from pebr.store.contract import StoreError
+
+log = logging.getLogger("pebr")
+Result = TypeVar("Result")
+
+CONNECTIONS = 16
+TRIES = 8
+REFUSALS = 4  # tries where the server refuses the request (4xx), which a request that was spoiled on its way is too
+FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0  # seconds
+
+ABSENT = {"NoSuchKey", "NoSuchObject", "NotFound"}
+PERMANENT = {
+    "AccessDenied": "the credentials may not do this: check them and the bucket's policy",
+    "InvalidAccessKeyId": "the access key is not known: check AWS_ACCESS_KEY_ID",
+    "InvalidToken": "the session token is not known: check AWS_SESSION_TOKEN",
+    "ExpiredToken": "the session token has expired: renew AWS_SESSION_TOKEN",
+    "RequestTimeTooSkewed": "this machine's clock differs from the server's: set it",
+    "NoSuchBucket": "the bucket is not there: make it, or check the name and PEBR_S3_ENDPOINT",
+    "InvalidBucketName": "the bucket's name is not one: check it",
+    "AuthorizationHeaderMalformed": "the region is wrong: check AWS_REGION",
+    "QuotaExceeded": "the store is full: make room",
+    "InsufficientStorage": "the store is full: make room",
+}
+SPOILED = {  # refusals that may pass: what arrived was not what was signed
+    "SignatureDoesNotMatch": "is the secret key right (AWS_SECRET_ACCESS_KEY), or do bytes change on the way?",
+}
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+
+
+class Interrupted(Exception):  # noqa: N818 - an event that may pass
+    """Less has arrived than was sent."""
+
+
+PASSING = (S3Error, InvalidResponseError, ServerError, urllib3.exceptions.HTTPError, Interrupted)
+
+
+def connect(environment: Mapping[str, str] = os.environ) -> Minio:
+    """A client by the environment's settings (see the module's head).
+
+    Raises:
+        InputError: the endpoint is not an http address, or there are no credentials.
+    """
+    endpoint = environment.get("PEBR_S3_ENDPOINT") or "https://s3.amazonaws.com"
+    address = urlsplit(endpoint)
+    if address.scheme not in {"http", "https"} or not address.netloc or address.path.strip("/"):
+        raise InputError(f"PEBR_S3_ENDPOINT={endpoint}: give http://host:port or https://host")
+    # The client's own retries save a large upload from starting again for one part; `persist` does the patient ones.
+    retries = urllib3.Retry(
+        total=4,
+        backoff_factor=0.1,
+        backoff_jitter=0.1,
+        status_forcelist=[500, 502, 503, 504],
+        allowed_methods=None,
+        raise_on_status=False,
+    )
+    client = Minio(
+        address.netloc,
+        secure=address.scheme == "https",
+        region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or None,
+        credentials=credentials(environment),
+        http_client=pool_manager(timeout=urllib3.Timeout(connect=10, read=60), maxsize=CONNECTIONS, retries=retries),
+    )
+    match environment.get("PEBR_S3_PATH_STYLE", "").lower():
+        case "true":
+            client.disable_virtual_style_endpoint()
+        case "false":
+            client.enable_virtual_style_endpoint()
+        case "":
+            pass
+        case other:
+            raise InputError(f"PEBR_S3_PATH_STYLE={other}: give true or false, or leave it unset")
+    return client
+
+
+def credentials(environment: Mapping[str, str]) -> Provider:
+    """Who we are to the server.
+
+    Raises:
+        InputError: none are given, or only half of them.
+    """
+    key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
+    if key and secret:
+        return StaticProvider(key, secret, environment.get("AWS_SESSION_TOKEN") or None)
+    if key or secret:
+        missing = "AWS_SECRET_ACCESS_KEY" if key else "AWS_ACCESS_KEY_ID"
+        raise InputError(f"{missing} is not set, though its sibling is: set both")
+    identities = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+    if any(environment.get(name) for name in (*identities, "AWS_CONTAINER_CREDENTIALS_FULL_URI")):
+        return IamAwsProvider()
+    file = environment.get("AWS_SHARED_CREDENTIALS_FILE") or str(Path.home() / ".aws" / "credentials")
+    provider = AWSConfigProvider(file, environment.get("AWS_PROFILE"))
+    try:
+        provider.retrieve()
+    except ValueError as error:
+        raise InputError(
+            f"no S3 credentials: {error}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a credentials file"
+            " in AWS_SHARED_CREDENTIALS_FILE"
+        ) from error
+    return provider
+
+
+def persist(action: Callable[[], Result], what: str, progress: Callable[[], int] = lambda: 0) -> Result:
+    """Do it, and again after a growing random wait when it fails for a reason that may pass.
+
+    Args:
+        action: a request, or several; safe to repeat.
+        what: it does, and where, for messages.
+        progress: how far it has come; tries that have moved it on are not counted.
+
+    Raises:
+        InputError: for a reason that stays (see `PERMANENT`).
+        StoreError: after `TRIES` tries without progress, `REFUSALS` where the server refuses.
+    """
+    tries, reached = 0, progress()
+    while True:
+        try:
+            return action()
+        except PASSING as error:
+            if isinstance(error, S3Error) and error.code in PERMANENT:
+                raise InputError(f"{what}: {PERMANENT[error.code]}") from error
+            if UNTRUSTED in str(error):
+                raise InputError(
+                    f"{what}: the server's certificate is not trusted: name its authority's in SSL_CERT_FILE"
+                ) from error
+            if isinstance(error, S3Error) and error.code == "PreconditionFailed":
+                raise StoreError(f"{what}: another writer replaced it meanwhile: get it again") from error
+            tries = 0 if progress() > reached else tries + 1
+            reached = progress()
+            reason = " ".join(str(error).split())[:200]
+            if tries >= (min(REFUSALS, TRIES) if _is_refusal(error) else TRIES):
+                if isinstance(error, S3Error) and error.code in SPOILED:
+                    raise InputError(f"{what}: refused {tries} times: {SPOILED[error.code]}") from error
+                remedy = "look at what the server says" if _is_refusal(error) else "is the server up?"
+                raise StoreError(f"{what}: failed {tries} times, last: {reason}: {remedy}") from error
+            wait = min(LONGEST_WAIT, FIRST_WAIT * 2**tries) * random.uniform(0.5, 1.0)
+            log.info("%s: %s; again in %.1f s", what, reason, wait)
+            time.sleep(wait)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the server has understood the request and will not do it: a 4xx, but for "later" and "too slow"."""
+    return isinstance(error, S3Error) and 400 <= error.response.status < 500 and error.response.status not in (408, 429)

@@ -1,0 +1,179 @@
+"""What each step gets on a cluster: processors, memory, GPUs, volumes, secrets, where it may run, how long, how often.
+
+A cluster file (`pipelines/clusters/*.yaml`) holds settings for all steps (`defaults`) and for single ones (`steps`, by
+component name). `place` puts them on a task of the DAG when it is compiled, through kfp-kubernetes, so that they stand
+in the IR, from which the Argo form and the local runner read them too. The environment variable PEBR_CLUSTER names the
+cluster file, as PEBR_IMAGE names the image: one of pipelines/clusters/ by name, or your own by path. Default: cpu.
+
+The IR has no place for these; the Argo form (`pipelines.forms.argo`) writes them itself:
+- a pod's PriorityClass. The IR carries it as an annotation. On Kubeflow, use an admission policy, or Kueue's labels.
+- dropped capabilities and seccomp. Kubeflow enforces both for every pod.
+- the termination grace period: 30 s on Kubeflow, more on Argo.
+- which exit codes are retried. Kubeflow retries a wrong input too; Argo and the local runner do not.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kfp import kubernetes
+from kfp.dsl.pipeline_task import PipelineTask
+
+from pebr.errors import InputError
+
+CLUSTERS = Path(__file__).parent
+SCRATCH = "/tmp"  # noqa: S108 - the one folder that a step may write to besides its outputs: HOME and caches are in it
+LONGEST = 30 * 24 * 3600  # seconds; stands for no limit
+PRIORITY = "pebr/priority-class"  # annotation that carries a PriorityClass through the IR
+CACHE = "/cache"  # where the volume `cache_claim` appears
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What one step gets.
+
+    Attributes:
+        cpu: processors requested, in Kubernetes' quantities.
+        memory: memory requested, and the limit.
+        gpus: GPUs; 0 for none.
+        gpu_resource: the resource's name at the device plugin.
+        shared_memory: size of a memory volume at /dev/shm, which counts against `memory`; empty for the 64 MB that
+            pods have. NCCL and data loaders between processes need more.
+        scratch: size limit of the volume at /tmp; empty for none.
+        cache_claim: name of a PersistentVolumeClaim for downloaded models, mounted at /cache; empty for none.
+        timeout: seconds that one attempt may take; 0 for no limit.
+        retries: how often a failed attempt is repeated.
+        backoff: seconds before the first repetition; the wait doubles with each.
+        run_as_user: user id of the process, any but 0; -1 leaves it to the image or the platform.
+        priority_class: the pod's PriorityClass; empty for the cluster's default. Kubeflow does not set it, see above.
+        labels: labels of the pod: Kueue's queue and priority are such.
+        annotations: annotations of the pod.
+        node_selector: labels that a node must have.
+        tolerations: taints that are tolerated: key, operator, value, effect.
+        secrets: environment from secrets: secret name -> key -> variable. A missing secret is no error.
+        config: environment from config maps: name -> key -> variable. A missing one is no error.
+        pull_policy: Always, IfNotPresent or Never; empty for Kubernetes' own rule: Always where the tag is `latest`.
+        pull_secrets: names of the secrets to pull the image with.
+    """
+
+    cpu: str = "1"
+    memory: str = "2G"
+    gpus: int = 0
+    gpu_resource: str = "nvidia.com/gpu"
+    shared_memory: str = ""
+    scratch: str = ""
+    cache_claim: str = ""
+    timeout: int = 0
+    retries: int = 2
+    backoff: int = 10
+    run_as_user: int = -1
+    priority_class: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, str], ...] = ()
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    pull_policy: str = ""
+    pull_secrets: tuple[str, ...] = ()
+
+
+class Cluster:
+    """The placements of a cluster file."""
+
+    def __init__(self, path: Path) -> None:
+        """Read and check a cluster file.
+
+        Raises:
+            InputError: when it is missing, or has a setting that `Placement` has not.
+        """
+        if not path.is_file():
+            known = ", ".join(sorted(file.stem for file in CLUSTERS.glob("*.yaml")))
+            raise InputError(f"{path}: no such cluster file: set PEBR_CLUSTER to one of {known}, or to a path")
+        self.path = path
+        document = yaml.safe_load(path.read_text()) or {}
+        if unknown := set(document) - {"defaults", "steps"}:
+            raise InputError(f"{path}: {', '.join(sorted(unknown))}: only defaults and steps may stand at the top")
+        self.defaults: dict[str, Any] = document.get("defaults") or {}
+        self.steps: dict[str, dict[str, Any]] = document.get("steps") or {}
+        for step in ("defaults", *self.steps):
+            self.of(step)
+
+    def of(self, component: str) -> Placement:
+        """The settings of a component's steps: its own where it has some, else the defaults."""
+        given = self.defaults | self.steps.get(component, {})
+        types = {field.name: type(field.default) for field in dataclasses.fields(Placement)}
+        for name, value in given.items():
+            if name not in types:
+                raise InputError(f"{self.path}, {component}: no setting {name}: known are {', '.join(types)}")
+            if types[name] in (int, str) and type(value) is not types[name]:
+                raise InputError(f"{self.path}, {component}: {name}: {value!r} must be {types[name].__name__}")
+        if given.get("run_as_user") == 0:
+            raise InputError(f"{self.path}, {component}: run_as_user: 0 is root: take any other number")
+        for name in ("tolerations", "pull_secrets"):
+            given[name] = tuple(given.get(name, ()))
+        return Placement(**given)
+
+
+@cache
+def load(name: str) -> Cluster:
+    """The cluster file of a name in pipelines/clusters/, or at a path."""
+    return Cluster(Path(name) if name.endswith((".yaml", ".yml")) else CLUSTERS / f"{name}.yaml")
+
+
+def place(task: PipelineTask) -> PipelineTask:
+    """Put the settings of the cluster that PEBR_CLUSTER names on a task."""
+    return placed(task, load(os.environ.get("PEBR_CLUSTER", "cpu")).of(task.component_spec.name))
+
+
+def placed(task: PipelineTask, placement: Placement) -> PipelineTask:
+    """Put a placement on a task.
+
+    Kubeflow counts the longest duration of retries from the start of the first attempt, one hour unless told otherwise:
+    it must cover all attempts, or a step that has run for longer would not be tried again.
+    """
+    task.set_cpu_request(placement.cpu)
+    task.set_memory_request(placement.memory).set_memory_limit(placement.memory)
+    task.set_retry(
+        placement.retries,
+        backoff_duration=f"{placement.backoff}s",
+        backoff_factor=2.0,
+        backoff_max_duration=f"{(placement.timeout or LONGEST) * (placement.retries + 1)}s",
+    )
+    if placement.gpus:
+        task.set_accelerator_type(placement.gpu_resource).set_accelerator_limit(placement.gpus)
+    if placement.timeout:
+        kubernetes.set_timeout(task, placement.timeout)
+    if placement.shared_memory:
+        kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=placement.shared_memory)  # noqa: S108
+    if placement.scratch:
+        kubernetes.empty_dir_mount(task, "scratch", SCRATCH, size_limit=placement.scratch)
+    if placement.cache_claim:
+        kubernetes.mount_pvc(task, placement.cache_claim, CACHE)
+        task.set_env_variable("HF_HOME", f"{CACHE}/huggingface")
+    user = placement.run_as_user
+    kubernetes.set_security_context(task, run_as_user=None if user < 0 else user, run_as_non_root=True)
+    priority = {PRIORITY: placement.priority_class} if placement.priority_class else {}
+    for add, pairs in (
+        (kubernetes.add_pod_label, placement.labels),
+        (kubernetes.add_pod_annotation, {**placement.annotations, **priority}),
+        (kubernetes.add_node_selector, placement.node_selector),
+    ):
+        for key, value in sorted(pairs.items()):
+            add(task, key, value)
+    for toleration in placement.tolerations:
+        kubernetes.add_toleration_json(task, dict(toleration))
+    for name, variables in sorted(placement.secrets.items()):
+        kubernetes.use_secret_as_env(task, name, dict(variables), optional=True)
+    for name, variables in sorted(placement.config.items()):
+        kubernetes.use_config_map_as_env(task, name, dict(variables), optional=True)
+    if placement.pull_policy:
+        kubernetes.set_image_pull_policy(task, placement.pull_policy)
+    if placement.pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(placement.pull_secrets))
+    return task

@@ -1,0 +1,1 @@
+"""The compiled pipeline in the forms that clusters take."""

@@ -1,0 +1,56 @@
+"""The compiled pipeline in the forms that clusters take, each a folder for `kubectl apply -k`.
+
+    argo/       a WorkflowTemplate to apply, and workflow.yaml to `kubectl create` without it   (`pipelines.forms.argo`)
+    kubeflow/   Kubeflow's Kubernetes-native Pipeline and PipelineVersion
+
+A PipelineVersion cannot be changed once it is there, so its name ends with a digest of what it holds: another pipeline
+is another version.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pipelines.forms import argo, quoting
+from pipelines.ir.reader import Pipeline
+
+HEADING = "# Made by python -m pipelines.compile: do not edit.\n"
+
+
+def write(pipeline: Pipeline, folder: Path) -> None:
+    """Write the argo/ and kubeflow/ folders of a compiled pipeline below `folder`."""
+    _write(folder / "argo", {"template": [argo.workflow_template(pipeline)]}, {"workflow": [argo.workflow(pipeline)]})
+    _write(folder / "kubeflow", {"pipeline": kubeflow(pipeline)}, {})
+
+
+def kubeflow(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """The `Pipeline` and `PipelineVersion` that the API server of Kubeflow Pipelines keeps as Kubernetes resources."""
+    spec = {"pipelineSpec": pipeline.document}
+    if pipeline.platform:
+        spec["platformSpec"] = pipeline.platform
+    digest = hashlib.sha256(quoting.dump([spec]).encode()).hexdigest()[:10]
+    version = f"{pipeline.name}-{digest}"
+    described = {"description": pipeline.document["pipelineInfo"].get("description", "")}
+    return [
+        _resource("Pipeline", pipeline.name, {"displayName": pipeline.name, **described}),
+        _resource(
+            "PipelineVersion", version, {"displayName": version, "pipelineName": pipeline.name} | described | spec
+        ),
+    ]
+
+
+def _resource(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "pipelines.kubeflow.org/v2beta1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def _write(folder: Path, applied: dict[str, list[dict[str, Any]]], created: dict[str, list[dict[str, Any]]]) -> None:
+    """Write files of manifests, and a kustomization of those that are applied."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, documents in (applied | created).items():
+        (folder / f"{name}.yaml").write_text(quoting.dump(documents, HEADING))
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [f"{name}.yaml" for name in applied],
+    }
+    (folder / "kustomization.yaml").write_text(quoting.dump([kustomization], HEADING))

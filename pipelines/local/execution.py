@@ -1,0 +1,234 @@
+"""One step as a process on this machine: its command, attempts, time limit and log, and what it has made.
+
+A command runs under `pipelines.local.guard`, as a process of this machine or, by `pipelines.local.docker`, in a
+container. Asked to stop (SIGTERM), it has `GRACE` seconds to write a checkpoint before its process group is killed. A
+wrong input (exit code 2) is never retried, and its error is shown in one line. Any other failure is retried as often as
+the step's retry policy says; if it stays, the end of the last attempt's log is shown.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pebr.errors import EXIT_WRONG_INPUT
+from pipelines.ir.plan import Step
+from pipelines.ir.values import command_line
+from pipelines.local import guard
+from pipelines.local.artifacts import Status, digest, size
+from pipelines.local.docker import Docker
+
+GRACE = 30.0
+EXIT_TIMED_OUT = 124  # as timeout(1) has it
+ERROR = re.compile(r"[\d:]+ ERROR (?:\[rank \d+\] )?(.+)")  # a line of `pebr.telemetry.logs`
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "NUMBER_INTEGER": int,
+    "NUMBER_DOUBLE": float,
+    "BOOLEAN": json.loads,
+    "LIST": json.loads,
+    "STRUCT": json.loads,
+}
+
+
+class StepError(Exception):
+    """A step has failed for good, with this exit code."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Stopped(Exception):  # noqa: N818 - an event, not an error
+    """The run was told to stop."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how steps run.
+
+    Attributes:
+        run_name: name of the run, for Kubeflow's placeholders.
+        root: folder of all artifacts.
+        threads: of every step's numerical libraries; the same for all, so that a run's bits do not depend on what ran
+            beside what.
+        lock: file descriptor that every guard keeps open: while one lives, the run's folder is in use.
+        stop: set when the run shall end.
+        docker: the containers that steps run in; None for processes of this machine.
+    """
+
+    run_name: str
+    root: Path
+    threads: int
+    lock: int
+    stop: threading.Event
+    docker: Docker | None = None
+
+
+def execute(
+    step: Step,
+    status: Status,
+    parameters: Mapping[str, Any],
+    inputs: Mapping[str, tuple[Path, Status]],
+    log: Path,
+    place: Place,
+) -> None:
+    """Run a step's command until it ends well, and take in what it has made.
+
+    Args:
+        step: the step.
+        status: its status, which is kept up to date.
+        parameters: its parameters' values.
+        inputs: path of each input artifact, and the status of the step that made it.
+        log: file that its output is appended to.
+        place: where and how.
+
+    Raises:
+        StepError: when it failed for good.
+        Stopped: when the run was told to stop.
+    """
+    folder = place.root / step.id / status.key
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {
+        "$.pipeline_job_name": place.run_name,
+        "$.pipeline_job_resource_name": place.run_name,
+        "$.pipeline_job_uuid": place.run_name,
+        "$.pipeline_task_name": step.id,
+        "$.pipeline_task_uuid": status.key,
+        "$.pipeline_root": str(place.root),
+    }
+    words = command_line(step, _executor_input(step, folder, parameters, inputs), names)
+    variables = {
+        "OMP_NUM_THREADS": str(place.threads),
+        "OMP_WAIT_POLICY": "PASSIVE",  # steps side by side share cores: threads that wait must not spin
+        "PYTHONHASHSEED": "0",
+        **step.environment,
+    }
+    if place.docker:
+        command = place.docker.command(step, words, folder, [path for path, _ in inputs.values()], variables)
+    else:
+        here = [sys.executable, *words[1:]] if words[0] in ("python", "python3") else words
+        command = [sys.executable, "-I", "-S", guard.__file__, *here]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    environment = {**os.environ, "PATH": path, **variables}
+    pause = step.retry.wait
+    while True:
+        status.attempts += 1
+        start = log.stat().st_size if log.exists() else 0
+        status.exit_code = _attempt(command, environment, step, status.attempts, log, place)
+        if status.exit_code == 0:
+            break
+        if place.stop.is_set():
+            raise Stopped
+        if status.exit_code == EXIT_WRONG_INPUT or status.attempts > step.retry.count:
+            raise StepError(_failure(step, status, log, start), status.exit_code)
+        if place.stop.wait(min(pause, step.retry.longest)):
+            raise Stopped
+        pause *= step.retry.factor
+    _collect(step, status, folder)
+
+
+def _attempt(
+    command: list[str], environment: Mapping[str, str], step: Step, attempt: int, log: Path, place: Place
+) -> int:
+    """Run the command once; returns its exit code."""
+    deadline = time.monotonic() + (step.timeout or float("inf"))
+    timed_out = False
+    with log.open("a") as output:
+        print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} attempt {attempt}", file=output, flush=True)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+            pass_fds=[place.lock],
+        )
+        while process.poll() is None:
+            timed_out = time.monotonic() > deadline
+            asked = timed_out or place.stop.is_set()
+            if asked:
+                process.terminate()
+            try:
+                process.wait(GRACE if asked else 0.1)
+            except subprocess.TimeoutExpired:
+                if asked and process.stdin:
+                    process.stdin.close()  # the guard kills the whole group
+                    process.wait()
+    return EXIT_TIMED_OUT if timed_out else process.returncode
+
+
+def _failure(step: Step, status: Status, log: Path, start: int) -> str:
+    """What to tell of a failed step: the error of a wrong input; else the end of its log, and its exit code.
+
+    Args:
+        step: the step.
+        status: its status.
+        log: its log.
+        start: where in it the last attempt begins.
+    """
+    lines = [line for line in log.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
+    if status.exit_code == EXIT_WRONG_INPUT:
+        errors = [found[1] for line in lines if (found := ERROR.fullmatch(line))]
+        return f"step {step.id}: {(errors or lines)[-1]}; its log: {log}"
+    last = lines[-12:]
+    code = f"exit code {status.exit_code}"
+    if status.exit_code == EXIT_TIMED_OUT:
+        code += f", out of time ({step.timeout:g} s)"
+    times = f" {status.attempts} times" if status.attempts > 1 else ""
+    return "\n".join([*(f"    {line}" for line in last), f"step {step.id} failed{times}, {code}; its log: {log}"])
+
+
+def _collect(step: Step, status: Status, folder: Path) -> None:
+    """Take in what a step has made: output parameters, artifacts with their digests, what it tells the UI."""
+    told_file = folder / "executor_output.json"
+    told = json.loads(told_file.read_text()) if told_file.is_file() else {}
+    # Put together first: the run's thread writes the status down meanwhile.
+    parameters: dict[str, Any] = dict(told.get("parameterValues", {}))
+    artifacts: dict[str, dict[str, Any]] = {}
+    for name, kind in step.parameter_outputs.items():
+        if (folder / name).is_file():
+            text = (folder / name).read_text()
+            parameters[name] = PARSERS[kind](text) if kind in PARSERS else text
+        elif name not in parameters:
+            raise StepError(f"step {step.id} ended well but did not write its output {name}: mend the step")
+    metadata = {name: listed["artifacts"][0].get("metadata", {}) for name, listed in told.get("artifacts", {}).items()}
+    for name, schema in step.artifact_outputs.items():
+        path = folder / name
+        if not path.exists() and name in metadata:
+            path.write_text(json.dumps(metadata[name]))  # metrics that only the executor's output tells of
+        if not path.exists():
+            raise StepError(f"step {step.id} ended well but did not write its output {name}: mend the step")
+        about = {"schema": schema, "metadata": metadata.get(name, {})}
+        artifacts[name] = {"digest": digest(path), "bytes": size(path), **about}
+    status.parameters, status.artifacts = parameters, artifacts
+
+
+def _executor_input(
+    step: Step, folder: Path, parameters: Mapping[str, Any], inputs: Mapping[str, tuple[Path, Status]]
+) -> dict[str, Any]:
+    """Kubeflow's description of a task, what `{{$}}` stands for; URIs are local paths."""
+
+    def described(path: Path, schema: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        kind = {"schemaTitle": schema, "schemaVersion": "0.0.1"}
+        return {"artifacts": [{"name": path.name, "type": kind, "uri": str(path), "metadata": dict(metadata)}]}
+
+    taken = {name: (path, maker.artifacts[path.name]) for name, (path, maker) in inputs.items()}
+    return {
+        "inputs": {
+            "parameterValues": dict(parameters),
+            "artifacts": {n: described(path, made["schema"], made["metadata"]) for n, (path, made) in taken.items()},
+        },
+        "outputs": {
+            "parameters": {name: {"outputFile": str(folder / name)} for name in step.parameter_outputs},
+            "artifacts": {name: described(folder / name, kind, {}) for name, kind in step.artifact_outputs.items()},
+            "outputFile": str(folder / "executor_output.json"),
+        },
+    }

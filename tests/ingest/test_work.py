@@ -1,0 +1,173 @@
+"""Ingest, as a command: every scheme ends in a whole directory, or in one clear line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pebr.errors import InputError
+from pebr.ingest.settings import Settings
+from pebr.ingest.work import work
+from pebr.store.opening import open_store
+from tests.ingest.hub import NAME, hub
+from tests.s3_server import BUCKET
+
+
+def ingest(source: str, output: Path, **settings: int) -> dict[str, bytes]:
+    work(Settings(source=source, output=str(output), **settings))
+    return {str(p.relative_to(output)): p.read_bytes() for p in sorted(output.rglob("*")) if p.is_file()}
+
+
+def test_the_tiny_world_is_made_on_the_spot_and_follows_its_seed(tmp_path: Path) -> None:
+    first = ingest("toy://rl", tmp_path / "1", rows=10, seed=3)
+    assert "pebr_grpo_dataset.json" in first
+    assert ingest("toy://rl", tmp_path / "2", rows=10, seed=3) == first
+    assert ingest("toy://rl", tmp_path / "3", rows=10, seed=4) != first
+
+
+def test_a_folder_and_a_file_are_copied(tmp_path: Path) -> None:
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    (tmp_path / "data" / "sub" / "a").write_text("1")
+    assert ingest(str(tmp_path / "data"), tmp_path / "1") == {"sub/a": b"1"}
+    assert ingest(str(tmp_path / "data" / "sub" / "a"), tmp_path / "2") == {"a": b"1"}
+
+
+def test_links_are_replaced_by_what_they_lead_to(tmp_path: Path) -> None:
+    """As in the hub's own cache, whose snapshots are links."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "1").write_text("weights")
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "model").symlink_to("../blobs/1")
+    assert ingest(str(tmp_path / "snapshot"), tmp_path / "out") == {"model": b"weights"}
+    assert not (tmp_path / "out" / "model").is_symlink()
+    (tmp_path / "blobs" / "1").unlink()
+    with pytest.raises(InputError, match="model is a link that leads nowhere"):
+        ingest(str(tmp_path / "snapshot"), tmp_path / "broken")
+    assert not (tmp_path / "broken").exists()
+
+
+@pytest.mark.s3
+def test_a_prefix_or_an_object_of_a_bucket_is_copied(s3_address: str, tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("index")
+    prefix = f"s3://{BUCKET}/{tmp_path.name}"
+    open_store(prefix).put(tmp_path / "a.tsv", "benchmarks/a.tsv")
+    assert ingest(f"{prefix}/benchmarks/", tmp_path / "1") == {"a.tsv": b"index"}
+    assert ingest(f"{prefix}/benchmarks/a.tsv", tmp_path / "2") == {"a.tsv": b"index"}
+
+
+@pytest.mark.s3
+def test_what_is_not_in_the_bucket_is_said(s3_address: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing is stored here"):
+        ingest(f"s3://{BUCKET}/{tmp_path.name}/nothing", tmp_path / "out")
+    with pytest.raises(InputError, match="whole bucket"):
+        ingest(f"s3://{BUCKET}", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "files", "said"),
+    [
+        ("benchmarks", {"a.tsv": "index\tanswer\n1\tA\n"}, "a.tsv: no column 'question' among index, answer"),
+        ("benchmarks", {"a.csv": "index"}, r"no \*.tsv here"),
+        ("model", {"config.json": "{}", "pytorch_model.bin": ""}, r"no model model: it needs config.json and \*.safe"),
+        ("clip", {"model.safetensors": ""}, "no clip model: it needs open_clip_config.json and"),
+    ],
+)
+def test_what_is_not_of_its_kind_is_refused_when_it_is_brought(
+    tmp_path: Path, kind: str, files: dict[str, str], said: str
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name, text in files.items():
+        (source / name).write_text(text)
+    with pytest.raises(InputError, match=said) as error:
+        work(Settings(source=str(source), output=str(tmp_path / "out"), kind=kind))
+    assert f"--source {source}: " in str(error.value)
+    assert ".partial" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "files"),
+    [
+        ("benchmarks", {"a.tsv": "index\tquestion\tanswer\n1\tWhich?\tA\n"}),
+        ("model", {"config.json": "{}", "model-00001-of-00001.safetensors": ""}),
+        ("clip", {"config.json": "{}", "model.safetensors": ""}),
+        ("", {"a.csv": "index"}),
+    ],
+)
+def test_what_is_of_its_kind_is_brought(tmp_path: Path, kind: str, files: dict[str, str]) -> None:
+    (tmp_path / "source").mkdir()
+    for name, text in files.items():
+        (tmp_path / "source" / name).write_text(text)
+    work(Settings(source=str(tmp_path / "source"), output=str(tmp_path / "out"), kind=kind))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == files.keys()
+
+
+def from_hub(address: str, name: str, output: Path, home: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pebr.ingest", "--source", f"hf://{name}", "--output", str(output)]
+    settings = {"HF_ENDPOINT": address, "HOME": str(output.parent), "HF_HUB_DISABLE_XET": "1"}
+    settings |= {"HF_HOME": home} if home else {}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | settings)
+
+
+def test_a_volume_keeps_what_was_downloaded(tmp_path: Path) -> None:
+    with hub() as (address, asked):
+        for name in ("first", "second"):
+            done = from_hub(address, NAME, tmp_path / name, str(tmp_path / "volume"))
+            assert done.returncode == 0, done.stderr
+            sent, asked[:] = [path for path in asked if "/resolve/" in path], []
+            assert bool(sent) == (name == "first")
+            path = tmp_path / name / "model.safetensors"
+            assert path.read_bytes() == b"weights"
+            assert not path.is_symlink()
+
+
+def test_a_model_of_the_hub_is_downloaded_without_pickles(tmp_path: Path) -> None:
+    with hub() as (address, _):
+        done = from_hub(address, NAME, tmp_path / "main")
+        assert done.returncode == 0, done.stderr
+        assert from_hub(address, f"{NAME}@v1", tmp_path / "v1").returncode == 0
+    assert sorted(path.name for path in (tmp_path / "main").iterdir()) == ["config.json", "model.safetensors"]
+    assert [path.name for path in (tmp_path / "v1").iterdir()] == ["config.json"]
+    assert json.loads((tmp_path / "v1" / "config.json").read_text()) == {"old": 1}
+
+
+@pytest.mark.parametrize("name", [f"{NAME}@v9", "tiny/nothing"])
+def test_what_the_hub_has_not_is_said(tmp_path: Path, name: str) -> None:
+    with hub() as (address, _):
+        done = from_hub(address, name, tmp_path / "out")
+    assert done.returncode == 2, done.stderr
+    assert f"hf://{name}" in done.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_hub_that_cannot_be_reached_may_be_tried_again(tmp_path: Path) -> None:
+    done = from_hub("http://127.0.0.1:1", NAME, tmp_path / "out")
+    assert done.returncode == 1
+    assert "the hub cannot be reached" in done.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("toy://nothing", "the tiny world has"),
+        ("ftp://host/x", "unknown scheme"),
+        ("/no/such/folder", "no such file or folder"),
+    ],
+)
+def test_a_wrong_source_is_said_and_nothing_is_written(tmp_path: Path, source: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        ingest(source, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_ends_with_2_and_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pebr.ingest", "--source", "/no/such", "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
