@@ -66,7 +66,11 @@ def our_update(
 ) -> Update:
     """`rows` or `copies`."""
     settings = Settings(
-        *("",) * 5,
+        model="",
+        dataset="",
+        output="",
+        history="",
+        rollouts="",
         kl_weight=0.0,
         questions_per_update=512,
         tokens_per_batch=tokens_per_row,

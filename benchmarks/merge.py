@@ -60,7 +60,7 @@ def consolidate_ours(folder: Path, output: Path) -> Any:
     from pebr.merge.settings import Settings
     from pebr.merge.work import work
 
-    settings = Settings(str(folder / OURS), str(folder / "model"), str(output))
+    settings = Settings(checkpoint=str(folder / OURS), model=str(folder / "model"), output=str(output))
     return lambda: work(settings)
 
 

@@ -38,7 +38,7 @@ from typing import Any
 from pebr.errors import EXIT_WRONG_INPUT, UNUSABLE, InputError
 from pebr.files import atomic_file
 from pebr.store.contract import StoreError
-from pipelines import choices, recipes
+from pipelines import recipes
 from pipelines.ir.plan import Output, Step
 from pipelines.ir.reader import Pipeline
 from pipelines.ir.values import Missing, holds, inputs_of
@@ -46,6 +46,7 @@ from pipelines.local.artifacts import Shelf, Status, step_key
 from pipelines.local.docker import Docker
 from pipelines.local.execution import Place, StepError, Stopped, execute
 from pipelines.local.terminal import View, results, show_end, watching
+from pipelines.parameters import check
 
 COMPILED = Path(__file__).parent / "compiled" / "pebr_r1.yaml"
 OVER = ("done", "kept", "skipped")
@@ -256,7 +257,7 @@ def _run(options: argparse.Namespace) -> int:
     pipeline = Pipeline(options.pipeline)
     changes = options.set + ([f"seed={options.seed}"] if options.seed is not None else [])
     parameters = recipes.load(options.recipe, changes, pipeline.inputs)
-    choices.check(pipeline.plan(parameters))
+    check(pipeline, parameters)
     work: Path = (options.work or Path("runs") / Path(options.recipe).stem).resolve()
     work.mkdir(parents=True, exist_ok=True)
     stop = threading.Event()

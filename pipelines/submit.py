@@ -28,8 +28,9 @@ from typing import Any
 
 from pebr.errors import EXIT_WRONG_INPUT, InputError
 from pebr.store.contract import StoreError
-from pipelines import choices, gate, recipes
+from pipelines import gate, recipes
 from pipelines.ir.reader import Pipeline
+from pipelines.parameters import check
 from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, Progress, Target, TargetError
 
 EXIT_RUN_FAILED, EXIT_GATE_FAILED, EXIT_UNREACHABLE, EXIT_DEFECT = 1, 3, 4, 5
@@ -89,7 +90,7 @@ def _submit(options: argparse.Namespace) -> int:
     pipeline = Pipeline(options.pipeline)
     image = _set_image(pipeline, options.image)
     parameters = recipes.load(options.recipe, options.set, pipeline.inputs)
-    choices.check(pipeline.plan(parameters))
+    check(pipeline, parameters)
     name = options.name or run_name(pipeline, options.recipe, parameters, options.occasion)
     target = _target(options, pipeline, image)
     place = target.submit(name, parameters)

@@ -5,29 +5,22 @@ import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
 from pebr.errors import InputError, Preempted
 from pebr.files import atomic_directory, atomic_file
 from pebr.step.command import main, parse
+from pebr.step.settings import StepSettings
 
 
-@dataclass(frozen=True)
-class Settings:
-    """A step.
+@dataclass(frozen=True, kw_only=True)
+class Settings(StepSettings):
+    """A step."""
 
-    Args:
-        output: where to.
-        fast: whether to hurry.
-        metrics: scalars.
-        executor_input: of Kubeflow.
-    """
-
-    output: str = ""
-    fast: bool = False
-    metrics: str = ""
-    executor_input: str = ""
+    output: Annotated[str, "Where to write."] = ""
+    fast: Annotated[bool, "Whether to hurry."] = False
 
 
 def exit_code(work, arguments=()) -> int:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 WORKER = """
 import os, signal, sys, time
 from pathlib import Path
-from pebr.training import launch
+from pebr.step import launch
 launch.relaunch_with_processes("launch_worker", 2)
 rank, out = int(os.environ["RANK"]), Path(sys.argv[2])
 if sys.argv[1] == "wait":

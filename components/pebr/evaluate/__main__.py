@@ -1,4 +1,4 @@
-"""`python -m pebr.evaluate --help`"""
+"""The command `python -m pebr.evaluate`."""
 
 from pebr.evaluate.settings import Settings
 from pebr.evaluate.work import work

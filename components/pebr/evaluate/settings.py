@@ -1,56 +1,38 @@
-"""The settings of the evaluation step."""
+"""The settings of the evaluation."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated
+
+from pebr.sampling.settings import SamplerSettings
+from pebr.step.settings import ANY_VALUE_RESUMES, Input, Output, ResumableSettings
+from pebr.vlm.settings import ModelSettings
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Score a model on benchmarks, by rule, and on how well it describes their images.
+@dataclass(frozen=True, kw_only=True)
+class Settings(SamplerSettings, ModelSettings, ResumableSettings):
+    """Score a model on benchmarks by rules, and on how well it describes their images."""
 
-    Args:
-        model: Hugging Face model directory.
-        benchmarks: directory of VLMEvalKit-style TSV files; the file's name is the benchmark's.
-        clip_model: open_clip or FG-CLIP directory for the CLIP reward of the image descriptions; empty for none.
-        output: directory to write: scores.json, and every answer with its scores (answers/NAME/, a Parquet dataset a
-            benchmark).
-        checkpoints: folder or s3:// prefix that keeps the finished benchmarks, so that a run started again goes on from
-            them; empty: `<output>.checkpoints` beside the output.
-        only: benchmarks to run, by TSV name, separated by commas; empty for all in the directory.
-        sampling: engine that samples the answers, vllm or transformers.
-        samples: answers a question; accuracy is the share of right ones.
-        temperature: of sampling; 0 takes the likeliest token each time.
-        top_p: smallest set of likeliest tokens that has this probability is sampled from.
-        max_prompt_tokens: a longer prompt is not asked; its row counts as wrong and stands in answers/NAME/rejected.
-        max_response_tokens: an answer is cut off after this many tokens.
-        min_pixels: smaller images are enlarged to this many pixels.
-        max_pixels: larger images are shrunk to this many pixels; the value of training.
-        dtype: of the weights, bf16 or fp32.
-        judge_url: address of an OpenAI-compatible endpoint that judges the answers that the rules call wrong; empty for
-            none. Its key is read from the environment variable PEBR_JUDGE_KEY.
-        judge_model: name of the judge's model at that endpoint.
-        seed: of sampling.
-        metrics: file for the scalar metrics.
-        executor_input: Kubeflow's description of the task, {{$}}; empty elsewhere.
-    """
-
-    model: str
-    benchmarks: str
-    output: str
-    clip_model: str = ""
-    checkpoints: str = ""
-    only: str = ""
-    sampling: Literal["vllm", "transformers"] = "vllm"
-    samples: int = 1
+    model: Annotated[str, Input("Model"), "Hugging Face directory of the model."]
+    benchmarks: Annotated[
+        str, Input(), "Directory of VLMEvalKit-style TSV files; a file's name is the benchmark's name."
+    ]
+    clip_model: Annotated[
+        str, Input(), "open_clip or FG-CLIP directory for the CLIP reward of the image descriptions; empty for none."
+    ] = ""
+    output: Annotated[
+        str, Output(), "Directory to write: scores.json, and all answers with their scores, answers/BENCHMARK/."
+    ]
+    only: Annotated[
+        str, ANY_VALUE_RESUMES, "Benchmarks to run, by TSV name, separated by commas; empty for all in the directory."
+    ] = ""
+    samples: Annotated[int, "Answers per question; accuracy is the share of correct answers."] = 1
     temperature: float = 0.0
-    top_p: float = 1.0
-    max_prompt_tokens: int = 4096
-    max_response_tokens: int = 2048
-    min_pixels: int = 576
-    max_pixels: int = 802816
-    dtype: Literal["bf16", "fp32"] = "bf16"
-    judge_url: str = ""
-    judge_model: str = ""
-    seed: int = 0
-    metrics: str = ""
-    executor_input: str = ""
+    max_prompt_tokens: Annotated[
+        int, "Questions with a longer prompt are not asked: they count as wrong and are kept in answers/*/rejected."
+    ] = 4096
+    judge_url: Annotated[
+        str,
+        "OpenAI-compatible endpoint of a judge model for answers that the rules call wrong; empty for none. Its API key"
+        " is read from the environment variable PEBR_JUDGE_KEY.",
+    ] = ""
+    judge_model: Annotated[str, "Name of the judge model at that endpoint."] = ""

@@ -25,16 +25,13 @@ from pebr.files import atomic_directory, sha256
 from pebr.rewards.clip import load_scorer
 from pebr.sampling.contract import SamplingSettings
 from pebr.sampling.start import start_sampler
-from pebr.step.identity import directory_fingerprint, run_name
+from pebr.step.identity import facts_of, run_name
 from pebr.step.launch import available_cores
 from pebr.store.opening import open_store
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import DTYPES, load_config, load_processor
 
 log = logging.getLogger("pebr")
-
-# Where the work is done and what it is called; the answers do not depend on it.
-_PLACE = ("model", "benchmarks", "clip_model", "output", "checkpoints", "only", "metrics", "executor_input")
 
 
 def work(settings: Settings) -> dict[str, float]:
@@ -47,8 +44,7 @@ def work(settings: Settings) -> dict[str, float]:
     judge = Judge(settings.judge_url, settings.judge_model) if settings.judge_url else None
     sampling = sampling_of(settings)
     load_config(settings.model)
-    checkpoints = settings.checkpoints or f"{settings.output}.checkpoints"
-    store, keys = open_store(checkpoints), keys_of(settings, benchmarks)
+    store, keys = open_store(settings.checkpoint_root), keys_of(settings, benchmarks)
     missing = [name for name in benchmarks if not store.exists(keys[name])]
     log.info("evaluate: %d of %d benchmarks to ask", len(missing), len(benchmarks))
     if missing:
@@ -61,6 +57,8 @@ def work(settings: Settings) -> dict[str, float]:
             encoder,
             DTYPES[settings.dtype],
             max_tokens=settings.max_prompt_tokens + settings.max_response_tokens,
+            memory_share=settings.memory_share,
+            tensor_parallel=settings.tensor_parallel,
         )
         with closing(engine) as sampler, AnswerChecker(workers=available_cores()) as checker:
             examiner = Examiner(sampling, settings.max_prompt_tokens, encoder, sampler, checker, clip, judge)
@@ -79,7 +77,7 @@ def work(settings: Settings) -> dict[str, float]:
             json.dumps({"benchmarks": results, **means}, indent=1, sort_keys=True) + "\n"
         )
     if not settings.checkpoints:
-        shutil.rmtree(checkpoints)
+        shutil.rmtree(settings.checkpoint_root)
     return means | {"set_aside": float(sum(sum(scores["set_aside"].values()) for scores in results.values()))}
 
 
@@ -119,8 +117,5 @@ def sampling_of(settings: Settings) -> SamplingSettings:
 
 def keys_of(settings: Settings, benchmarks: dict[str, Path]) -> dict[str, str]:
     """What each benchmark's answers are kept under: it changes with anything that changes them."""
-    facts = {name: value for name, value in vars(settings).items() if name not in _PLACE}
-    facts["model"] = directory_fingerprint(settings.model)
-    clip = settings.clip_model  # a name of open_clip's list says all
-    facts["clip_model"] = directory_fingerprint(clip) if clip and Path(clip).is_dir() else clip
+    facts = facts_of(settings, ignoring=("benchmarks",))
     return {name: f"{name}-{run_name(facts | {'benchmark': sha256(path)})}" for name, path in benchmarks.items()}

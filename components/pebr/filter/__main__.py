@@ -1,4 +1,4 @@
-"""`python -m pebr.filter --help`"""
+"""The command `python -m pebr.filter`."""
 
 from pebr.filter.settings import Settings
 from pebr.filter.work import work

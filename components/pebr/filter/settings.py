@@ -1,29 +1,23 @@
 """The settings of the filter step."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pebr.step.settings import Input, Output, StepSettings
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Read a dataset in its public format, set unusable rows aside with the reason, write Parquet shards.
+@dataclass(frozen=True, kw_only=True)
+class Settings(StepSettings):
+    """Read a dataset in its published format, reject unusable rows with the reason, write Parquet files."""
 
-    Args:
-        source: directory with the JSON file of the kind and its images.
-        output: Parquet dataset to write; rows set aside are in its rejected/ folder.
-        kind: sft reads mulberry_sft.json, rl reads pebr_grpo_dataset.json; another name is read if it is the only one.
-        image_root: folder that the image paths are relative to, within the source; empty for the source itself.
-        min_side: images narrower or lower than this many pixels are refused: less than one vision token.
-        rows_per_shard: rows of one Parquet file.
-        metrics: file for the scalar metrics.
-        executor_input: Kubeflow's description of the task, {{$}}; empty elsewhere.
-    """
-
-    source: str
-    output: str
-    kind: Literal["sft", "rl"] = "sft"
-    image_root: str = ""
-    min_side: int = 28
-    rows_per_shard: int = 512
-    metrics: str = ""
-    executor_input: str = ""
+    source: Annotated[str, Input(), "Directory with the JSON file of the kind and its images."]
+    output: Annotated[str, Output("Dataset"), "Parquet dataset to write; rejected rows are in its rejected/ folder."]
+    kind: Annotated[
+        Literal["sft", "rl"],
+        "sft reads mulberry_sft.json, rl reads pebr_grpo_dataset.json; another name is read if it is the only file.",
+    ] = "sft"
+    image_root: Annotated[
+        str, "Folder that image paths are relative to, itself relative to the source; empty for the source itself."
+    ] = ""
+    min_side: Annotated[int, "Rows with an image narrower or lower than this many pixels are rejected."] = 28
+    rows_per_shard: Annotated[int, "Rows per Parquet file."] = 512

@@ -1,4 +1,4 @@
-"""`python -m pebr.grpo`: one stage of reinforcement learning."""
+"""The command `python -m pebr.grpo`."""
 
 from pebr.grpo.settings import Settings
 from pebr.grpo.trainer import work

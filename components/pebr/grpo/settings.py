@@ -1,134 +1,90 @@
 """The settings of a GRPO stage. Defaults are the method's numbers for the reasoning stage."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pebr.errors import InputError
+from pebr.rewards.settings import RewardSettings
+from pebr.sampling.settings import SamplerSettings
+from pebr.step.settings import ANY_VALUE_RESUMES, Input, Output, StepSettings
+from pebr.training.settings import TrainingSettings
+from pebr.vlm.settings import ModelSettings
 
 
-@dataclass(frozen=True)
-class Settings:
-    """One stage of GRPO: sample answers, reward them, update, again.
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSettings(StepSettings):
+    """The training objective: advantages, the clipped policy loss and the KL term."""
 
-    Args:
-        model: the Hugging Face directory that the stage starts from; also the reference of the KL term.
-        dataset: the Parquet dataset of questions.
-        clip_model: open_clip directory for the CLIP reward; empty where the stage's reward needs none.
-        output: the directory for the sharded weights of the trained model; `merge` makes one model of them.
-        history: the JSON-lines file with a row a step.
-        rollouts: the Parquet dataset of every step's answers and rewards.
-        checkpoints: a folder or `s3://` prefix for checkpoints to resume from; empty means beside the output.
-        stage: which rewards; `perception` (CLIP, keywords, format, length) or `reasoning` (accuracy, format).
-        reward_mode: `paper` mends the known defects of the released rewards, `released` repeats them.
-        clip_weight: weight of the CLIP reward in the perception stage.
-        keyword_weight: weight of the keyword reward in the perception stage.
-        format_weight: weight of the format reward in both stages.
-        length_weight: weight of the length reward in the perception stage.
-        accuracy_weight: weight of the accuracy reward in the reasoning stage.
-        reward: further rewards as `package.module:function=weight`, separated by commas.
-        questions_per_step: questions sampled in a step, over all ranks.
-        questions_per_update: questions an optimizer update, over all ranks; fewer than a step's mean several updates.
-        samples: answers a question.
-        epochs: passes over the questions.
-        max_steps: stop after this many steps; 0 means after the epochs.
-        temperature: sampling temperature; log-probabilities are taken at it too.
-        top_p: share of the probability that is sampled from; below 1 needs `old_logprobs` recompute.
-        learning_rate: of AdamW, constant.
-        weight_decay: of AdamW.
-        max_grad_norm: gradients are scaled down to this norm; 0 means never.
-        kl_weight: weight of the KL term to the stage's initial model. If 0, no reference model is loaded.
-        kl_estimator: `k1`, `k2` or `k3` of Schulman's estimators.
-        clip_low: the ratio is clipped below at 1 minus this.
-        clip_high: the ratio is clipped above at 1 plus this.
-        clip_dual: bound of the ratio where the advantage is negative; 0 means none.
-        ratio_cap: where `old_logprobs` is sampler, the ratio to its probability is truncated here; 0 means never.
-        advantage: `std` divides by the group's standard deviation, `mean` only subtracts the mean.
-        normalisation: `token` (mean over the update's tokens), `sequence` (mean of answers' means) or `dr_grpo`.
-        old_logprobs: where the ratio's denominator comes from when a step has several updates: the `sampler`, or one
-            more pass of the trainer, `recompute`. With one update a step none is needed.
-        sampling: the engine that samples, `vllm` or `transformers`.
-        tensor_parallel: ranks that share one vLLM engine's model while sampling; more than 1 when a model needs it.
-        memory_share: share of the accelerator's memory that vLLM may take while it samples.
-        drift_limit: stop when sampler and trainer are further apart than this many nats a token; 0 means never.
-        max_prompt_tokens: longer questions are refused and counted.
-        max_response_tokens: answers end here.
-        tokens_per_batch: token budget of a packed row (one micro-batch).
-        min_pixels: smaller images are enlarged to this many pixels.
-        max_pixels: larger images are shrunk to this many pixels.
-        dtype: arithmetic of the model, `bf16` or `fp32`.
-        zero_stage: how far DeepSpeed shards, 0 to 3.
-        processes: training processes; 0 means one a GPU, at least one.
-        gradient_checkpointing: recompute activations in the backward pass: less memory, a third more arithmetic.
-        freeze_vision: keep the vision tower and its projector as they are.
-        lora_rank: train adapters of this rank instead of all weights; 0 means all weights.
-        save_every: steps between checkpoints; 0 means only at the end and when told to stop.
-        keep_checkpoints: how many of the newest checkpoints are kept.
-        seed: of the order of questions and of sampling.
-        metrics: JSON file for the step's scalars.
-        executor_input: Kubeflow's description of the execution.
-    """
+    kl_weight: Annotated[
+        float, "Weight of the KL term to the stage's initial model. If 0, no reference model is loaded."
+    ] = 0.01
+    kl_estimator: Annotated[Literal["k1", "k2", "k3"], "Estimator of the KL divergence (Schulman's names)."] = "k3"
+    clip_low: Annotated[float, "The probability ratio is clipped below at 1 minus this."] = 0.2
+    clip_high: Annotated[float, "The probability ratio is clipped above at 1 plus this."] = 0.3
+    clip_dual: Annotated[float, "Upper bound of the ratio where the advantage is negative; 0 for none."] = 3.0
+    ratio_cap: Annotated[
+        float, "With `old_logprobs` sampler, ratios to the sampler's probability are truncated to this; 0 for never."
+    ] = 2.0
+    advantage: Annotated[
+        Literal["std", "mean"], "std divides by the standard deviation of the group; mean only subtracts the mean."
+    ] = "std"
+    normalisation: Annotated[
+        Literal["token", "sequence", "dr_grpo"],
+        "Average of the loss: token (over the tokens of an update), sequence (mean of the answers' means) or dr_grpo.",
+    ] = "token"
+    old_logprobs: Annotated[
+        Literal["sampler", "recompute"],
+        "Source of the ratio's denominator if a step has several updates: the sampler's log-probabilities, or one more"
+        " pass of the trainer (recompute). With one update per step neither is needed.",
+    ] = "sampler"
 
-    model: str
-    dataset: str
-    output: str
-    history: str
-    rollouts: str
-    clip_model: str = ""
-    checkpoints: str = ""
-    stage: Literal["perception", "reasoning"] = "reasoning"
-    reward_mode: Literal["paper", "released"] = "paper"
-    clip_weight: float = 0.4
-    keyword_weight: float = 0.4
-    format_weight: float = 0.1
-    length_weight: float = 0.1
-    accuracy_weight: float = 0.9
-    reward: str = ""
-    questions_per_step: int = 512
-    questions_per_update: int = 128
-    samples: int = 8
-    epochs: int = 1
-    max_steps: int = 0
-    temperature: float = 1.2
-    top_p: float = 1.0
-    learning_rate: float = 1e-6
-    weight_decay: float = 1e-2
-    max_grad_norm: float = 1.0
-    kl_weight: float = 0.01
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    clip_low: float = 0.2
-    clip_high: float = 0.3
-    clip_dual: float = 3.0
-    ratio_cap: float = 2.0
-    advantage: Literal["std", "mean"] = "std"
-    normalisation: Literal["token", "sequence", "dr_grpo"] = "token"
-    old_logprobs: Literal["sampler", "recompute"] = "sampler"
-    sampling: Literal["vllm", "transformers"] = "vllm"
-    tensor_parallel: int = 1
-    memory_share: float = 0.5
-    drift_limit: float = 0.1
-    max_prompt_tokens: int = 2048
-    max_response_tokens: int = 2048
-    tokens_per_batch: int = 16384
-    min_pixels: int = 576
-    max_pixels: int = 802816
-    dtype: Literal["bf16", "fp32"] = "bf16"
-    zero_stage: int = 3
-    processes: int = 0
-    gradient_checkpointing: bool = True
-    freeze_vision: bool = False
-    lora_rank: int = 0
-    save_every: int = 10
-    keep_checkpoints: int = 2
-    seed: int = 0
-    metrics: str = ""
-    executor_input: str = ""
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, ModelSettings, TrainingSettings):
+    """Train one stage of GRPO: sample answers, score them, update the model, repeat."""
+
+    model: Annotated[
+        str, Input("Model"), "Hugging Face directory that the stage starts from; also the reference of the KL term."
+    ]
+    dataset: Annotated[str, Input("Dataset"), "Parquet dataset of questions."]
+    clip_model: Annotated[
+        str, Input("Model"), "open_clip directory for the CLIP reward; empty if the stage needs none."
+    ] = ""
+    output: Annotated[
+        str, Output("Model"), "Directory for the sharded weights of the trained model; `merge` makes one model of them."
+    ]
+    history: Annotated[str, Output(), "JSON-lines file to write, one row per training step."]
+    rollouts: Annotated[str, Output("Dataset"), "Parquet dataset of all answers and rewards, by training step."]
+    questions_per_step: Annotated[int, "Questions sampled per training step, summed over ranks."] = 512
+    questions_per_update: Annotated[
+        int,
+        "Questions per optimizer update, summed over ranks. If smaller than `questions_per_step`, a step makes several"
+        " updates.",
+    ] = 128
+    epochs: Annotated[int, "Passes over the questions."] = 1
+    max_steps: Annotated[int, "Stop after this many training steps; 0 for all epochs."] = 0
+    top_p: Annotated[
+        float,
+        "Sample from the smallest set of most likely tokens with this total probability; below 1 needs `old_logprobs`"
+        " recompute.",
+    ] = 1.0
+    memory_share: Annotated[
+        float, ANY_VALUE_RESUMES, "Share of a GPU's memory that vLLM may use while it samples, beside the trainer."
+    ] = 0.5
+    drift_limit: Annotated[
+        float,
+        ANY_VALUE_RESUMES,
+        "Stop if sampler and trainer differ by more than this many nats per token; 0 for never.",
+    ] = 0.1
+    freeze_vision: Annotated[bool, "Freeze the vision tower and its projector; the method trains them."] = False
 
     def __post_init__(self) -> None:
-        """Refuse settings that contradict each other, before a model is loaded.
+        """Check settings that contradict each other, before a model is loaded.
 
         Raises:
-            InputError: naming the setting and its remedy.
+            InputError: naming the setting and how to fix it.
         """
+        super().__post_init__()
         for name, least in {"epochs": 1, "max_steps": 0}.items():
             if getattr(self, name) < least:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: give at least {least}")
@@ -136,12 +92,12 @@ class Settings:
             raise InputError(f"--samples {self.samples}: an advantage compares answers, give at least 2")
         if not 0 < self.questions_per_update <= self.questions_per_step:
             raise InputError(
-                f"--questions-per-update {self.questions_per_update}: give 1 to questions_per_step"
+                f"--questions-per-update {self.questions_per_update}: give 1 to --questions-per-step"
                 f" ({self.questions_per_step})"
             )
         if self.questions_per_step % self.questions_per_update:
             raise InputError(
-                f"--questions-per-step {self.questions_per_step}: give a multiple of questions_per_update"
+                f"--questions-per-step {self.questions_per_step}: give a multiple of --questions-per-update"
                 f" ({self.questions_per_update})"
             )
         if self.tensor_parallel < 1 or self.processes % self.tensor_parallel:

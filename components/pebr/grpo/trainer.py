@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -33,7 +32,7 @@ from pebr.rewards.stages import StageReward, build_reward
 from pebr.sampling.contract import Sampler, SamplingSettings
 from pebr.sampling.start import start_sampler
 from pebr.step import launch
-from pebr.step.identity import directory_fingerprint, run_name
+from pebr.step.identity import facts_of, run_name
 from pebr.telemetry.history import History
 from pebr.telemetry.logs import duration
 from pebr.training import lora
@@ -45,11 +44,6 @@ from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import DTYPES, load_config, load_model, load_processor
 
 log = logging.getLogger(__name__)
-
-# What names no run of its own: a run may be resumed with other values of these (model and dataset go by content).
-FREE_SETTINGS = {"model", "dataset", "clip_model", "output", "history", "rollouts", "checkpoints", "metrics"}
-FREE_SETTINGS |= {"executor_input", "processes", "save_every", "keep_checkpoints", "tokens_per_batch", "zero_stage"}
-FREE_SETTINGS |= {"gradient_checkpointing", "memory_share", "tensor_parallel", "drift_limit"}
 
 
 def work(settings: Settings) -> Mapping[str, float]:
@@ -288,8 +282,5 @@ def _overview(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def _prefix(settings: Settings) -> str:
     """Where this run's checkpoints are: of its settings, model and dataset, and of no other run's."""
-    facts = {name: value for name, value in asdict(settings).items() if name not in FREE_SETTINGS}
-    facts |= {name: directory_fingerprint(getattr(settings, name)) for name in ("model", "dataset")}
-    if settings.stage == "perception" and settings.clip_model:
-        facts["clip_model"] = directory_fingerprint(settings.clip_model)
-    return f"{settings.checkpoints or settings.output + '.checkpoints'}/{run_name(facts)}"
+    facts = facts_of(settings, ignoring=() if settings.stage == "perception" else ("clip_model",))
+    return f"{settings.checkpoint_root}/{run_name(facts)}"

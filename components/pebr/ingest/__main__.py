@@ -1,4 +1,4 @@
-"""`python -m pebr.ingest --help`"""
+"""The command `python -m pebr.ingest`."""
 
 from pebr.ingest.settings import Settings
 from pebr.ingest.work import work

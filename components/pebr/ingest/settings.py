@@ -1,29 +1,25 @@
 """The settings of the ingest step."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pebr.step.settings import Output, StepSettings
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Bring one dataset, set of benchmarks or model to the pipeline.
+@dataclass(frozen=True, kw_only=True)
+class Settings(StepSettings):
+    """Bring one dataset, one set of benchmarks or one model into the pipeline."""
 
-    Args:
-        source: where it is: toy://sft, toy://rl, toy://benchmarks, toy://model or toy://clip (made here), a path,
-            s3://bucket/prefix, or hf://[datasets/]organisation/name[@revision].
-        output: directory to write: the source's files as they are.
-        kind: what it must be, seen before anything is made of it: benchmarks (tables with all their columns), model or
-            clip (a configuration and safetensors); empty for no check.
-        rows: toy only: how many rows to make; 0 makes as many as the tiny world is meant to have.
-        seed: toy only: seed of everything random in it; the same seed gives the same bytes.
-        metrics: file for the scalar metrics.
-        executor_input: Kubeflow's description of the task, {{$}}; empty elsewhere.
-    """
-
-    source: str
-    output: str
-    kind: Literal["", "benchmarks", "model", "clip"] = ""
-    rows: int = 0
-    seed: int = 0
-    metrics: str = ""
-    executor_input: str = ""
+    source: Annotated[
+        str,
+        "toy://sft, toy://rl, toy://benchmarks, toy://model or toy://clip (made on the spot), a path,"
+        " s3://bucket/prefix, or hf://[datasets/]organisation/name[@revision].",
+    ]
+    output: Annotated[str, Output(), "Directory to write: the source's files, unchanged."]
+    kind: Annotated[
+        Literal["", "benchmarks", "model", "clip"],
+        "What the source must be, checked before use: benchmarks (TSV files with all columns), model or clip (a"
+        " configuration and safetensors files); empty for no check.",
+    ] = ""
+    rows: Annotated[int, "Rows of a toy:// dataset; 0 for its usual number."] = 0
+    seed: Annotated[int, "Seed of a toy:// source; the same seed gives the same bytes."] = 0

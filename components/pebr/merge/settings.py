@@ -1,27 +1,24 @@
-"""The settings of merge: what the command line, the component and a recipe may choose."""
+"""The settings of the merge step."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pebr.step.settings import Input, Output, StepSettings
 
 
-@dataclass(frozen=True)
-class Settings:
-    """One Hugging Face model from the sharded weights of a training step, a tensor at a time.
+@dataclass(frozen=True, kw_only=True)
+class Settings(StepSettings):
+    """Make one Hugging Face model from the sharded weights of a GRPO stage, one tensor at a time."""
 
-    Args:
-        checkpoint: sharded weights, the directory that `grpo` wrote.
-        model: the Hugging Face directory that training began with; gives configuration, tokenizer and processor.
-        output: Hugging Face directory to write.
-        dtype: number format of the written weights; keep: the format that the shards hold.
-        max_shard_bytes: largest size of one written safetensors file; a single larger tensor gets its own file.
-        metrics: JSON file to write the step's scalar results to.
-        executor_input: Kubeflow's executor input, `{{$}}`; empty outside Kubeflow.
-    """
-
-    checkpoint: str
-    model: str
-    output: str
-    dtype: Literal["keep", "float32", "bfloat16", "float16"] = "keep"
-    max_shard_bytes: int = 4_000_000_000
-    metrics: str = ""
-    executor_input: str = ""
+    checkpoint: Annotated[str, Input("Model"), "Sharded weights, the directory that `grpo` wrote."]
+    model: Annotated[
+        str, Input("Model"), "Model that the stage started from; gives configuration, tokenizer and processor."
+    ]
+    output: Annotated[str, Output("Model"), "Hugging Face directory to write."]
+    dtype: Annotated[
+        Literal["keep", "float32", "bfloat16", "float16"],
+        "Number format of the merged model; keep for the shards' own.",
+    ] = "keep"
+    max_shard_bytes: Annotated[
+        int, "Largest size of one safetensors file in bytes; a single larger tensor gets its own file."
+    ] = 4_000_000_000

@@ -1,4 +1,4 @@
-"""`python -m pebr.report --help`"""
+"""The command `python -m pebr.report`."""
 
 from pebr.report.settings import Settings
 from pebr.report.work import work

@@ -1,55 +1,24 @@
-"""The settings of the rollout phase."""
+"""The settings of the rollout."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated
+
+from pebr.sampling.settings import SamplerSettings
+from pebr.step.settings import ANY_VALUE_RESUMES, Input, Output, ResumableSettings
+from pebr.vlm.settings import ModelSettings
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Sample answers to every question of the RL set and score each for accuracy.
+@dataclass(frozen=True, kw_only=True)
+class Settings(SamplerSettings, ModelSettings, ResumableSettings):
+    """Sample answers to every question of the RL set and score each for accuracy."""
 
-    Args:
-        model: model to sample from, a Hugging Face directory.
-        dataset: filtered RL rows, the directory that `filter --kind rl` wrote.
-        output: Parquet dataset to write: every question with all its answers; refused questions in rejected/.
-        checkpoints: folder or s3:// prefix that keeps the finished shards, so that a run started again goes on from
-            them; empty: `<output>.checkpoints` beside the output.
-        samples: answers a question.
-        temperature: divides the logits before sampling; 0 takes the likeliest token each time.
-        top_p: sample from the smallest set of likeliest tokens that has this probability; 1 samples from all.
-        max_prompt_tokens: a question with more tokens, image tokens included, is rejected, never shortened.
-        max_response_tokens: an answer is cut off after this many tokens and marked as cut off.
-        min_pixels: smaller images are enlarged to this many pixels.
-        max_pixels: larger images are reduced to this many pixels; the value of training, or difficulty is measured on
-            other pictures than are trained on.
-        sampling: engine that samples the answers: vllm, or transformers (slower, answers do not depend on the batch).
-        dtype: number format of the weights.
-        rows_per_shard: questions of one output shard, which is what a killed run loses at most.
-        processes: workers on this machine, each with a model of its own; 0 means one per GPU, or one without GPUs.
-        tensor_parallel: GPUs that one vLLM engine spreads a model over; more than 1 when a model needs it.
-        memory_share: share of a GPU's memory that vLLM may take for weights and key-value cache.
-        seed: the run's seed; an answer's own seed follows from it, the question and the answer's place.
-        metrics: JSON file to write the step's scalar results to.
-        executor_input: Kubeflow's executor input, `{{$}}`; empty outside Kubeflow.
-    """
-
-    model: str
-    dataset: str
-    output: str
-    checkpoints: str = ""
-    samples: int = 8
-    temperature: float = 1.2
+    model: Annotated[str, Input("Model"), "Hugging Face directory of the model to sample from."]
+    dataset: Annotated[str, Input("Dataset"), "Filtered RL rows, a directory written by `filter --kind rl`."]
+    output: Annotated[
+        str, Output("Dataset"), "Dataset to write: every question with its answers; rejected questions in rejected/."
+    ]
     top_p: float = 0.99
-    max_prompt_tokens: int = 2048
-    max_response_tokens: int = 2048
-    min_pixels: int = 576
-    max_pixels: int = 802816
-    sampling: Literal["vllm", "transformers"] = "vllm"
-    dtype: Literal["bf16", "fp32"] = "bf16"
-    rows_per_shard: int = 512
-    processes: int = 0
-    tensor_parallel: int = 1
-    memory_share: float = 0.9
-    seed: int = 0
-    metrics: str = ""
-    executor_input: str = ""
+    rows_per_shard: Annotated[int, "Rows per Parquet file. A killed rollout loses at most one file."] = 512
+    processes: Annotated[
+        int, ANY_VALUE_RESUMES, "Workers, each with its own model; 0 for one per GPU, or one without GPUs."
+    ] = 0

@@ -14,12 +14,8 @@ from pathlib import Path
 from pebr.data.records import ROLLOUT_SCHEMA
 from pebr.data.shards import SCHEMA_VERSION, Manifest, Shard, read_manifest, write_manifest, write_shard
 from pebr.rollout.settings import Settings
-from pebr.step.identity import directory_fingerprint, run_name
+from pebr.step.identity import facts_of, run_name
 from pebr.store.contract import Store
-
-# Where the work is done and what it is called; the answers do not depend on it.
-_PLACE = ("model", "dataset", "output", "checkpoints", "processes", "tensor_parallel", "memory_share", "metrics",
-          "executor_input")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,8 +46,7 @@ class Plan:
 
 def name_of(settings: Settings) -> str:
     """The name of a run's finished shards: it changes with anything that changes the answers."""
-    facts = {name: value for name, value in vars(settings).items() if name not in _PLACE}
-    return run_name(facts | {name: directory_fingerprint(getattr(settings, name)) for name in ("model", "dataset")})
+    return run_name(facts_of(settings))
 
 
 class Finished:

@@ -58,7 +58,7 @@ def work(settings: Settings) -> Mapping[str, float]:
 
     started = time.monotonic()
     plan = Plan(manifest.rows, settings.rows_per_shard)
-    checkpoints = settings.checkpoints or f"{settings.output}.checkpoints"
+    checkpoints = settings.checkpoint_root
     finished = Finished(open_store(checkpoints), name_of(settings))
     unfinished = [shard for shard in range(plan.shards) if not finished.has(shard)]
     _sample_own_shards(settings, plan, finished, unfinished)

@@ -1,65 +1,27 @@
-"""The settings of SFT: what the command line, the component and a recipe may choose."""
+"""The settings of the SFT warm-up."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated
+
+from pebr.step.settings import Input, Output
+from pebr.training.settings import TrainingSettings
+from pebr.vlm.settings import ModelSettings
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Supervised warm-up of the language model; the vision tower and the projector stay as they are.
+@dataclass(frozen=True, kw_only=True)
+class Settings(ModelSettings, TrainingSettings):
+    """Fine-tune the language model on the response format; the vision tower and the projector are frozen."""
 
-    Args:
-        model: base model, a Hugging Face directory.
-        dataset: filtered SFT rows, the directory that `filter --kind sft` wrote.
-        output: Hugging Face directory to write.
-        history: JSON-lines file to write, one row per optimizer step.
-        checkpoints: folder or s3:// prefix for training checkpoints; empty: `<output>.checkpoints` beside the output.
-        epochs: passes over the dataset.
-        batch_size: rows of one optimizer step, over all ranks.
-        learning_rate: peak of the cosine schedule.
-        warmup_ratio: share of the optimizer steps in which the learning rate rises from 0 to its peak.
-        weight_decay: AdamW's decoupled weight decay.
-        max_grad_norm: gradient norm above which gradients are scaled down; 0 turns clipping off.
-        max_tokens: rows with more tokens, image tokens included, are set aside and counted.
-        tokens_per_batch: token budget of one packed micro-batch; memory grows with it, results do not change.
-        min_pixels: smaller images are enlarged to this many pixels.
-        max_pixels: larger images are reduced to this many pixels.
-        max_steps: stop after this many optimizer steps; 0 means all epochs.
-        dtype: number format of the forward and backward pass; the optimizer keeps float32 weights.
-        zero_stage: how much DeepSpeed shards over ranks: 0 nothing, 1 optimizer, 2 and gradients, 3 and weights.
-        processes: training processes on this machine; 0 means one per GPU, or one without GPUs.
-        gradient_checkpointing: recompute activations in the backward pass to save memory.
-        lora_rank: rank of LoRA adapters on the language model's linear layers; 0 trains the full weights.
-        save_every: optimizer steps between checkpoints; 0 means only at the end and when told to stop.
-        keep_checkpoints: how many of the newest checkpoints to keep.
-        seed: seed of the row order and of every random number generator.
-        metrics: JSON file to write the step's scalar results to.
-        executor_input: Kubeflow's executor input, `{{$}}`; empty outside Kubeflow.
-    """
-
-    model: str
-    dataset: str
-    output: str
-    history: str
-    checkpoints: str = ""
-    epochs: int = 2
-    batch_size: int = 128
-    learning_rate: float = 1e-5
-    warmup_ratio: float = 0.1
+    model: Annotated[str, Input("Model"), "Hugging Face directory of the base model."]
+    dataset: Annotated[str, Input("Dataset"), "Filtered SFT rows, a directory written by `filter --kind sft`."]
+    output: Annotated[str, Output("Model"), "Hugging Face directory to write."]
+    history: Annotated[str, Output(), "JSON-lines file to write, one row per optimizer update."]
+    epochs: Annotated[int, "Passes over the dataset."] = 2
+    max_steps: Annotated[int, "Stop after this many optimizer updates; 0 for all epochs."] = 0
+    batch_size: Annotated[int, "Rows per optimizer update, summed over ranks."] = 128
+    learning_rate: Annotated[float, "Peak learning rate of the cosine schedule."] = 1e-5
+    warmup_ratio: Annotated[float, "Share of the updates in which the learning rate rises from 0 to its peak."] = 0.1
     weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    max_tokens: int = 4096
+    max_tokens: Annotated[int, "Rows with more tokens, image tokens included, are rejected and counted."] = 4096
     tokens_per_batch: int = 8192
-    min_pixels: int = 576
-    max_pixels: int = 802816
-    max_steps: int = 0
-    dtype: Literal["bf16", "fp32"] = "bf16"
-    zero_stage: int = 3
-    processes: int = 0
-    gradient_checkpointing: bool = True
-    lora_rank: int = 0
     save_every: int = 200
-    keep_checkpoints: int = 2
-    seed: int = 0
-    metrics: str = ""
-    executor_input: str = ""

@@ -12,7 +12,6 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from pebr.errors import InputError
 from pebr.sft.batches import Batches
 from pebr.sft.settings import Settings
 from pebr.step import launch
-from pebr.step.identity import directory_fingerprint, run_name
+from pebr.step.identity import facts_of, run_name
 from pebr.telemetry.history import History
 from pebr.telemetry.logs import duration
 from pebr.training import lora
@@ -39,9 +38,6 @@ from pebr.vlm.rows import Row, blank_row
 log = logging.getLogger(__name__)
 
 LOG_SECONDS = 5.0
-# What names no run of its own: a run may be resumed with other values of these (model and dataset go by content).
-FREE_SETTINGS = {"model", "dataset", "output", "history", "checkpoints", "metrics", "executor_input", "processes"}
-FREE_SETTINGS |= {"save_every", "keep_checkpoints", "tokens_per_batch", "zero_stage", "gradient_checkpointing"}
 
 
 def work(settings: Settings) -> Mapping[str, float]:
@@ -179,6 +175,4 @@ def _write(engine: TrainingEngine, settings: Settings) -> None:
 
 def _prefix(settings: Settings) -> str:
     """Where this run's checkpoints are: of its settings, model and dataset, and of no other run's."""
-    facts = {name: value for name, value in asdict(settings).items() if name not in FREE_SETTINGS}
-    facts |= {"model": directory_fingerprint(settings.model), "dataset": directory_fingerprint(settings.dataset)}
-    return f"{settings.checkpoints or settings.output + '.checkpoints'}/{run_name(facts)}"
+    return f"{settings.checkpoint_root}/{run_name(facts_of(settings))}"

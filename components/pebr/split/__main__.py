@@ -1,4 +1,4 @@
-"""`python -m pebr.split --help`"""
+"""The command `python -m pebr.split`."""
 
 from pebr.split.settings import Settings
 from pebr.split.work import work

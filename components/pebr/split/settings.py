@@ -1,28 +1,20 @@
 """The settings of the split step."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pebr.step.settings import Input, Output, StepSettings
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Split questions by how many of their answers were right: all (easy), some (medium), none (hard).
+@dataclass(frozen=True, kw_only=True)
+class Settings(StepSettings):
+    """Split questions by how many of their answers are correct: all (easy), some (medium), none (hard)."""
 
-    Args:
-        rollouts: Parquet dataset of questions with their scored answers.
-        easy: dataset of easy questions to write.
-        medium: dataset of medium questions to write.
-        hard: dataset of hard questions to write; incomplete questions are in its rejected/ folder.
-        easy_at_least: a question is easy when at least this share of its answers is right.
-        hard_at_most: a question is hard when at most this share of its answers is right.
-        metrics: file for the scalar metrics.
-        executor_input: Kubeflow's description of the task, {{$}}; empty elsewhere.
-    """
-
-    rollouts: str
-    easy: str
-    medium: str
-    hard: str
-    easy_at_least: float = 1.0
-    hard_at_most: float = 0.0
-    metrics: str = ""
-    executor_input: str = ""
+    rollouts: Annotated[str, Input("Dataset"), "Parquet dataset of questions with their scored answers."]
+    easy: Annotated[str, Output("Dataset"), "Dataset of easy questions to write."]
+    medium: Annotated[str, Output("Dataset"), "Dataset of medium questions to write."]
+    hard: Annotated[
+        str, Output("Dataset"), "Dataset of hard questions to write; incomplete questions are in its rejected/ folder."
+    ]
+    easy_at_least: Annotated[float, "A question is easy if at least this share of its answers is correct."] = 1.0
+    hard_at_most: Annotated[float, "A question is hard if at most this share of its answers is correct."] = 0.0

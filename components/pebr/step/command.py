@@ -1,15 +1,14 @@
-"""A step, seen from outside: settings from flags, whole outputs or none, errors in one line, metrics for the UI.
+"""A step as a command: flags in, metrics and an exit code out.
 
-A step is a command. `python -m pebr.sft --model ... --output ...` parses its frozen `Settings`, works, and exits:
+`python -m pebr.sft --model ... --output ...` reads its frozen `Settings` from the flags, works, and exits with:
 
-    0   done; outputs are whole
-    2   a wrong input (`InputError`), or a place that is full or may not be used: the message says what, where and how
-        to mend; trying again cannot help
-    75  preempted (`Preempted`): SIGTERM was obeyed and a checkpoint written; trying again goes on from it
-    1   anything else: a traceback in the log; trying again may help
+    0   done; the outputs are complete
+    2   wrong input (`InputError`), or a disk that is full or not writable: one line says what is wrong, where, and how
+        to fix it; a retry cannot help
+    75  preempted (`Preempted`): the step received SIGTERM and wrote a checkpoint; a retry resumes from it
+    1   any other failure: the log has the traceback; a retry may help
 """
 
-import dataclasses
 import json
 import logging
 import math
@@ -18,15 +17,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from pebr.errors import EXIT_PREEMPTED, EXIT_WRONG_INPUT, UNUSABLE, InputError, Preempted
 from pebr.files import atomic_file
+from pebr.step.settings import StepSettings, fields
+from pebr.telemetry.logs import configure
 
-# The image that component.py files name. Set when compiling; a digest is the right value for a cluster.
-IMAGE = os.environ.get("PEBR_IMAGE", "pebr:latest")
-
-Settings = TypeVar("Settings")
+Settings = TypeVar("Settings", bound=StepSettings)
 log = logging.getLogger("pebr")
 
 
@@ -35,17 +33,16 @@ def main(
     work: Callable[[Settings], Mapping[str, float]],
     arguments: Sequence[str] | None = None,
 ) -> NoReturn:
-    """Run a step as a process: parse, work, write metrics, exit with one of the codes above.
+    """Run a step as a process: read the flags, work, write the metrics, exit with one of the codes above.
 
     Args:
-        settings_class: a frozen dataclass whose fields are the step's flags; `metrics` and `executor_input` among them.
+        settings_class: the step's settings; each field is a flag.
         work: does the step's work and returns its scalar metrics.
-        arguments: the command line, `sys.argv[1:]` when None.
+        arguments: the command line; `sys.argv[1:]` if None.
     """
-    from pebr.telemetry.logs import configure
-
     configure()
     started = time.time()
+    settings = None
     try:
         settings = parse(settings_class, sys.argv[1:] if arguments is None else arguments)
         metrics = dict(work(settings))
@@ -53,7 +50,7 @@ def main(
         if is_first_process():
             write_metrics(settings, metrics)
     except InputError as error:
-        log.error("%s", error)  # noqa: TRY400 - the message says all; a traceback would bury it
+        log.error("%s", error)  # noqa: TRY400 - the message is complete; a traceback would hide it
         sys.exit(EXIT_WRONG_INPUT)
     except OSError as error:
         if error.errno not in UNUSABLE:
@@ -68,14 +65,14 @@ def main(
 
 
 def parse(settings_class: type[Settings], arguments: Sequence[str]) -> Settings:
-    """The settings that a command line gives; booleans may be written `true` as in YAML or `True` as in Python.
+    """Read settings from a command line; booleans may be written as in YAML (`true`) or as in Python (`True`).
 
     Raises:
-        SystemExit: with tyro's explanation, when a flag is unknown, missing or of the wrong type.
+        SystemExit: a flag is unknown, missing or of the wrong type; tyro has printed why.
     """
     import tyro
 
-    booleans = {"--" + f.name.replace("_", "-") for f in dataclasses.fields(settings_class) if f.type in (bool, "bool")}  # type: ignore[arg-type]
+    booleans = {setting.flag for setting in fields(settings_class) if setting.type is bool}
     words = list(arguments)
     for i in range(1, len(words)):
         if words[i - 1].replace("_", "-") in booleans:
@@ -85,14 +82,14 @@ def parse(settings_class: type[Settings], arguments: Sequence[str]) -> Settings:
 
 
 def is_first_process() -> bool:
-    """True in the one process that writes a step's results: rank 0, or the only process."""
+    """Whether this process writes the step's results: rank 0, or the only process."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def write_metrics(settings: Any, metrics: Mapping[str, float]) -> None:
+def write_metrics(settings: StepSettings, metrics: Mapping[str, float]) -> None:
     """Write the scalars to `settings.metrics`, and Kubeflow's executor output to the file that its input names.
 
-    JSON has no NaN and no infinity: such a scalar, the loss of a step that was refused, is left out.
+    JSON has neither NaN nor infinity: such a scalar (the loss of a refused update) is left out.
     """
     metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
     if settings.metrics:

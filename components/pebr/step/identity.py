@@ -1,26 +1,38 @@
-"""What a run is made of, as a short name: runs with the same name would do the same, so they may share checkpoints."""
+"""The name of a run, made of everything its result depends on: runs with the same name may share checkpoints."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pebr
+from pebr.step.settings import Input, StepSettings, fields
 
 SAMPLE_BYTES = 1 << 20
 
 
-def run_name(facts: Mapping[str, Any]) -> str:
-    """A name for a run from all that its result depends on: settings, and fingerprints of what it reads.
+def run_name(facts: Mapping[str, object]) -> str:
+    """The name of a run: a digest of the facts that its result depends on, and of the code.
 
-    A checkpoint prefix with this name at its end holds the checkpoints of this run alone: with another learning rate or
-    another model, a run starts anew and not from the other's weights. So it does with other code: what a mended version
-    would do otherwise is not taken over from the version before.
+    A checkpoint prefix that ends with this name holds the checkpoints of this run only. With another learning rate,
+    another model or another version of the code, a run starts from the beginning.
     """
     told = {"code": code_fingerprint(), **facts}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def facts_of(settings: StepSettings, ignoring: Collection[str] = ()) -> dict[str, object]:
+    """The facts that a step's result depends on: its parameters by value, its input artifacts by content.
+
+    Args:
+        settings: of the step. Fields marked `ANY_VALUE_RESUMES` are left out.
+        ignoring: names of further fields that this result does not depend on.
+    """
+    used = [field for field in fields(type(settings)) if field.name not in ignoring]
+    facts: dict[str, object] = {field.name: getattr(settings, field.name) for field in used if field.names_run}
+    inputs = [field.name for field in used if isinstance(field.role, Input)]
+    return facts | {name: fingerprint(getattr(settings, name)) for name in inputs}
 
 
 @cache
@@ -33,10 +45,15 @@ def code_fingerprint() -> str:
     return digest.hexdigest()
 
 
+def fingerprint(location: str) -> str:
+    """."""
+    return directory_fingerprint(location) if location and Path(location).is_dir() else location
+
+
 def directory_fingerprint(directory: Path | str) -> str:
     """A digest of a directory's files: names, sizes, and the first and last megabyte of each.
 
-    Training changes every tensor, so two models of one size differ there; all bytes of a large model need not be read.
+    Training changes every tensor, so two models of the same size differ there; a large model is not read whole.
     """
     digest = hashlib.sha256()
     for path in sorted(path for path in Path(directory).iterdir() if path.is_file()):

@@ -1,0 +1,31 @@
+"""Settings that every step that samples answers has."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pebr.step.settings import ANY_VALUE_RESUMES, StepSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerSettings(StepSettings):
+    """The sampling engine, and how it samples."""
+
+    sampling: Annotated[
+        Literal["vllm", "transformers"],
+        "Engine that samples. vllm is faster; with transformers an answer does not depend on its batch.",
+    ] = "vllm"
+    samples: Annotated[int, "Answers per question."] = 8
+    temperature: Annotated[float, "Sampling temperature; 0 takes the most likely token."] = 1.2
+    top_p: Annotated[
+        float, "Sample from the smallest set of most likely tokens with this total probability; 1 for all tokens."
+    ] = 1.0
+    max_prompt_tokens: Annotated[
+        int, "Questions with a longer prompt, image tokens included, are rejected and counted, never shortened."
+    ] = 2048
+    max_response_tokens: Annotated[int, "Answers are cut off after this many tokens."] = 2048
+    tensor_parallel: Annotated[
+        int, ANY_VALUE_RESUMES, "GPUs per vLLM engine; use more than 1 if the model does not fit one GPU."
+    ] = 1
+    memory_share: Annotated[
+        float, ANY_VALUE_RESUMES, "Share of a GPU's memory that vLLM may use for weights and key-value cache."
+    ] = 0.9

@@ -1,0 +1,180 @@
+"""What a settings field states about itself, once: name, type, default, help, artifact role, and run identity.
+
+A step's settings are one frozen dataclass, `pebr.<step>.settings.Settings`. Each field looks like this:
+
+    samples: Annotated[int, "Answers per question."] = 8
+    model: Annotated[str, Input("Model"), "Hugging Face directory of the model."]
+    processes: Annotated[int, ANY_VALUE_RESUMES, "Training processes."] = 0
+
+The command line, the Kubeflow component, the pipeline parameters, the documentation, the name of the run and the checks
+before a run are all derived from these fields. Groups of fields that several steps share are base classes of their
+settings. This module and all `settings.py` files import neither torch nor kfp.
+"""
+
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple, get_args, get_origin
+
+from pebr.errors import InputError
+
+
+class Input(NamedTuple):
+    """Marks a field as an input artifact; `kind` is its Kubeflow type: Artifact, Dataset, Metrics or Model."""
+
+    kind: str = "Artifact"
+
+
+class Output(NamedTuple):
+    """Marks a field as an output artifact; `kind` is its Kubeflow type: Artifact, Dataset, HTML, Metrics or Model."""
+
+    kind: str = "Artifact"
+
+
+class Unnamed(NamedTuple):
+    """Marks a field that does not change a run's result: a run resumes from its checkpoints with any value of it."""
+
+
+ANY_VALUE_RESUMES = Unnamed()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One field of a step's settings.
+
+    Attributes:
+        name: name of the field.
+        type: int, float, str or bool.
+        default: the default; `dataclasses.MISSING` when a value is required.
+        help: help text.
+        role: the field as an artifact; None for a parameter.
+        names_run: whether another value is another run, which does not resume from this one's checkpoints.
+        choices: the values allowed; empty for any.
+    """
+
+    name: str
+    type: type
+    default: object
+    help: str
+    role: Input | Output | None
+    names_run: bool
+    choices: tuple[object, ...]
+
+    @property
+    def flag(self) -> str:
+        """The command line flag."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def required(self) -> bool:
+        """Whether there is no default."""
+        return self.default is dataclasses.MISSING
+
+
+def documented(text: str, entries: Mapping[str, str]) -> str:
+    """A docstring with an `Args:` section of these entries, as tyro and kfp read it."""
+    lines = (
+        textwrap.fill(
+            f"{name}: {entry}", 112, initial_indent="    ", subsequent_indent="        ", break_on_hyphens=False
+        )
+        for name, entry in entries.items()
+    )
+    return "\n".join([inspect.cleandoc(text), "", "Args:", *lines, ""])
+
+
+def _annotations(cls: type) -> dict[str, list[object]]:
+    """The annotations of each field, those of the nearest class first; fields in the order of the dataclass."""
+    found: dict[str, list[object]] = {}
+    for base in reversed(cls.__mro__):
+        for name, annotation in inspect.get_annotations(base).items():
+            found.setdefault(name, []).insert(0, annotation)
+    return found
+
+
+def _markers(cls: type, name: str) -> Iterable[object]:
+    return (mark for a in _annotations(cls)[name] if get_origin(a) is Annotated for mark in get_args(a)[1:])
+
+
+def help_of(cls: type, name: str) -> str:
+    """The help text of a field; a class that changes only the default of an inherited field inherits the text.
+
+    Raises:
+        TypeError: the field has no help text.
+    """
+    for mark in _markers(cls, name):
+        if isinstance(mark, str):
+            return mark
+    raise TypeError(f"{cls.__module__}.{cls.__qualname__}.{name}: no help text: write Annotated[type, 'help']")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSettings:
+    """Base of the settings of every step, and of every group of settings.
+
+    Subclasses get an `Args:` section in their docstring, made of the help texts.
+    """
+
+    metrics: Annotated[str, Output("Metrics"), "JSON file for the step's scalar results."] = ""
+    executor_input: Annotated[str, ANY_VALUE_RESUMES, "Kubeflow's executor input, `{{$}}`; empty elsewhere."] = ""
+
+    def __init_subclass__(cls) -> None:
+        cls.__doc__ = documented(cls.__doc__ or "", {name: help_of(cls, name) for name in _annotations(cls)})
+
+    def __post_init__(self) -> None:
+        """Check every field that has a fixed set of values.
+
+        Raises:
+            InputError: naming the flag, its value and the values allowed.
+        """
+        for setting in fields(type(self)):
+            value = getattr(self, setting.name)
+            if setting.choices and value not in setting.choices:
+                known = ", ".join(str(choice) or "''" for choice in setting.choices)
+                raise InputError(f"{setting.flag} is {value!r}: give one of {known}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumableSettings(StepSettings):
+    """Settings of a step that takes hours: it draws random numbers, and resumes from checkpoints."""
+
+    output: Annotated[str, Output(), "The result of the step."]
+    checkpoints: Annotated[
+        str,
+        ANY_VALUE_RESUMES,
+        "Folder or s3:// prefix of the checkpoints that a killed step resumes from; each run keeps its own below it."
+        " Empty: beside the output, which outlives a process but not a pod.",
+    ] = ""
+    seed: Annotated[int, "Seed of everything random. An answer's seed also depends on its question and number."] = 0
+
+    @property
+    def checkpoint_root(self) -> str:
+        """The folder or s3:// prefix below which each run keeps its checkpoints."""
+        return self.checkpoints or f"{self.output}.checkpoints"
+
+
+def fields(cls: type) -> tuple[Setting, ...]:
+    """The fields of a settings class, in order.
+
+    Args:
+        cls: a subclass of `StepSettings`.
+    """
+    return tuple(_setting(cls, field) for field in dataclasses.fields(cls))  # type: ignore[arg-type]
+
+
+def _setting(cls: type, field: "dataclasses.Field[object]") -> Setting:
+    kind = _annotations(cls)[field.name][0]
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    marks = list(_markers(cls, field.name))
+    role = next((mark for mark in marks if isinstance(mark, Input | Output)), None)
+    return Setting(
+        name=field.name,
+        type=type(choices[0]) if choices else kind,  # type: ignore[arg-type]
+        default=field.default,
+        help=help_of(cls, field.name),
+        role=role,
+        names_run=role is None and not any(isinstance(mark, Unnamed) for mark in marks),
+        choices=choices,
+    )

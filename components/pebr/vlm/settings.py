@@ -1,0 +1,19 @@
+"""Settings that every step with a vision-language model has."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pebr.step.settings import StepSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings(StepSettings):
+    """The model's number format, and the image sizes that it reads."""
+
+    dtype: Annotated[Literal["bf16", "fp32"], "Number format of the model's arithmetic."] = "bf16"
+    min_pixels: Annotated[int, "Smaller images are enlarged to this many pixels."] = 576
+    max_pixels: Annotated[
+        int,
+        "Larger images are reduced to this many pixels. Use one value for training, rollout and evaluation: difficulty"
+        " and scores must be measured on the images that the model is trained on.",
+    ] = 802816
