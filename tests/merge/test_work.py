@@ -21,7 +21,14 @@ def sharded(tiny_models: dict[str, Path], tmp_path: Path) -> Path:
 
 
 def test_it_reports_what_it_has_written(sharded: Path, tiny_models: dict[str, Path], tmp_path: Path) -> None:
-    metrics = work(Settings(str(sharded), str(tiny_models["qwen2_5_vl"]), str(tmp_path / "output"), dtype="bfloat16"))
+    metrics = work(
+        Settings(
+            checkpoint=str(sharded),
+            model=str(tiny_models["qwen2_5_vl"]),
+            output=str(tmp_path / "output"),
+            dtype="bfloat16",
+        )
+    )
     model = load_model(tmp_path / "output")
     assert metrics["bytes"] == sum(2 * value.numel() for value in model.parameters())
 
@@ -32,10 +39,17 @@ def test_damaged_shards_are_refused(sharded: Path, tiny_models: dict[str, Path],
     raw[-5] ^= 8
     path.write_bytes(raw)
     with pytest.raises(InputError, match="its bytes have changed"):
-        work(Settings(str(sharded), str(tiny_models["qwen2_5_vl"]), str(tmp_path / "output")))
+        work(Settings(checkpoint=str(sharded), model=str(tiny_models["qwen2_5_vl"]), output=str(tmp_path / "output")))
     assert not (tmp_path / "output").exists()
 
 
 def test_a_size_that_is_none_is_refused(sharded: Path, tiny_models: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--max-shard-bytes 0"):
-        work(Settings(str(sharded), str(tiny_models["qwen2_5_vl"]), str(tmp_path / "output"), max_shard_bytes=0))
+        work(
+            Settings(
+                checkpoint=str(sharded),
+                model=str(tiny_models["qwen2_5_vl"]),
+                output=str(tmp_path / "output"),
+                max_shard_bytes=0,
+            )
+        )
