@@ -68,7 +68,7 @@ PREFIXED = {
     "reasoning": ("Stage 2", _STAGE),
     "ablation": ("Ablation", "max_steps"),
     "merged": ("Merged models", "dtype"),
-    "evaluate": ("Evaluation", "only samples temperature top_p memory_share"),
+    "evaluate": ("Evaluation", "only samples temperature top_p tensor_parallel memory_share"),
     "report": ("Report", "title examples"),
 }
 # Defaults of the pipeline where they are not those of the step: sources, the numbers of stage 1 and 2, and values that
