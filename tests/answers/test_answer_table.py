@@ -1,10 +1,10 @@
-"""The answer check on a table of pairs, each group with its reason."""
+"""The answer check on a table of pairs, grouped by reason."""
 
 import pytest
 
 from pebr.answers.check import AnswerChecker
 
-# reason -> pairs (given, reference). The first table holds answers that are right, the second wrong ones.
+# reason -> pairs (given, reference). The first table has right answers, the second wrong answers.
 RIGHT: dict[str, list[tuple[str, str]]] = {
     "the same integer, however it is set": [
         ("7", "7"), ("**7**", "7"), ("*7*", "7"), ("__7__", "7"), ("`7`", "7"), ("$7$", "7"), ("$$7$$", "7"),

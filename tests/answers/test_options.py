@@ -1,4 +1,4 @@
-"""The options that questions list, and which an answer picks."""
+"""The options that questions list, and the option that an answer picks."""
 
 import pytest
 from hypothesis import given

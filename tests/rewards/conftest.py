@@ -1,4 +1,4 @@
-"""What the reward tests share: one tiny CLIP with random weights."""
+"""Fixtures of the reward tests: a tiny CLIP with random weights, images, batches of responses."""
 
 import io
 import json
@@ -68,7 +68,7 @@ def pictures() -> list[bytes]:
 
 @pytest.fixture
 def make_batch(pictures: list[bytes]) -> Callable[..., RewardBatch]:
-    """A batch of these responses; every sample has the same question unless told otherwise."""
+    """Make a batch of responses. Every sample has the same question, unless a column is given."""
 
     def make(responses: list[str], **columns: list) -> RewardBatch:  # type: ignore[type-arg]
         count = len(responses)
@@ -88,7 +88,7 @@ def make_batch(pictures: list[bytes]) -> Callable[..., RewardBatch]:
 
 @pytest.fixture(scope="session")
 def good() -> Callable[..., str]:
-    """A response in the format."""
+    """Write a well-formed response."""
 
     def write(description: str = "There is a red circle.", answer: str = "7") -> str:
         return GOOD.format(description=description, answer=answer)

@@ -1,4 +1,4 @@
-"""The tiny CLIP: an open_clip directory, the same for the same seed, and a judge of descriptions once trained."""
+"""The tiny CLIP: an open_clip directory, the same for the same seed; when trained, it ranks descriptions."""
 
 import random
 from pathlib import Path
@@ -59,6 +59,6 @@ def test_a_trained_model_tells_right_from_wrong(tmp_path: Path) -> None:
     ]
     best = torch.stack([right > other for other in others[:7]]).all(dim=0)
     assert best.float().mean() >= 0.8
-    # as a reward, min(1, cosine / 0.4): near 1 where right, well below where not, with room between
+    # as a reward, min(1, cosine / 0.4): near 1 for right descriptions, clearly lower for wrong ones
     assert 0.3 < right.mean() < 0.6
     assert torch.stack(others).mean() < right.mean() - 0.25

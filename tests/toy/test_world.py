@@ -1,4 +1,4 @@
-"""The tiny world: pictures show what is said of them, answers are right, splits share no picture."""
+"""The toy data: images match their descriptions, answers are right, no image is in two splits."""
 
 import re
 
@@ -13,7 +13,7 @@ QUESTIONS = list(questions(seed=3, rows=400, split="rl"))
 
 
 def regions(mask: np.ndarray) -> list[tuple[int, int]]:
-    """The (row, column) of one pixel of each 4-connected region, by flooding."""
+    """The (row, column) of one pixel of each 4-connected region, by flood fill."""
     found, left = [], {(int(y), int(x)) for y, x in zip(*np.nonzero(mask), strict=True)}
     while left:
         start = left.pop()
@@ -86,7 +86,7 @@ def test_the_teacher_keeps_the_format() -> None:
 
 
 def test_the_teacher_of_the_warm_up_is_hasty_now_and_then() -> None:
-    """Well-formed always; some descriptions leave things out, some answers to questions that take work are guesses."""
+    """All are well-formed; some descriptions are incomplete, some answers to medium and hard questions are guesses."""
     glimpses, guesses = [], []
     for asked in QUESTIONS:
         taught, careful = parse(asked.taught), parse(asked.response)
