@@ -1,4 +1,4 @@
-"""A made-up run, in the files that the steps write, with the tiny world's real questions and pictures."""
+"""The files of a made-up run, with real questions and images of the toy data."""
 
 import io
 import json
@@ -19,7 +19,7 @@ LEVEL = {"warmup": 0.47, "perception": 0.5, "reasoning": 0.68, "ablation": 0.67}
 
 
 def write_run(folder: Path, ablation: bool = True, rows: int = 80) -> Settings:
-    """A run's files under `folder`, and the settings of a report on them."""
+    """Write the files of a run under `folder`; returns the settings of a report on them."""
     chance = random.Random(7)
     metrics: dict[str, dict[str, float]] = {
         step: {"started": 1.7e9, "seconds": chance.uniform(0.5, 90)} for step in STEPS + ABLATION_STEPS
@@ -70,7 +70,7 @@ def history(stage: str, chance: random.Random) -> Iterator[dict]:
 
 
 def write_evaluation(folder: Path, model: str, rows: int) -> None:
-    """An evaluation's scores.json and answers."""
+    """Write the scores.json and the answers of an evaluation."""
     chance = random.Random(model)
     correct: dict[str, list[float]] = {}
     with ShardWriter(folder / "answers" / "toy", ANSWER_SCHEMA, "answers") as writer:

@@ -1,4 +1,4 @@
-"""The arithmetic under the charts."""
+"""The arithmetic of the charts."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""The report: whole, self-contained, true to the numbers that it is given, the same each time."""
+"""The report: complete, self-contained, with the right numbers, the same for the same run."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ from pipelines.ir.reader import Pipeline
 
 
 class Tags(HTMLParser):
-    """Checks that tags are closed in order, and keeps every attribute."""
+    """Check that tags are closed in order, and collect every attribute."""
 
     VOID = frozenset({"meta", "img", "br", "line", "path", "rect", "circle"})
 
@@ -115,14 +115,14 @@ def test_examples_show_what_was_learned_what_was_lost_and_what_is_still_wrong(ma
 
 
 @pytest.mark.parametrize("name", ["sft_metrics", "warmup_evaluation"])
-def test_a_missing_file_is_told_in_one_line(made_up: Settings, name: str) -> None:
+def test_a_missing_file_is_reported_in_one_line(made_up: Settings, name: str) -> None:
     with pytest.raises(InputError, match="/none") as caught:
         work(dataclasses.replace(made_up, **{name: "/none"}))
     assert "\n" not in str(caught.value)
     assert not Path(made_up.output).exists()
 
 
-def test_a_broken_file_is_told(made_up: Settings) -> None:
+def test_a_broken_file_is_reported(made_up: Settings) -> None:
     Path(made_up.split_metrics).write_text('{"easy": 1')
     with pytest.raises(InputError, match=r"split_metrics: not JSON"):
         work(made_up)
@@ -136,7 +136,7 @@ def test_the_command_writes_page_and_metrics(made_up: Settings, tmp_path: Path) 
     assert json.loads((tmp_path / "metrics.json").read_text())["examples"] == 6
 
 
-def test_refused_steps_leave_a_gap_and_are_told(made_up: Settings) -> None:
+def test_refused_updates_leave_a_gap_and_are_shown(made_up: Settings) -> None:
     history = Path(made_up.sft_history)
     lines = history.read_text().splitlines()
     lines[3] = json.dumps({"step": 4, "loss": None})
@@ -151,12 +151,12 @@ def test_refused_steps_leave_a_gap_and_are_told(made_up: Settings) -> None:
     assert [line.count("L") for line in re.findall(r'class="raw[^"]*" d="(.*?)"', picture)] == [117]
 
 
-def test_rows_that_an_evaluation_set_aside_are_told(made_up: Settings) -> None:
+def test_rows_that_an_evaluation_rejected_are_shown(made_up: Settings) -> None:
     path = Path(made_up.warmup_evaluation) / "scores.json"
     scores = json.loads(path.read_text())
     scores["benchmarks"]["toy"]["set_aside"] = {"image is not base64": 3}
     path.write_text(json.dumps(scores))
-    assert "Set aside: image is not base64 (3)." in page(made_up)
+    assert "Rejected: image is not base64 (3)." in page(made_up)
 
 
 def test_a_measure_that_a_model_lacks_is_a_dash(made_up: Settings) -> None:
@@ -179,7 +179,7 @@ def test_the_headers_of_an_answer_are_those_that_the_parser_finds() -> None:
 
 
 def step_name(title: str) -> str:
-    """The report's name of a step, from its display name in the pipeline."""
+    """The name of a step in the report, from its display name in the pipeline."""
     words = title.lower().replace("ingest ", "").split()
     names = {
         "filter": lambda rest: f"{rest[0]}_filter",
