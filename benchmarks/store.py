@@ -1,9 +1,9 @@
-"""Throughput of the S3 store, digests and all, against the minio client's own put and get of the same 1 GB file.
+"""Throughput of the S3 store, with checksums, against `put` and `get` of the minio client, on the same 1 GiB file.
 
     make bench NAME=store
 
-Both sides talk to one SeaweedFS server on this machine, in turns. The ratio is ours to the client's, of the slower of
-the two directions.
+Both sides use one SeaweedFS server on this machine, in alternation. The ratio is the store's throughput over the
+client's, in the slower of the two directions.
 """
 
 import os
@@ -23,7 +23,7 @@ GOAL = 0.8
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long it takes."""
+    """The duration of an action in seconds."""
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
