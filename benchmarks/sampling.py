@@ -176,10 +176,7 @@ def _enlarged(image: Image.Image) -> Image.Image:
 def main() -> None:
     """Measure and report."""
     with tempfile.TemporaryDirectory() as name:
-        numbers = {
-            "transformers": transformers_against_generate(Path(name)),
-            "vllm": rollout_against_vllm(Path(name)),
-        }
+        numbers = {"transformers": transformers_against_generate(Path(name)), "vllm": rollout_against_vllm(Path(name))}
     for engine, result in numbers.items():
         print(f"{engine}: ratio={result['ratio']} goal={GOALS[engine]} {result}", file=sys.stderr)
     worst = min(result["ratio"] / GOALS[engine] for engine, result in numbers.items())

@@ -48,10 +48,7 @@ class AnswerChecker:
         self.pool.close()
 
     def check(
-        self,
-        given: Sequence[str],
-        references: Sequence[str],
-        options: Sequence[Mapping[str, str] | None] | None = None,
+        self, given: Sequence[str], references: Sequence[str], options: Sequence[Mapping[str, str] | None] | None = None
     ) -> list[bool]:
         """Whether each given answer equals its reference: (S,).
 

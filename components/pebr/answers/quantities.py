@@ -50,8 +50,7 @@ class Quantity(NamedTuple):
 
 _WHOLE = r"\d{1,3}(?:,\d{3})+(?![\d,])|\d{1,3}(?:[ ']\d{3})+(?!\d)|\d+"
 _NUMBER = re.compile(
-    rf"""(?P<whole>{_WHOLE})? (?P<decimals>\.\d*)? (?:[eE](?P<exponent>[-+]?\d{{1,4}})(?![\w.]))?""",
-    re.VERBOSE,
+    rf"""(?P<whole>{_WHOLE})? (?P<decimals>\.\d*)? (?:[eE](?P<exponent>[-+]?\d{{1,4}})(?![\w.]))?""", re.VERBOSE
 )
 _TIMES_TEN = re.compile(r"\s*[×x*·]\s*10\s*(?:\^|\*\*)\s*[({]?\s*([-+]?\d{1,4})\s*[)}]?(?![\w.])")
 _COMPOUND = re.compile(

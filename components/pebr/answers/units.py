@@ -74,13 +74,7 @@ _SPELLINGS = {
 }
 _SPELLINGS |= {  # plurals that no rule gives
     plural: _SPELLINGS[unit]
-    for plural, unit in {
-        "feet": "ft",
-        "inches": "inch",
-        "hrs": "hr",
-        "lbs": "lb",
-        "centuries": "century",
-    }.items()
+    for plural, unit in {"feet": "ft", "inches": "inch", "hrs": "hr", "lbs": "lb", "centuries": "century"}.items()
 }
 # Symbols whose case matters; the case of all other spellings is ignored.
 _CASED = {

@@ -92,15 +92,9 @@ class Examiner:
         self.sampling, self.max_prompt_tokens = sampling, max_prompt_tokens
         self.encoder, self.sampler, self.checker = encoder, sampler, checker
         self.has_clip, self.judge = clip is not None, judge
-        # The perception stage's reward, of which evaluation reports the components; without CLIP where there is none.
-        weights = RewardSettings(
-            stage="perception",
-            clip_weight=float(self.has_clip),
-            keyword_weight=1.0,
-            format_weight=1.0,
-            length_weight=0.0,
-        )
-        self.reward = build_reward(weights, Tools(checker, encoder.count_tokens, clip))
+        # Evaluation reports the components of the perception reward; their weights do not matter.
+        settings = RewardSettings(stage="perception", clip_weight=float(self.has_clip), length_weight=0.0)
+        self.reward = build_reward(settings, Tools(checker, encoder.count_tokens, clip))
 
     def examine(self, name: str, rows: Sequence[BenchmarkRow], writer: ShardWriter) -> dict[str, Any]:
         """Ask, score and write all rows of a benchmark; returns its scores.

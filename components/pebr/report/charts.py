@@ -111,9 +111,7 @@ def slope_chart(names: Sequence[str], values: Sequence[float | None], label: str
         last = i == len(stages) - 1
         style = "main" if i < len(stages) else "s4"
         parts.append(f'<circle class="dot {style}" cx="{cx:.1f}" cy="{cy:.1f}" r="{5 if last else 4}"/>')
-        rises = (
-            i + 1 < len(stages) and stages[i + 1][1] > value
-        )  # the line goes up, so the value stands below the point
+        rises = i + 1 < len(stages) and stages[i + 1][1] > value  # then the value stands below the line
         parts.append(
             _text(cx, cy + (19 if rises else -11), number(value), "value strong" if last else "value", "middle")
         )
@@ -121,9 +119,7 @@ def slope_chart(names: Sequence[str], values: Sequence[float | None], label: str
     return svg(parts, width, height, label)
 
 
-def histogram(
-    counts: Sequence[int], styles: Sequence[str], label: str, width: float = 500.0, height: float = 200.0
-) -> str:
+def histogram(counts: Sequence[int], styles: Sequence[str], label: str) -> str:
     """Bars with their counts, one bar per number from 0 up.
 
     Args:
@@ -147,7 +143,7 @@ def histogram(
 
 
 def dots(values: Sequence[float], styles: Sequence[str], label: str) -> str:
-    """A row's shares on a line from 0 to 1, the first and the third joined: from the warm-up to stage 2."""
+    """Shares on a line from 0 to 1, with a bar from the first to the third: from the warm-up to stage 2."""
     width, height, margin = 220.0, 22.0, 8.0
     xs = [margin + value * (width - 2 * margin) for value in values]
     parts = [f'<line class="rail" x1="{margin}" x2="{width - margin}" y1="11" y2="11"/>']
