@@ -33,8 +33,8 @@ def write_run(folder: Path, ablation: bool = True, rows: int = 80) -> Settings:
     counts = [168, 41, 38, 35, 36, 40, 47, 54, 141]
     metrics["split"] |= {f"correct/{k}": count for k, count in enumerate(counts)}
     metrics["split"] |= {"samples": 8, "easy": 141, "medium": 291, "hard": 168, "incomplete": 0}
-    for step, told in metrics.items():
-        (folder / f"{step}_metrics").write_text(json.dumps(told))
+    for step, of_step in metrics.items():
+        (folder / f"{step}_metrics").write_text(json.dumps(of_step))
     (folder / "sft_history").write_text(
         "".join(
             json.dumps({"step": i, "loss": 6 * math.exp(-i / 20) + 0.3 + chance.gauss(0, 0.05)}) + "\n"
@@ -77,15 +77,15 @@ def write_evaluation(folder: Path, model: str, rows: int) -> None:
         for question in questions(seed=3, rows=rows, split="test"):
             right = chance.random() < LEVEL[model]
             correct.setdefault(question.kind, []).append(float(right))
-            picture = io.BytesIO()
-            question.image.save(picture, "PNG")
+            image_file = io.BytesIO()
+            question.image.save(image_file, "PNG")
             writer.write(
                 {
                     "benchmark": "toy", "qid": question.qid, "question": question.problem, "answer": question.answer,
                     "category": question.kind, "response": question.response,
                     "given": question.answer if right else "7",
                     "finish_reason": "stop", "response_tokens": 45, "correct": float(right), "format": 1.0,
-                    "clip": 0.6, "keyword": 0.7, "images": [{"bytes": picture.getvalue(), "path": ""}],
+                    "clip": 0.6, "keyword": 0.7, "images": [{"bytes": image_file.getvalue(), "path": ""}],
                 }
             )  # fmt: skip
     everything = [value for values in correct.values() for value in values]
@@ -94,8 +94,8 @@ def write_evaluation(folder: Path, model: str, rows: int) -> None:
         "accuracy": sum(everything) / len(everything), "format": 0.99, "clip": 0.6 + LEVEL[model] / 5,
         "keyword": 0.5 + LEVEL[model] / 3, "no_answer": 0.01, "response_tokens": 46.2, "too_long": 0.0,
     }  # fmt: skip
-    told = {"rows": rows, **scores, "by": {"category": by}, "set_aside": {}}
-    (folder / "scores.json").write_text(json.dumps({"benchmarks": {"toy": told}, **scores}))
+    of_benchmark = {"rows": rows, **scores, "by": {"category": by}, "set_aside": {}}
+    (folder / "scores.json").write_text(json.dumps({"benchmarks": {"toy": of_benchmark}, **scores}))
 
 
 @pytest.fixture

@@ -64,11 +64,11 @@ def test_the_page_is_well_formed_and_needs_nothing_from_outside(made_up: Setting
 
 
 def test_every_picture_of_numbers_is_valid_xml_and_says_what_it_shows(made_up: Settings) -> None:
-    pictures = re.findall(r"<svg.*?</svg>", page(made_up), flags=re.DOTALL)
-    assert len(pictures) > 15
-    for picture in pictures:
-        assert ElementTree.fromstring(picture).attrib["aria-label"]
-        assert "nan" not in picture
+    charts = re.findall(r"<svg.*?</svg>", page(made_up), flags=re.DOTALL)
+    assert len(charts) > 15
+    for chart in charts:
+        assert ElementTree.fromstring(chart).attrib["aria-label"]
+        assert "nan" not in chart
 
 
 def test_the_same_run_gives_the_same_page(made_up: Settings) -> None:
@@ -84,8 +84,8 @@ def test_the_numbers_are_those_of_the_evaluations(made_up: Settings) -> None:
         assert f"{100 * scores['accuracy']:.1f} %" in html
         for group in scores["benchmarks"]["toy"]["by"]["category"].values():
             assert f"{100 * group['accuracy']:.1f} %" in html
-    for told in ("1,980", "2,100", "image cannot be read", "168", "291", "141"):
-        assert told in html
+    for text in ("1,980", "2,100", "image cannot be read", "168", "291", "141"):
+        assert text in html
 
 
 def test_without_the_ablation_nothing_of_it_is_read_or_shown(made_up: Settings) -> None:
@@ -146,9 +146,9 @@ def test_refused_updates_leave_a_gap_and_are_shown(made_up: Settings) -> None:
     metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"refused_steps": 2}))
     html = page(made_up)
     assert "2 of them refused" in html
-    (picture,) = re.findall(r"<svg[^>]*Loss of the warm-up.*?</svg>", html, flags=re.DOTALL)
-    assert "nan" not in picture
-    assert [line.count("L") for line in re.findall(r'class="raw[^"]*" d="(.*?)"', picture)] == [117]
+    (chart,) = re.findall(r"<svg[^>]*Loss of the warm-up.*?</svg>", html, flags=re.DOTALL)
+    assert "nan" not in chart
+    assert [line.count("L") for line in re.findall(r'class="raw[^"]*" d="(.*?)"', chart)] == [117]
 
 
 def test_rows_that_an_evaluation_rejected_are_shown(made_up: Settings) -> None:

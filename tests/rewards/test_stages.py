@@ -118,10 +118,10 @@ def test_an_empty_description_earns_no_clip_reward(perception: Rewards, make_bat
 
 
 def test_the_clip_reward_is_never_negative(
-    perception: Rewards, make_batch: Make, good: Write, pictures: list[bytes]
+    perception: Rewards, make_batch: Make, good: Write, image_files: list[bytes]
 ) -> None:
     texts = [good(f"There is a {word}.") for word in ("cat", "dog", "tree", "bus", "hat", "bar chart", "triangle", "x")]
-    batch = make_batch(texts * 4, images=[[picture] for picture in pictures for _ in texts])
+    batch = make_batch(texts * 4, images=[[image_file] for image_file in image_files for _ in texts])
     paper, released = raw(perception, batch, "clip")
     assert min(released) < 0.0  # with random weights some cosines are negative
     assert min(paper) == 0.0
@@ -197,13 +197,13 @@ def test_released_equals_a_plain_transcription(
     reasoning: Rewards,
     checker: AnswerChecker,
     make_batch: Make,
-    pictures: list[bytes],
+    image_files: list[bytes],
 ) -> None:
     draw = random.Random(0)
     responses = [random_response(draw) for _ in range(1000)]
     tokens = [draw.randint(1, 2048) for _ in responses]
     key_words = [draw.sample(["circle", "cat", "1", "7", "Red", "", "square"], draw.randint(0, 4)) for _ in responses]
-    images = [[draw.choice(pictures)] for _ in responses]
+    images = [[draw.choice(image_files)] for _ in responses]
     batch = make_batch(responses, response_tokens=tokens, key_words=key_words, images=images)
 
     texts, answers = [], []

@@ -33,22 +33,22 @@ def of_colour(asked: ToyQuestion, colour: str) -> np.ndarray:
 
 @pytest.mark.parametrize("asked", QUESTIONS[:24], ids=lambda asked: asked.qid)
 def test_the_picture_shows_what_the_description_says(asked: ToyQuestion) -> None:
-    told = {}
+    shown = {}
     if asked.description.startswith("The picture shows"):
         for corner, count, colour in re.findall(r"(\S+-\S+) (\d) (\w+) \w+", asked.description):
-            told[colour] = (int(count), corner)
+            shown[colour] = (int(count), corner)
             places = regions(of_colour(asked, colour))
             assert len(places) == int(count)
             corners = {CORNERS[2 * (y >= SIDE // 2) + (x >= SIDE // 2)] for y, x in places}
             assert corners == {corner}
     else:
         for place, (colour, value) in enumerate(re.findall(r"(\w+) (\d)", asked.description)):
-            told[colour] = (int(value), place)
+            shown[colour] = (int(value), place)
             rows, columns = np.nonzero(of_colour(asked, colour))
             assert columns.mean() // CELL == place
             assert round((rows.max() - rows.min()) / UNIT) == int(value)
-    assert told
-    for colour in set(COLOURS) - set(told):
+    assert shown
+    for colour in set(COLOURS) - set(shown):
         assert not of_colour(asked, colour).any()
 
 

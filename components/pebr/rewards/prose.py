@@ -16,8 +16,8 @@ In other descriptions, these words do not count:
 - words after "no", up to the next function word: they name what is not in the image;
 - distinct content words after the first `MOST_WORDS`.
 
-If at least half of the distinct content words are words of the key words, the description may be as terse as it likes:
-only the rule for "no" applies. The guard cannot detect short lists and false sentences; the CLIP reward penalises those.
+If at least half of the distinct content words are words of the key words, only the rule for "no" applies, however terse
+the description is. The guard cannot detect short lists and false sentences; the CLIP reward penalises those.
 """
 
 from collections import Counter
