@@ -85,7 +85,7 @@ def test_columns_of_different_length_are_refused(make_batch: Make, good: Write) 
         make_batch([good()], references=["7", "8"])
 
 
-# How mode `paper` differs from mode `released`, one test per difference (method.md, "Known defects").
+# How mode `paper` differs from mode `released`, one test per difference.
 
 
 def raw(rewards: Rewards, batch: RewardBatch, component: str) -> tuple[list[float], list[float]]:
@@ -158,13 +158,13 @@ def test_options_are_read_from_the_column_or_from_the_question(reasoning: Reward
         assert reasoning["paper"].reward(batch).raw["accuracy"] == [1.0, 1.0, 0.0]
 
 
-# Mode `released` against a plain transcription of method.md's formulas.
+# Mode `released` compared with a plain transcription of the formulas of the released code.
 
 
 def transcription(
     response: str, tokens: int, key_words: list[str], cosine: float, accurate: bool
 ) -> tuple[float, float]:
-    """The sums of both stages by the formulas of method.md: (stage 1, stage 2)."""
+    """The sums of both stages by the formulas of the released code: (stage 1, stage 2)."""
     clip = min(1, cosine / 0.4)
     keyword = sum(1 for word in key_words if word.lower() in response.lower()) / len(key_words) if key_words else 0.0
     headers = ("Image Description:", "Rationales:", r"Step\s*1:", "The final answer is:")

@@ -25,7 +25,7 @@ from pebr.rewards.clip_models import FeatureModel, load_feature_model
 from pebr.rewards.errors import RewardError
 
 Item = TypeVar("Item")
-COSINE_SCALE = 0.4  # the cosine that scores 1 (method.md)
+COSINE_SCALE = 0.4  # the cosine that scores 1 (authors' released code)
 CACHED_IMAGES = 100_000  # features of 512 to 1024 float32 values: 200 to 400 MB at most
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from pebr.rewards.batch import RewardBatch
 
-FREE_TOKENS = 512  # a description of at most this many tokens scores 1 (method.md)
+FREE_TOKENS = 512  # a description of at most this many tokens scores 1 (authors' released code)
 
 
 def length_reward(batch: RewardBatch, count_tokens: Callable[[str], int]) -> list[float]:

@@ -87,7 +87,7 @@ def _taught(scene: Scene, asked: Asked, habit: random.Random) -> str:
 
 
 def _response(description: str, asked: Asked) -> str:
-    """A response with the sections of `method.md`. As in Mulberry, the answer is on the line after its header."""
+    """A response in the format of `pebr.vlm.response`. As in Mulberry, the answer is on the line after its header."""
     sections = [
         f"### Image Description:\n{description}",
         f"### Rationales:\n{asked.rationale}",
