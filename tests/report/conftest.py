@@ -11,7 +11,7 @@ import pytest
 
 from pebr.data.shards import ShardWriter
 from pebr.evaluate.examination import ANSWER_SCHEMA
-from pebr.report.findings import ABLATION_STEPS, STEPS
+from pebr.report.findings import STEPS
 from pebr.report.settings import Settings
 from pebr.toy.world import questions
 
@@ -22,7 +22,7 @@ def write_run(folder: Path, ablation: bool = True, rows: int = 80) -> Settings:
     """Write the files of a run under `folder`; returns the settings of a report on them."""
     chance = random.Random(7)
     metrics: dict[str, dict[str, float]] = {
-        step: {"started": 1.7e9, "seconds": chance.uniform(0.5, 90)} for step in STEPS + ABLATION_STEPS
+        step: {"started": 1.7e9, "seconds": chance.uniform(0.5, 90)} for step in STEPS
     }
     metrics["sft_filter"] |= {
         "read": 2100, "kept": 1980, "rejected/reflective": 60, "rejected/image missing": 20,

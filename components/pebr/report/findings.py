@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -11,13 +11,7 @@ from pebr.errors import InputError
 from pebr.report.settings import Settings
 from pebr.telemetry.history import read_history
 
-STEPS = (
-    *("sft_data", "rl_data", "benchmarks", "base_model", "clip_model", "sft_filter", "rl_filter", "sft", "rollout"),
-    *("split", "perception", "perception_merge", "reasoning", "reasoning_merge"),
-    *("warmup_evaluation", "perception_evaluation", "reasoning_evaluation"),
-)
-ABLATION_STEPS = ("ablation", "ablation_merge", "ablation_evaluation")
-
+STEPS = [field.name.removesuffix("_metrics") for field in fields(Settings) if field.name.endswith("_metrics")]
 HistoryRow = Mapping[str, float | None]  # one training step: its number `step`, and values by name
 AnswerRow = Mapping[str, Any]  # a row of `pebr.evaluate.examination.ANSWER_SCHEMA`, or some of its columns
 
@@ -92,7 +86,7 @@ def gather(settings: Settings) -> Findings:
     Raises:
         InputError: if a file is missing or broken.
     """
-    steps = STEPS + (ABLATION_STEPS if settings.ablation else ())
+    steps = [step for step in STEPS if settings.ablation or not step.startswith("ablation")]
     stages = [
         Stage("Stage 1: perception", read_history(settings.perception_history)),
         Stage("Stage 2: reasoning", read_history(settings.reasoning_history)),
