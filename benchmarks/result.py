@@ -6,10 +6,12 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
+Result = TypeVar("Result")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -22,6 +24,13 @@ def finish(name: str, ratio: float, goal: float, numbers: Mapping[str, object]) 
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
     print(f"{name}: ratio={ratio:.2f} goal={goal:g} {'ok' if reached else 'short'}")
     sys.exit(0 if reached else 1)
+
+
+def seconds(action: Callable[[], Result]) -> tuple[float, Result]:
+    """The duration of an action in seconds, and its result."""
+    started = time.perf_counter()
+    result = action()
+    return time.perf_counter() - started, result
 
 
 def peak_bytes(action: Callable[[], object]) -> int:

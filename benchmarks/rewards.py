@@ -18,18 +18,17 @@ import io
 import json
 import random
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean, median
-from typing import TypedDict, TypeVar
+from typing import TypedDict
 
 import torch
 from PIL import Image
 
 import pebr.vlm  # noqa: F401 - makes torchvision importable
-from benchmarks.result import finish
+from benchmarks.result import finish, seconds
 from pebr.answers.check import AnswerChecker
 from pebr.answers.equality import compare_values
 from pebr.answers.options import read_pick
@@ -41,20 +40,12 @@ from pebr.rewards.clip import ClipScorer
 from pebr.rewards.clip_models import FeatureModel, load_feature_model
 from pebr.toy.scenes import bar_scene, shape_scene
 
-Result = TypeVar("Result")
 CLIP_GOAL = 8.0
 CHECKS_GOAL = 2000.0
 PLAIN_GOAL = 1.0
 ROUNDS = 3
 QUESTIONS, ANSWERS = 64, 8  # per round; answers per question
 CHECKS = 4000  # per round
-
-
-def seconds(action: Callable[[], Result]) -> tuple[float, Result]:
-    """The duration of an action in seconds, and its result."""
-    started = time.perf_counter()
-    result = action()
-    return time.perf_counter() - started, result
 
 
 def vit_b_32(directory: Path) -> FeatureModel:
