@@ -125,10 +125,7 @@ class WorkerPool:
         for worker in self.workers:
             if not worker.ready and worker.deadline <= time.monotonic():
                 self._dismiss(worker, selector)
-                raise WorkerError(
-                    f"answer check: a worker process was not ready after {START_SECONDS:.0f} s: run"
-                    " python -m pebr.answers.symbolic 1 to see why"
-                )
+                raise WorkerError(f"answer check: no worker was ready after {START_SECONDS:.0f} s: start fewer workers")
 
     def _listen(self, worker: Worker, verdicts: list[bool | None]) -> bool:
         """Read a line of a process; False if the process has ended or the line has another number than its pair.
