@@ -1,1 +1,1 @@
-"""Speed and learning, measured: one script a claim, its result in results/, its last line the ratio and the goal."""
+"""Benchmarks of speed and learning: one script per claim. Results are in results/; the last line is ratio and goal."""

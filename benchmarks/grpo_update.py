@@ -1,18 +1,18 @@
-"""One GRPO update (forward, backward, optimizer step), three ways, on the same answers, side by side and in turns.
+"""One GRPO update (forward, backward, optimizer step) in three ways, on the same answers, in alternation.
 
     make bench NAME=grpo_update
 
 rows:   this project: a group is one row, through `pebr.grpo.update` and the DeepSpeed engine; with all activations
-        kept, and recomputed in the backward pass (gradient checkpointing)
-copies: the same code with one row an answer, as if there were no group rows
-trl:    TRL's GRPOTrainer, its own loss on its own layout, at several micro-batch sizes; where it is judged, at all that
-        divide a group, and at the smallest with recomputing too
+        kept, and with activations recomputed in the backward pass (gradient checkpointing)
+copies: the same code with one row per answer, as if there were no group rows
+trl:    TRL's GRPOTrainer with its own loss and layout, at several micro-batch sizes. At the judged shape: all sizes
+        that divide a group, and the smallest size also with recomputed activations
 
-Same weights, same answers, float32, no KL term, prompts with 70 % image tokens, 8 answers of one length (so that TRL
-pads nothing). The first round also checks that all find a gradient of the same norm (the loss itself is 0 for all:
-centred advantages, ratio 1). Goal at prompts of 1000 and answers of 400 tokens, for rows that recompute: 2.5 times the
-speed of TRL at its fastest, in less memory than TRL takes at its smallest. The ratio printed is the smaller of the two
-in units of its goal.
+All use the same weights and answers, float32, no KL term, prompts with 70 % image tokens, and 8 answers of one length
+(so that TRL pads nothing). The first round also checks that the gradient norms of all ways agree. (The loss itself is 0
+for all: centred advantages, ratio 1.) Goal at prompts of 1000 and answers of 400 tokens, for rows with recomputation:
+2.5 times the speed of TRL at its fastest, with less memory than TRL at its smallest. The printed ratio is the smaller
+of the two, in units of its goal.
 """
 
 import tempfile
@@ -43,18 +43,18 @@ SHAPES = ((1000, 200), (1000, 400), (1000, 800), (300, 400))  # tokens of prompt
 JUDGED = (1000, 400)
 GOAL = 2.5
 ROUNDS = 3
-TRL_MICRO_BATCHES = (8, 4, 2, 1)  # where it is judged
-TRL_MICRO_BATCHES_ELSEWHERE = (8, 2)  # to end within minutes
+TRL_MICRO_BATCHES = (8, 4, 2, 1)  # at the judged shape
+TRL_MICRO_BATCHES_ELSEWHERE = (8, 2)  # fewer, to save time
 IMAGES = {1000: (756, 728), 300: (420, 392)}  # px: 702 and 210 image tokens
 TEMPERATURE = 1.2
 REWARDS = [0.1, 0.9, 0.4, 0.4, 1.0, 0.0, 0.0, 0.3]
 LEARNING_RATE = 1e-6
 
-Update = Callable[[], float]  # returns the gradient's norm
+Update = Callable[[], float]  # returns the gradient norm
 
 
 def make_prompt(encoder: Encoder, tokens: int) -> Prompt:
-    """A question of exactly so many tokens."""
+    """A prompt of exactly `tokens` tokens."""
     noise = Image.effect_noise(IMAGES[tokens], 80).convert("RGB")
     prompt = encoder.prompt("<image>How many red bars?", [noise])
     filling = torch.randint(20, 400, (tokens - len(prompt.token_ids),)).tolist()
@@ -64,7 +64,7 @@ def make_prompt(encoder: Encoder, tokens: int) -> Prompt:
 def our_update(
     path: Path, encoder: Encoder, prompt: Prompt, answers: list[list[int]], tokens_per_row: int, recomputing: bool
 ) -> Update:
-    """`rows` or `copies`."""
+    """The update of `rows`, or of `copies` if no two answers fit into `tokens_per_row`."""
     settings = Settings(
         model="",
         dataset="",
@@ -109,7 +109,26 @@ def trl_update(
     recomputing: bool,
     folder: Path,
 ) -> Update:
-    """TRL's loss, backward, clipping and step, as its trainer does them."""
+    """The update of TRL: loss, backward, gradient clipping and optimizer step, as its trainer does them."""
+    trainer = trl_trainer(path, encoder, len(answers[0]), micro_batch, folder)
+    if recomputing:  # which the trainer does when its loop starts
+        trainer.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model, optimizer = trainer.model.train(), trainer.optimizer
+    batches = trl_batches(encoder, prompt, answers, micro_batch)
+
+    def update() -> float:
+        for inputs in batches:
+            trainer._compute_loss(model, inputs).backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return float(norm)
+
+    return update
+
+
+def trl_trainer(path: Path, encoder: Encoder, answer_tokens: int, micro_batch: int, folder: Path) -> Any:
+    """A GRPOTrainer with its optimizer."""
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
@@ -122,7 +141,7 @@ def trl_update(
             per_device_train_batch_size=micro_batch,
             gradient_accumulation_steps=accumulation,
             num_generations=ANSWERS,
-            max_completion_length=len(answers[0]),
+            max_completion_length=answer_tokens,
             temperature=TEMPERATURE,
             learning_rate=LEARNING_RATE,
             weight_decay=0.01,
@@ -138,13 +157,17 @@ def trl_update(
     )
     trainer.current_gradient_accumulation_steps = accumulation
     trainer.create_optimizer()
-    if recomputing:  # which the trainer does when its loop starts
-        trainer.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    model, optimizer = trainer.model.train(), trainer.optimizer
+    return trainer
+
+
+def trl_batches(
+    encoder: Encoder, prompt: Prompt, answers: list[list[int]], micro_batch: int
+) -> list[dict[str, torch.Tensor | list[int]]]:
+    """The answers as micro-batches of TRL's loss."""
     advantages = group_advantages([REWARDS], "mean")[0]
     prompt_ids = torch.tensor([prompt.token_ids]).expand(micro_batch, -1)
     kinds = (prompt_ids == encoder.image_token_id).int()
-    batches = []
+    batches: list[dict[str, torch.Tensor | list[int]]] = []
     for start in range(0, ANSWERS, micro_batch):
         completion_ids = torch.tensor(answers[start : start + micro_batch])
         batches.append(
@@ -161,24 +184,15 @@ def trl_update(
                 "mm_token_type_ids": torch.cat([kinds, torch.zeros_like(completion_ids)], dim=1),
             }
         )
-
-    def update() -> float:
-        for inputs in batches:
-            trainer._compute_loss(model, inputs).backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        return float(norm)
-
-    return update
+    return batches
 
 
-def _no_reward(completions: list[Any], **_: Any) -> list[float | None]:
+def _no_reward(completions: list[object], **_: object) -> list[float | None]:
     return [0.0] * len(completions)
 
 
-def measure(shape: tuple[int, int], path: Path, encoder: Encoder, folder: Path) -> dict[str, Any]:
-    """Seconds (median) and peak bytes of each way."""
+def measure(shape: tuple[int, int], path: Path, encoder: Encoder, folder: Path) -> dict[str, dict[str, Any]]:
+    """Measure the seconds (median) and the peak memory of each way."""
     prompt = make_prompt(encoder, shape[0])
     answers = torch.randint(20, 400, (ANSWERS, shape[1])).tolist()
     ways: dict[str, Update] = {
@@ -201,12 +215,14 @@ def measure(shape: tuple[int, int], path: Path, encoder: Encoder, folder: Path) 
             seconds[way].append(time.perf_counter() - started)
     found = {way: {"seconds": round(median(seconds[way]), 3), "peak_mb": round(peaks[way] / 1e6)} for way in ways}
     theirs = [found[way] for way in ways if way.startswith("trl")]
-    least = {key: min(way[key] for way in theirs) for key in ("seconds", "peak_mb")}  # each at its own best setting
+    least = {
+        key: min(way[key] for way in theirs) for key in ("seconds", "peak_mb")
+    }  # each at its best micro-batch size
     over = {
         f"trl_over_{way}": {key: round(value / found[way][key], 2) for key, value in least.items()}
         for way in ("rows", "rows, recomputing")
     }
-    result: dict[str, Any] = {"ways": found, **over}
+    result: dict[str, dict[str, Any]] = {"ways": found, **over}
     print(shape, result, flush=True)
     return result
 

@@ -1,11 +1,11 @@
-"""Does it learn? The whole toy pipeline for several seeds, scored on held-out questions.
+"""Does training improve the model? The whole toy pipeline with several seeds, scored on held-out questions.
 
-    make bench NAME=learning            (three seeds, about 40 minutes on 2 cores: the one benchmark that takes longer
-                                         than ten; runs of earlier calls under runs/learning are not repeated)
+    make bench NAME=learning            (three seeds, about 40 minutes on 2 cores; the other benchmarks take less than
+                                         ten minutes. Runs of earlier calls in runs/learning are reused.)
 
-Beside the two stages stands the ablation, reasoning alone, straight from the warm-up: once with as many steps as stage
-2 has, once with as many as both stages have together. The ratio is stage 2's gain in accuracy over the warm-up in
-units of 10 points; it counts only when the warm-up and stage 1 are as they must be (`conditions`), else it is 0.
+The ablation is reasoning alone, directly after the warm-up: once with as many training steps as stage 2, once with as
+many as both stages together. The ratio is the gain in accuracy of stage 2 over the warm-up, divided by 10 points. It
+counts only if the warm-up and stage 1 meet the conditions in `conditions`, else it is 0.
 """
 
 import json
@@ -15,7 +15,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import yaml
 from rich.console import Console
@@ -33,7 +32,7 @@ Scores = dict[str, dict[str, float]]  # model -> measure -> mean
 
 
 def conditions(mean: Scores, sizes: Mapping[str, float]) -> dict[str, bool]:
-    """What must hold besides the gain: of the means over seeds, and of the difficulties' shares."""
+    """The conditions besides the gain, on the means over seeds and on the shares of the difficulties."""
     warm, first = mean["warm-up"], mean["stage 1"]
     return {
         "warm-up: format right in at least 95 %": warm["format"] >= 0.95,
@@ -45,7 +44,7 @@ def conditions(mean: Scores, sizes: Mapping[str, float]) -> dict[str, bool]:
 
 
 def run(seed: int, ablation_steps: int) -> Path:
-    """Run the pipeline for a seed, or what of it has not run yet; returns its folder."""
+    """Run the pipeline with a seed; finished steps are not rerun. Returns the work folder."""
     work = WORK / f"seed-{seed}"
     changes = {"seed": seed, "ablation": True, "ablation_max_steps": ablation_steps}
     command = [sys.executable, "-m", "pipelines.run", "--recipe", "toy", "--work", str(work)]
@@ -72,7 +71,7 @@ def read(work: Path) -> tuple[Scores, dict[str, float]]:
 
 
 def main() -> None:
-    """Run all seeds, print the table, report."""
+    """Run all seeds, print the table, report the result."""
     toy = yaml.safe_load((Path(recipes.__file__).parent / "toy.yaml").read_text())["parameters"]
     equal = toy["reasoning_max_steps"]
     total = equal + toy["perception_max_steps"]
@@ -95,19 +94,19 @@ def main() -> None:
     for model in models:
         table.add_row(model, *(f"{mean[model][name]:.3f}" for name in MEASURES))
     Console().print(table)
-    held = conditions(mean, sizes)
-    for what, holds in held.items():
+    met = conditions(mean, sizes)
+    for what, holds in met.items():
         print(f"{'ok   ' if holds else 'SHORT'} {what}")
     gain = mean["stage 2"]["accuracy"] - mean["warm-up"]["accuracy"]
-    numbers: dict[str, Any] = {
+    numbers = {
         "mean": mean,
         "seeds": {str(seed): scores for seed, scores in by_seed.items()},
         "difficulty": sizes,
-        "conditions": held,
+        "conditions": met,
         "gain": gain,
         "seconds": round(time.monotonic() - started),
     }
-    finish("learning", gain / GOAL_POINTS if all(held.values()) else 0.0, 1.0, numbers)
+    finish("learning", gain / GOAL_POINTS if all(met.values()) else 0.0, 1.0, numbers)
 
 
 if __name__ == "__main__":

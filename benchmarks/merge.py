@@ -1,18 +1,19 @@
-"""One Hugging Face model from a sharded checkpoint: this project's merge against DeepSpeed's own consolidation.
+"""Merge a sharded checkpoint into one Hugging Face model: this project's merge against DeepSpeed's consolidation.
 
     make bench NAME=merge
 
-A Qwen2.5-VL of a quarter of a billion weights (1 GB in float32) is sharded by ZeRO-3 over two ranks and written twice:
-by the engine's `save_sharded`, and by DeepSpeed's `save_checkpoint` (without Adam's moments, so that both are 1 GB; a
-checkpoint in the middle of training would be three times that, and be read whole). Then both are consolidated to
-float32, in turns, each in a process of its own whose imports are done before the clock starts. DeepSpeed's side is
-`zero_to_fp32.py`'s function with its default output, pickles: its safetensors output refuses tied weights, which this
-model has. It takes names on trust; ours writes safetensors, matches every tensor with the model's configuration and
-verifies the shards' checksums in the measured time. Seconds are the best of the rounds, bytes the median.
+A Qwen2.5-VL with a quarter of a billion weights (1 GB in float32) is sharded by ZeRO-3 over two ranks and written
+twice: by `save_sharded` of the engine, and by `save_checkpoint` of DeepSpeed without Adam's moments, so that both are
+1 GB. (A checkpoint during training is three times as large, and DeepSpeed reads all of it.) Then both are merged to
+float32 in alternation, each in a separate process; the clock starts after the imports. DeepSpeed's side is the function
+of `zero_to_fp32.py` with its default output, pickles: its safetensors output refuses tied weights, which this model
+has. DeepSpeed does not check names. This project's merge writes safetensors, matches every tensor with the model's
+configuration and verifies the checksums of the shards, all within the measured time. Seconds are the minimum over the
+rounds, bytes the median.
 
-Peak memory is the resident set's high-water mark over the process's size before (files mapped into memory count), and,
-beside it, anonymous memory alone. Goal: at most half the peak memory in no more time. The ratio printed is the lesser
-of (memory ratio / 2) and the time ratio.
+Peak memory is the high-water mark of the resident set (including files mapped into memory) minus the size of the
+process before. The peak of anonymous memory alone is also reported. Goal: at most half the peak memory in at most the
+same time. The printed ratio is the smaller of (memory ratio / 2) and the time ratio.
 """
 
 import json
@@ -23,12 +24,13 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pebr.vlm  # noqa: F401 - before transformers
-from benchmarks.result import finish
+from benchmarks.result import finish, status_bytes
 
 ROUNDS = 5
 RANKS = 2
@@ -37,7 +39,7 @@ OURS, THEIRS = "ours", "deepspeed"
 
 
 def prepare(folder: Path) -> None:
-    """Runs on each rank: shard the model and write it in both ways."""
+    """Shard the model and write it in both ways. Runs on each rank."""
     from pebr.step import launch
     from pebr.training.engine import EngineSettings, TrainingEngine
     from pebr.vlm.loading import load_model
@@ -53,8 +55,8 @@ def prepare(folder: Path) -> None:
     launch.as_rank(save)
 
 
-def consolidate_ours(folder: Path, output: Path) -> Any:
-    """`python -m pebr.merge`'s work."""
+def consolidate_ours(folder: Path, output: Path) -> Callable[[], object]:
+    """The work of `python -m pebr.merge`."""
     import transformers.models.qwen2_5_vl.modeling_qwen2_5_vl  # noqa: F401
 
     from pebr.merge.settings import Settings
@@ -64,47 +66,43 @@ def consolidate_ours(folder: Path, output: Path) -> Any:
     return lambda: work(settings)
 
 
-def consolidate_theirs(folder: Path, output: Path) -> Any:
-    """DeepSpeed's script's function."""
+def consolidate_theirs(folder: Path, output: Path) -> Callable[[], object]:
+    """The function of DeepSpeed's script."""
     import huggingface_hub  # noqa: F401
     from deepspeed.utils.zero_to_fp32 import convert_zero_checkpoint_to_state_dict
 
     return lambda: convert_zero_checkpoint_to_state_dict(str(folder / THEIRS), str(output))
 
 
-def memory(key: str) -> int:
-    """A field of this process's status, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    raise KeyError(key)
-
-
 def measure(side: str, folder: Path) -> None:
-    """Runs in a process of its own: one consolidation; prints seconds and bytes."""
+    """Measure one merge and print seconds and bytes. Runs in a separate process."""
     output = folder / "output"
     consolidation = {OURS: consolidate_ours, THEIRS: consolidate_theirs}[side](folder, output)
-    done, anonymous = threading.Event(), [memory("RssAnon")]
+    done, anonymous = threading.Event(), [status_bytes("RssAnon")]
 
     def watch() -> None:
         while not done.wait(0.002):
-            anonymous.append(memory("RssAnon"))
+            anonymous.append(status_bytes("RssAnon"))
 
     watcher = threading.Thread(target=watch)
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
-    before = memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+    before = status_bytes("VmRSS")
     watcher.start()
     began = time.perf_counter()
     consolidation()
     seconds = time.perf_counter() - began
     done.set()
     watcher.join()
-    found = {"seconds": seconds, "peak": memory("VmHWM") - before, "anonymous_peak": max(anonymous) - anonymous[0]}
-    print(json.dumps(found | {"whole_peak": memory("VmHWM"), "files": digest(output)}))
+    found = {
+        "seconds": seconds,
+        "peak": status_bytes("VmHWM") - before,
+        "anonymous_peak": max(anonymous) - anonymous[0],
+    }
+    print(json.dumps(found | {"whole_peak": status_bytes("VmHWM"), "files": digest(output)}))
 
 
 def digest(output: Path) -> list[float]:
-    """What was written: the number of tensors and of values, and their sum, to compare the two sides."""
+    """The number of tensors, the number of values and the sum of absolute values, to compare both outputs."""
     import torch
     from safetensors.torch import load_file
 
@@ -112,13 +110,13 @@ def digest(output: Path) -> list[float]:
     for path in output.iterdir():
         if path.suffix in (".safetensors", ".bin"):
             tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-            found |= {tensor.data_ptr(): tensor for tensor in tensors.values()}  # tied ones once
+            found |= {tensor.data_ptr(): tensor for tensor in tensors.values()}  # tied weights once
     values = sum(tensor.numel() for tensor in found.values())
     return [len(found), values, round(sum(tensor.abs().double().sum().item() for tensor in found.values()), 3)]
 
 
 def child(*words: str) -> str:
-    """Run this module with these arguments; returns its last line."""
+    """Run this module in a process with these arguments; returns its last line."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "benchmarks.merge", *words]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)

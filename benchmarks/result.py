@@ -1,4 +1,4 @@
-"""What benchmarks share: the memory that something takes, and how each ends: a file, one line, and an exit code."""
+"""Shared by the benchmarks: measure peak memory; report a result as a file, one line and an exit code."""
 
 import ctypes
 import gc
@@ -6,15 +6,17 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn, TypeVar
 
+Result = TypeVar("Result")
 RESULTS = Path(__file__).parent / "results"
 
 
-def finish(name: str, ratio: float, goal: float, numbers: Mapping[str, Any]) -> NoReturn:
-    """Write `results/<name>.json`, print `name: ratio=2.7 goal=2.5 ok`, exit with 0 when the goal is reached."""
+def finish(name: str, ratio: float, goal: float, numbers: Mapping[str, object]) -> NoReturn:
+    """Write `results/<name>.json`, print `name: ratio=2.7 goal=2.5 ok`, exit with 0 if the goal is reached, else 1."""
     reached = ratio >= goal
     machine = {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()}
     content = {"name": name, "ratio": round(ratio, 3), "goal": goal, "reached": reached, "machine": machine, **numbers}
@@ -24,16 +26,24 @@ def finish(name: str, ratio: float, goal: float, numbers: Mapping[str, Any]) -> 
     sys.exit(0 if reached else 1)
 
 
+def seconds(action: Callable[[], Result]) -> tuple[float, Result]:
+    """The duration of an action in seconds, and its result."""
+    started = time.perf_counter()
+    result = action()
+    return time.perf_counter() - started, result
+
+
 def peak_bytes(action: Callable[[], object]) -> int:
-    """What an action takes at most beyond what is there before it."""
+    """The peak resident memory of an action, beyond the memory in use before it, in bytes."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts at what is resident now
-    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark to the current resident size
+    before = status_bytes("VmRSS")
     action()
-    return _status("VmHWM") - before
+    return status_bytes("VmHWM") - before
 
 
-def _status(field: str) -> int:
+def status_bytes(field: str) -> int:
+    """A field of this process's /proc status, in bytes."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024

@@ -1,15 +1,15 @@
-"""Speed of sampling, each engine against its plain use, side by side in one run and in turns.
+"""Speed of sampling: each engine of this project against the plain use of its library, in alternation.
 
     make bench NAME=sampling
 
-transformers: our engine against `model.generate(num_return_sequences=8)` a question, at about 700 image tokens: the
-plain call computes a prompt eight times, keeps eight copies of its cache, and one question's answers are its batch.
-Goal: 2 times.
+transformers: this project's engine against one `model.generate(num_return_sequences=8)` per question, at about 700
+image tokens. The plain call computes each prompt eight times, keeps eight copies of its cache, and batches only the
+answers of one question. Goal: 2 times the speed.
 
-vllm: the rollout phase (read, encode, sample, score, save) against a bare `LLM.generate` that is given all questions
-at once, in questions a second, on the same engine with emptied caches. Goal: 0.95.
+vllm: the rollout phase (read, encode, sample, score, save) against one `LLM.generate` call with all questions, in
+questions per second, on the same engine with cleared caches. Goal: 0.95 times the speed.
 
-The ratio printed is the smaller one of the two in units of its goal.
+The printed ratio is the smaller of the two, in units of its goal.
 """
 
 import os
@@ -42,14 +42,14 @@ from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import load_model, load_processor
 
 ROUNDS = 3
-QUESTIONS = 384  # of the rollout
+QUESTIONS = 384  # in the rollout
 ANSWERS = 8
 GOALS = {"transformers": 2.0, "vllm": 0.95}
 LARGE = (756, 728)  # px: 27 x 26 = 702 tokens
 
 
 def transformers_against_generate(folder: Path) -> dict[str, Any]:
-    """Seconds and tokens a second of both, on prompts of 700 image tokens."""
+    """Measure both sides on prompts of 700 image tokens."""
     path = build_model(folder / "large", 0, width=256, vision_width=256)
     encoder = Encoder(load_processor(path))
     started = time.perf_counter()
@@ -94,7 +94,7 @@ def transformers_against_generate(folder: Path) -> dict[str, Any]:
 
 
 def rollout_against_vllm(folder: Path) -> dict[str, Any]:
-    """Questions and tokens a second of the rollout phase and of bare vLLM."""
+    """Measure the rollout phase and plain vLLM."""
     from vllm import SamplingParams
 
     path = build_model(folder / "small", 0)
@@ -108,14 +108,14 @@ def rollout_against_vllm(folder: Path) -> dict[str, Any]:
     settings = SamplingSettings(ANSWERS, 1.2, 0.99, max_response_tokens=48, seed=0)
     started = time.perf_counter()
     checker = AnswerChecker()
-    checker.start()  # as the rollout step does: beside the engine's own start
+    checker.start()  # as the rollout step does: in parallel with the start of the engine
     sampler: Any = start_sampler("vllm", path, encoder, max_tokens=256, memory_share=0.3)
     startup = time.perf_counter() - started
     engine = sampler._engine
-    pictures = [decode(row["images"][0]["bytes"]) for row in dataset]
+    images = [decode(row["images"][0]["bytes"]) for row in dataset]
     prompts = [
-        {"prompt": encoder.prompt(row["problem"], [picture]).text, "multi_modal_data": {"image": picture}}
-        for row, picture in zip(dataset, pictures, strict=True)
+        {"prompt": encoder.prompt(row["problem"], [image]).text, "multi_modal_data": {"image": image}}
+        for row, image in zip(dataset, images, strict=True)
     ]
     params = SamplingParams(
         n=ANSWERS, temperature=1.2, top_p=0.99, max_tokens=48, logprobs=0, detokenize=False,
@@ -123,7 +123,7 @@ def rollout_against_vllm(folder: Path) -> dict[str, Any]:
         logit_bias=dict.fromkeys(encoder.banned_token_ids, -100.0),
     )  # fmt: skip
 
-    def empty_caches() -> None:
+    def clear_caches() -> None:
         engine.reset_prefix_cache()
         engine.reset_encoder_cache()
         engine.reset_mm_cache()
@@ -133,7 +133,7 @@ def rollout_against_vllm(folder: Path) -> dict[str, Any]:
         finished = Finished(open_store(folder / "shards"), "bench")
         plan = Plan(len(dataset), 64)
         Worker(dataset, plan, finished, encoder, sampler, settings, checker, 256).run(range(plan.shards))
-        empty_caches()
+        clear_caches()
         return sum(r["token_count"] for shard in shards() for row in iter_rows(shard) for r in row["responses"])
 
     def shards() -> list[Path]:
@@ -141,7 +141,7 @@ def rollout_against_vllm(folder: Path) -> dict[str, Any]:
 
     def bare() -> int:
         outputs = sampler._llm.generate(prompts, params, use_tqdm=False)
-        empty_caches()
+        clear_caches()
         return sum(len(answer.token_ids) for output in outputs for answer in output.outputs)
 
     result = _side_by_side(rollout, bare, len(dataset)) | {"startup_seconds": round(startup, 1)}
@@ -151,10 +151,10 @@ def rollout_against_vllm(folder: Path) -> dict[str, Any]:
 
 
 def _side_by_side(ours: Callable[[], int], plain: Callable[[], int], count: int) -> dict[str, Any]:
-    """Both in turns, their medians; what each takes at most is measured before, once, and beyond what is there."""
+    """Run both in alternation and return the medians. Peak memory is measured once, before, as the warm-up."""
     seconds: dict[str, list[float]] = {"ours": [], "plain": []}
     tokens: dict[str, int] = {}
-    peaks = {name: peak_bytes(action) for name, action in (("ours", ours), ("plain", plain))}  # also the warm-up
+    peaks = {name: peak_bytes(action) for name, action in (("ours", ours), ("plain", plain))}
     for _ in range(ROUNDS):
         for name, action in (("ours", ours), ("plain", plain)):
             started = time.perf_counter()
@@ -176,10 +176,7 @@ def _enlarged(image: Image.Image) -> Image.Image:
 def main() -> None:
     """Measure and report."""
     with tempfile.TemporaryDirectory() as name:
-        numbers = {
-            "transformers": transformers_against_generate(Path(name)),
-            "vllm": rollout_against_vllm(Path(name)),
-        }
+        numbers = {"transformers": transformers_against_generate(Path(name)), "vllm": rollout_against_vllm(Path(name))}
     for engine, result in numbers.items():
         print(f"{engine}: ratio={result['ratio']} goal={GOALS[engine]} {result}", file=sys.stderr)
     worst = min(result["ratio"] / GOALS[engine] for engine, result in numbers.items())

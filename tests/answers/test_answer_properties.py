@@ -1,4 +1,4 @@
-"""What must hold for every answer: symmetry, no wrong number, no influence of spaces and a full stop."""
+"""Properties of every answer check: symmetry, no wrong number accepted, spaces and a final full stop ignored."""
 
 import re
 from fractions import Fraction
@@ -16,7 +16,7 @@ fractions = st.fractions(min_value=-1000, max_value=1000, max_denominator=997)
 
 
 def spellings(value: Fraction) -> list[str]:
-    """Ways to write one rational number."""
+    """Spellings of one rational number."""
     ways = [f"{value.numerator}/{value.denominator}", f"\\frac{{{value.numerator}}}{{{value.denominator}}}"]
     ways.append(f"${value.numerator} / {value.denominator}$")
     if value.denominator == 1:
@@ -110,7 +110,7 @@ def test_every_answer_equals_itself(text: str) -> None:
 
 
 def evaluate(tree: object) -> tuple[str, Fraction | None]:
-    """An arithmetic tree as text, and its value by Python's own fractions; None where it divides by zero."""
+    """An arithmetic tree as text, and its value by Python's fractions; None if it divides by zero."""
     if isinstance(tree, int):
         return str(tree), Fraction(tree)
     left, operator, right = tree  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The options that questions list, and which an answer picks."""
+"""The options that questions list, and the option that an answer picks."""
 
 import pytest
 from hypothesis import given
@@ -9,24 +9,27 @@ from pebr.answers.options import options_in, options_of, read_pick, read_picks
 QUESTIONS = {
     "brackets, a line each": ("How many?\nChoices:\n(A) 12\n(B) 14\n(C) 16", {"A": "12", "B": "14", "C": "16"}),
     "full stops": ("How many?\nA. 12\nB. 14", {"A": "12", "B": "14"}),
-    "in the middle of a line a colon makes no label": ("Class A: 12 pupils, B: 14. How many?", {}),
-    "nor does a full stop": ("He goes to A. Then to B. Then to C. How far is it?", {}),
+    "a colon in the middle of a line makes no label": ("Class A: 12 pupils, B: 14. How many?", {}),
+    "a full stop in the middle of a line makes no label": ("He goes to A. Then to B. Then to C. How far is it?", {}),
     "closing brackets": ("Which?\nA) red circle\nB) blue square", {"A": "red circle", "B": "blue square"}),
     "on one line": ("How many? (A) 12 (B) 14 (C) 16", {"A": "12", "B": "14", "C": "16"}),
     "options of several words": ("Which? (A) the red bar, (B) the blue bar", {"A": "the red bar", "B": "the blue bar"}),
-    "what follows is no option": ("How many?\n(A) 12\n(B) 14\n\nAnswer with a letter.", {"A": "12", "B": "14"}),
-    "points of a figure are no options": ("What is the length of AB if C. is the centre?", {}),
-    "one label is no list": ("Point (A) is at the top. How far is it?", {}),
+    "the next paragraph is not an option": (
+        "How many?\n(A) 12\n(B) 14\n\nAnswer with a letter.",
+        {"A": "12", "B": "14"},
+    ),
+    "points of a figure are not options": ("What is the length of AB if C. is the centre?", {}),
+    "one label is not a list": ("Point (A) is at the top. How far is it?", {}),
     "the last list counts": ("(A) x (B) y are points. Choices: (A) 12 (B) 14", {"A": "12", "B": "14"}),
     "none": ("How many circles are there?", {}),
     "one line after the marker": ("How many? Choices: A. 12 B. 14", {"A": "12", "B": "14"}),
     "colons after the marker": ("How many?\nOptions: A: 12, B: 14, C: 16", {"A": "12", "B": "14", "C": "16"}),
-    "initials are no labels": ("Who? Choices: (A) Dr. B. Ho (B) C. Li", {"A": "Dr. B. Ho", "B": "C. Li"}),
+    "initials are not labels": ("Who? Choices: (A) Dr. B. Ho (B) C. Li", {"A": "Dr. B. Ho", "B": "C. Li"}),
     "small letters": ("How many?\n(a) 12\n(b) 14", {"A": "12", "B": "14"}),
     "bold letters": ("How many?\n**A.** 12\n**B.** 14", {"A": "12", "B": "14"}),
     "a Markdown list": ("How many?\n- A. 12\n- B. 14", {"A": "12", "B": "14"}),
     "no spaces": ("How many? (A)12(B)14", {"A": "12", "B": "14"}),
-    "functions of points are no options": ("If f(A) = 3 and g(B) = 4, what is f(A) + g(B)?", {}),
+    "functions of points are not options": ("If f(A) = 3 and g(B) = 4, what is f(A) + g(B)?", {}),
     "an instruction on the next line": ("How many?\n(A) 12\n(B) 14\nAnswer with a letter.", {"A": "12", "B": "14"}),
     "an instruction after one line": ("Choices: (A) 12 (B) 14\nAnswer with a letter.", {"A": "12", "B": "14"}),
     "options of two lines": ("Which?\nA. a\nb\nB. c\nd\n\nAnswer.", {"A": "a\nb", "B": "c\nd"}),

@@ -1,4 +1,4 @@
-"""The processes that compare expressions: killed when they hang, replaced when they die, bounded in memory."""
+"""The worker processes: killed if they hang, replaced if they die, bounded in memory."""
 
 import json
 import os
@@ -36,27 +36,27 @@ def test_the_limit_holds(pool: WorkerPool) -> None:
     started = time.monotonic()
     assert pool.run([HANGS]) == [None]
     assert 0.9 < time.monotonic() - started < 1.0 * workers.BUSY + workers.GRACE_SECONDS + 1
-    assert os.times().user - before.user < 0.5  # waiting is not spinning
+    assert os.times().user - before.user < 0.5  # waiting uses no processor time
 
 
 def test_a_process_that_is_killed_is_replaced(pool: WorkerPool) -> None:
     pool.run([RIGHT])
-    pool._workers[0].process.kill()
-    pool._workers[0].process.wait()
-    assert pool.run([RIGHT, WRONG]) == [True, False]  # by its child, which is an orphan now, or by a new one
+    pool.workers[0].process.kill()
+    pool.workers[0].process.wait()
+    assert pool.run([RIGHT, WRONG]) == [True, False]  # by its child, now an orphan, or by a new process
     pool.close()
 
 
-def test_a_child_that_died_idle_shifts_no_verdict(pool: WorkerPool) -> None:
+def test_the_death_of_an_idle_child_shifts_no_verdict(pool: WorkerPool) -> None:
     pool.run([RIGHT])
-    [child] = children(pool._workers[0].process.pid)
+    [child] = children(pool.workers[0].process.pid)
     os.kill(child, signal.SIGKILL)
     assert pool.run([RIGHT, WRONG, RIGHT, HANGS, WRONG, RIGHT]) == [True, False, True, None, False, True]
 
 
 def test_a_process_that_died_between_two_calls_loses_no_pair(pool: WorkerPool) -> None:
     pool.run([RIGHT])
-    process = pool._workers[0].process
+    process = pool.workers[0].process
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert pool.run([RIGHT, WRONG]) == [True, False]
@@ -66,9 +66,9 @@ def test_a_process_that_stops_answering_is_killed_from_outside(monkeypatch: pyte
     monkeypatch.setattr(workers, "GRACE_SECONDS", 0.5)
     pool = WorkerPool(1, seconds=0.1)
     pool.run([RIGHT])
-    os.kill(pool._workers[0].process.pid, signal.SIGSTOP)
-    for child in children(pool._workers[0].process.pid):
-        os.kill(child, signal.SIGSTOP)  # no processor time passes, so the kernel's alarm never rings
+    os.kill(pool.workers[0].process.pid, signal.SIGSTOP)
+    for child in children(pool.workers[0].process.pid):
+        os.kill(child, signal.SIGSTOP)  # no processor time passes, so the kernel timer never fires
     started = time.monotonic()
     assert pool.run([RIGHT]) == [None]
     assert time.monotonic() - started < 10
@@ -85,14 +85,14 @@ def test_several_processes_share_the_pairs() -> None:
     pool = WorkerPool(2, seconds=5.0)
     pairs = [RIGHT, WRONG] * 20
     assert pool.run(pairs) == [True, False] * 20
-    assert len(pool._workers) == 2
+    assert len(pool.workers) == 2
     pool.close()
 
 
 def test_nothing_is_left_after_close() -> None:
     pool = WorkerPool(1, seconds=1.0)
     pool.run([RIGHT])
-    process = pool._workers[0].process
+    process = pool.workers[0].process
     inner = children(process.pid)
     pool.close()
     assert process.returncode is not None
@@ -110,21 +110,21 @@ def test_a_process_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch
 
 def test_a_pool_started_long_before_its_first_pair_serves_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(workers, "START_SECONDS", -1.0)  # their time to be ready is over when the pair comes
+        patched.setattr(workers, "START_SECONDS", -1.0)  # their start limit is over when the first pair arrives
         pool = WorkerPool(2, seconds=1.0)
         pool.start()
-    started = {worker.process.pid for worker in pool._workers}
+    started = {worker.process.pid for worker in pool.workers}
     assert len(started) == 2
-    pool.start()  # there are enough
+    pool.start()  # all processes are already started
     assert pool.run([RIGHT]) == [True]
-    assert {worker.process.pid for worker in pool._workers} == started
+    assert {worker.process.pid for worker in pool.workers} == started
     pool.close()
 
 
 def test_failures_are_counted_and_wrong(caplog: pytest.LogCaptureFixture) -> None:
     with AnswerChecker(workers=1, seconds=1.0) as checker:
         assert checker.check([HANGS[0], "7", HANGS[0]], [HANGS[1], "7", HANGS[1]]) == [False, True, False]
-        assert checker.failures == 1  # the same pair twice is asked once
+        assert checker.failures == 1  # equal pairs are compared once
     assert "1 pairs given up and counted as wrong" in caplog.text
 
 
@@ -144,12 +144,12 @@ ATTEMPTS = {
     "nothing": lambda: True,
 }
 symbolic.same_expression = lambda name, _: ATTEMPTS[name]()
-symbolic._WARM_UP = ()
+symbolic.WARM_UP = ()
 symbolic.main()
 """
 
 
-def test_what_no_comparison_does_ends_the_child_and_the_next_one_serves() -> None:
+def test_a_forbidden_action_ends_the_child_and_the_next_child_continues() -> None:
     names = re.findall(r'^    "(.+?)": lambda', ATTEMPTS, re.MULTILINE)
     result = subprocess.run(
         [sys.executable, "-c", ATTEMPTS, "20"],

@@ -11,7 +11,8 @@ from pebr.data.shards import iter_rows, read_manifest
 from pebr.grpo.experience import Experience
 from pebr.grpo.record import Rollouts
 from pebr.rewards.batch import RewardBatch
-from pebr.rewards.stages import build_reward
+from pebr.rewards.settings import RewardSettings
+from pebr.rewards.stages import Tools, build_reward
 from pebr.toy.world import question
 
 
@@ -23,8 +24,8 @@ def test_the_weighted_components_of_a_step_add_up_to_its_rewards(tmp_path: Path)
         f"### Image Description: {asked.answer}",
     ]
     with AnswerChecker() as checker:
-        weights = {"keyword": 0.4, "format": 0.1, "length": 0.1}
-        reward = build_reward("perception", "paper", weights, None, checker, len, "tests.grpo.rewards:vowels=0.3")
+        settings = RewardSettings(stage="perception", clip_weight=0.0, reward="tests.grpo.rewards:vowels=0.3")
+        reward = build_reward(settings, Tools(checker, len))
         scores = reward.reward(
             RewardBatch(
                 qids=[asked.qid] * 3,

@@ -1,4 +1,4 @@
-"""A made-up run, in the files that the steps write, with the tiny world's real questions and pictures."""
+"""The files of a made-up run, with real questions and images of the toy data."""
 
 import io
 import json
@@ -11,7 +11,7 @@ import pytest
 
 from pebr.data.shards import ShardWriter
 from pebr.evaluate.examination import ANSWER_SCHEMA
-from pebr.report.findings import ABLATION_STEPS, STEPS
+from pebr.report.findings import STEPS
 from pebr.report.settings import Settings
 from pebr.toy.world import questions
 
@@ -19,10 +19,10 @@ LEVEL = {"warmup": 0.47, "perception": 0.5, "reasoning": 0.68, "ablation": 0.67}
 
 
 def write_run(folder: Path, ablation: bool = True, rows: int = 80) -> Settings:
-    """A run's files under `folder`, and the settings of a report on them."""
+    """Write the files of a run under `folder`; returns the settings of a report on them."""
     chance = random.Random(7)
     metrics: dict[str, dict[str, float]] = {
-        step: {"started": 1.7e9, "seconds": chance.uniform(0.5, 90)} for step in STEPS + ABLATION_STEPS
+        step: {"started": 1.7e9, "seconds": chance.uniform(0.5, 90)} for step in STEPS
     }
     metrics["sft_filter"] |= {
         "read": 2100, "kept": 1980, "rejected/reflective": 60, "rejected/image missing": 20,
@@ -33,8 +33,8 @@ def write_run(folder: Path, ablation: bool = True, rows: int = 80) -> Settings:
     counts = [168, 41, 38, 35, 36, 40, 47, 54, 141]
     metrics["split"] |= {f"correct/{k}": count for k, count in enumerate(counts)}
     metrics["split"] |= {"samples": 8, "easy": 141, "medium": 291, "hard": 168, "incomplete": 0}
-    for step, told in metrics.items():
-        (folder / f"{step}_metrics").write_text(json.dumps(told))
+    for step, of_step in metrics.items():
+        (folder / f"{step}_metrics").write_text(json.dumps(of_step))
     (folder / "sft_history").write_text(
         "".join(
             json.dumps({"step": i, "loss": 6 * math.exp(-i / 20) + 0.3 + chance.gauss(0, 0.05)}) + "\n"
@@ -70,22 +70,22 @@ def history(stage: str, chance: random.Random) -> Iterator[dict]:
 
 
 def write_evaluation(folder: Path, model: str, rows: int) -> None:
-    """An evaluation's scores.json and answers."""
+    """Write the scores.json and the answers of an evaluation."""
     chance = random.Random(model)
     correct: dict[str, list[float]] = {}
     with ShardWriter(folder / "answers" / "toy", ANSWER_SCHEMA, "answers") as writer:
         for question in questions(seed=3, rows=rows, split="test"):
             right = chance.random() < LEVEL[model]
             correct.setdefault(question.kind, []).append(float(right))
-            picture = io.BytesIO()
-            question.image.save(picture, "PNG")
+            image_file = io.BytesIO()
+            question.image.save(image_file, "PNG")
             writer.write(
                 {
                     "benchmark": "toy", "qid": question.qid, "question": question.problem, "answer": question.answer,
                     "category": question.kind, "response": question.response,
                     "given": question.answer if right else "7",
                     "finish_reason": "stop", "response_tokens": 45, "correct": float(right), "format": 1.0,
-                    "clip": 0.6, "keyword": 0.7, "images": [{"bytes": picture.getvalue(), "path": ""}],
+                    "clip": 0.6, "keyword": 0.7, "images": [{"bytes": image_file.getvalue(), "path": ""}],
                 }
             )  # fmt: skip
     everything = [value for values in correct.values() for value in values]
@@ -94,8 +94,8 @@ def write_evaluation(folder: Path, model: str, rows: int) -> None:
         "accuracy": sum(everything) / len(everything), "format": 0.99, "clip": 0.6 + LEVEL[model] / 5,
         "keyword": 0.5 + LEVEL[model] / 3, "no_answer": 0.01, "response_tokens": 46.2, "too_long": 0.0,
     }  # fmt: skip
-    told = {"rows": rows, **scores, "by": {"category": by}, "set_aside": {}}
-    (folder / "scores.json").write_text(json.dumps({"benchmarks": {"toy": told}, **scores}))
+    of_benchmark = {"rows": rows, **scores, "by": {"category": by}, "set_aside": {}}
+    (folder / "scores.json").write_text(json.dumps({"benchmarks": {"toy": of_benchmark}, **scores}))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The arithmetic under the charts."""
+"""The arithmetic of the charts."""
 
 import itertools
 import re
@@ -44,10 +44,10 @@ def test_the_running_mean_is_the_obvious_one(values: list[float], window: int) -
 
 
 def test_a_lines_points_lie_where_their_values_are() -> None:
-    picture = charts.line_chart(
+    chart = charts.line_chart(
         [Series("a", [(0, 0.0), (10, 1.0)], "s1")], "a", y_range=(0.0, 1.0), width=500, height=210
     )
-    (path,) = re.findall(r'class="line s1" d="M(.*?)"', picture)
+    (path,) = re.findall(r'class="line s1" d="M(.*?)"', chart)
     (x0, y0), (x1, y1) = (map(float, point.split()) for point in path.split("L"))
     assert (x0, y0) == (44.0, 184.0)
     assert (x1, y1) == (404.0, 10.0)

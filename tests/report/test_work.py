@@ -1,4 +1,4 @@
-"""The report: whole, self-contained, true to the numbers that it is given, the same each time."""
+"""The report: complete, self-contained, with the right numbers, the same for the same run."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ from pipelines.ir.reader import Pipeline
 
 
 class Tags(HTMLParser):
-    """Checks that tags are closed in order, and keeps every attribute."""
+    """Check that tags are closed in order, and collect every attribute."""
 
     VOID = frozenset({"meta", "img", "br", "line", "path", "rect", "circle"})
 
@@ -64,11 +64,11 @@ def test_the_page_is_well_formed_and_needs_nothing_from_outside(made_up: Setting
 
 
 def test_every_picture_of_numbers_is_valid_xml_and_says_what_it_shows(made_up: Settings) -> None:
-    pictures = re.findall(r"<svg.*?</svg>", page(made_up), flags=re.DOTALL)
-    assert len(pictures) > 15
-    for picture in pictures:
-        assert ElementTree.fromstring(picture).attrib["aria-label"]
-        assert "nan" not in picture
+    charts = re.findall(r"<svg.*?</svg>", page(made_up), flags=re.DOTALL)
+    assert len(charts) > 15
+    for chart in charts:
+        assert ElementTree.fromstring(chart).attrib["aria-label"]
+        assert "nan" not in chart
 
 
 def test_the_same_run_gives_the_same_page(made_up: Settings) -> None:
@@ -84,8 +84,8 @@ def test_the_numbers_are_those_of_the_evaluations(made_up: Settings) -> None:
         assert f"{100 * scores['accuracy']:.1f} %" in html
         for group in scores["benchmarks"]["toy"]["by"]["category"].values():
             assert f"{100 * group['accuracy']:.1f} %" in html
-    for told in ("1,980", "2,100", "image cannot be read", "168", "291", "141"):
-        assert told in html
+    for text in ("1,980", "2,100", "image cannot be read", "168", "291", "141"):
+        assert text in html
 
 
 def test_without_the_ablation_nothing_of_it_is_read_or_shown(made_up: Settings) -> None:
@@ -115,14 +115,14 @@ def test_examples_show_what_was_learned_what_was_lost_and_what_is_still_wrong(ma
 
 
 @pytest.mark.parametrize("name", ["sft_metrics", "warmup_evaluation"])
-def test_a_missing_file_is_told_in_one_line(made_up: Settings, name: str) -> None:
+def test_a_missing_file_is_reported_in_one_line(made_up: Settings, name: str) -> None:
     with pytest.raises(InputError, match="/none") as caught:
         work(dataclasses.replace(made_up, **{name: "/none"}))
     assert "\n" not in str(caught.value)
     assert not Path(made_up.output).exists()
 
 
-def test_a_broken_file_is_told(made_up: Settings) -> None:
+def test_a_broken_file_is_reported(made_up: Settings) -> None:
     Path(made_up.split_metrics).write_text('{"easy": 1')
     with pytest.raises(InputError, match=r"split_metrics: not JSON"):
         work(made_up)
@@ -136,7 +136,7 @@ def test_the_command_writes_page_and_metrics(made_up: Settings, tmp_path: Path) 
     assert json.loads((tmp_path / "metrics.json").read_text())["examples"] == 6
 
 
-def test_refused_steps_leave_a_gap_and_are_told(made_up: Settings) -> None:
+def test_refused_updates_leave_a_gap_and_are_shown(made_up: Settings) -> None:
     history = Path(made_up.sft_history)
     lines = history.read_text().splitlines()
     lines[3] = json.dumps({"step": 4, "loss": None})
@@ -146,17 +146,17 @@ def test_refused_steps_leave_a_gap_and_are_told(made_up: Settings) -> None:
     metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"refused_steps": 2}))
     html = page(made_up)
     assert "2 of them refused" in html
-    (picture,) = re.findall(r"<svg[^>]*Loss of the warm-up.*?</svg>", html, flags=re.DOTALL)
-    assert "nan" not in picture
-    assert [line.count("L") for line in re.findall(r'class="raw[^"]*" d="(.*?)"', picture)] == [117]
+    (chart,) = re.findall(r"<svg[^>]*Loss of the warm-up.*?</svg>", html, flags=re.DOTALL)
+    assert "nan" not in chart
+    assert [line.count("L") for line in re.findall(r'class="raw[^"]*" d="(.*?)"', chart)] == [117]
 
 
-def test_rows_that_an_evaluation_set_aside_are_told(made_up: Settings) -> None:
+def test_rows_that_an_evaluation_rejected_are_shown(made_up: Settings) -> None:
     path = Path(made_up.warmup_evaluation) / "scores.json"
     scores = json.loads(path.read_text())
     scores["benchmarks"]["toy"]["set_aside"] = {"image is not base64": 3}
     path.write_text(json.dumps(scores))
-    assert "Set aside: image is not base64 (3)." in page(made_up)
+    assert "Rejected: image is not base64 (3)." in page(made_up)
 
 
 def test_a_measure_that_a_model_lacks_is_a_dash(made_up: Settings) -> None:
@@ -179,7 +179,7 @@ def test_the_headers_of_an_answer_are_those_that_the_parser_finds() -> None:
 
 
 def step_name(title: str) -> str:
-    """The report's name of a step, from its display name in the pipeline."""
+    """The name of a step in the report, from its display name in the pipeline."""
     words = title.lower().replace("ingest ", "").split()
     names = {
         "filter": lambda rest: f"{rest[0]}_filter",

@@ -1,4 +1,4 @@
-"""What the reward tests share: one tiny CLIP with random weights."""
+"""Fixtures of the reward tests: a tiny CLIP with random weights, images, batches of responses."""
 
 import io
 import json
@@ -53,7 +53,7 @@ def scorer(clip_directory: Path) -> ClipScorer:
     return load_scorer(str(clip_directory))
 
 
-def picture(seed: int, side: int = 40) -> bytes:
+def image_file(seed: int, side: int = 40) -> bytes:
     """A PNG of noise."""
     pixels = torch.randint(0, 256, (side, side, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
     file = io.BytesIO()
@@ -62,13 +62,13 @@ def picture(seed: int, side: int = 40) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> list[bytes]:
-    return [picture(seed) for seed in range(4)]
+def image_files() -> list[bytes]:
+    return [image_file(seed) for seed in range(4)]
 
 
 @pytest.fixture
-def make_batch(pictures: list[bytes]) -> Callable[..., RewardBatch]:
-    """A batch of these responses; every sample has the same question unless told otherwise."""
+def make_batch(image_files: list[bytes]) -> Callable[..., RewardBatch]:
+    """Make a batch of responses. Every sample has the same question, unless a column is given."""
 
     def make(responses: list[str], **columns: list) -> RewardBatch:  # type: ignore[type-arg]
         count = len(responses)
@@ -78,7 +78,7 @@ def make_batch(pictures: list[bytes]) -> Callable[..., RewardBatch]:
             "references": ["7"] * count,
             "response_tokens": [100] * count,
             "key_words": [["circle"]] * count,
-            "images": [[pictures[0]]] * count,
+            "images": [[image_files[0]]] * count,
             "extra": {},
         }
         return RewardBatch(responses=responses, **(defaults | columns))  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ def make_batch(pictures: list[bytes]) -> Callable[..., RewardBatch]:
 
 @pytest.fixture(scope="session")
 def good() -> Callable[..., str]:
-    """A response in the format."""
+    """Write a well-formed response."""
 
     def write(description: str = "There is a red circle.", answer: str = "7") -> str:
         return GOOD.format(description=description, answer=answer)

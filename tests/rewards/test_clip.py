@@ -1,4 +1,4 @@
-"""The CLIP reward: batched, remembered, exact; a failure is an error."""
+"""The CLIP reward: batched, cached, exact; every failure is an error."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from torch import Tensor
 from pebr.errors import InputError
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.clip import ClipScorer, clip_reward, load_scorer
-from pebr.rewards.clip_models import FG_CLIP_KEPT_PLACES, HuggingFaceClip, load_feature_model, long_text_branch
+from pebr.rewards.clip_models import FG_CLIP_KEPT_POSITIONS, HuggingFaceClip, load_feature_model, long_text_branch
 from pebr.rewards.errors import RewardError
 
 TEXTS = ["a red circle", "two blue squares and a cross", "", "a red circle", "word " * 200]
@@ -26,13 +26,13 @@ class Counting:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.pictures = self.texts = 0
+        self.images = self.texts = 0
 
     def preprocess(self, image: Image.Image) -> Tensor:
         return self.model.preprocess(image)
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        self.pictures += len(pixels)
+        self.images += len(pixels)
         return self.model.encode_images(pixels)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
@@ -41,21 +41,21 @@ class Counting:
 
 
 def one_at_a_time(model: Any, image: bytes, text: str) -> float:
-    """The slow, obvious twin."""
+    """The same score without batches and cache."""
     with torch.inference_mode():
-        picture = model.encode_images(model.preprocess(Image.open(io.BytesIO(image)).convert("RGB"))[None])[0]
+        features = model.encode_images(model.preprocess(Image.open(io.BytesIO(image)).convert("RGB"))[None])[0]
         words = model.encode_texts([text])[0]
-    return float(picture @ words / picture.norm() / words.norm())
+    return float(features @ words / features.norm() / words.norm())
 
 
-def test_batched_equals_one_by_one(scorer: ClipScorer, pictures: list[bytes]) -> None:
-    images = [picture for picture in pictures for _ in TEXTS]
-    texts = TEXTS * len(pictures)
+def test_batched_equals_one_by_one(scorer: ClipScorer, image_files: list[bytes]) -> None:
+    images = [image_file for image_file in image_files for _ in TEXTS]
+    texts = TEXTS * len(image_files)
     together = ClipScorer(scorer.model, batch_size=3).score(images, texts)
     assert together == pytest.approx(
         [one_at_a_time(scorer.model, *pair) for pair in zip(images, texts, strict=True)], abs=1e-5
     )
-    assert len({round(value, 6) for value in together}) > len(TEXTS)  # the model tells them apart
+    assert len({round(value, 6) for value in together}) > len(TEXTS)  # the scores differ
 
 
 def test_texts_without_their_padding_have_the_same_features(scorer: ClipScorer) -> None:
@@ -66,25 +66,24 @@ def test_texts_without_their_padding_have_the_same_features(scorer: ClipScorer) 
         assert torch.allclose(model.encode_texts(TEXTS), padded, atol=1e-5)
 
 
-def test_each_picture_and_text_is_encoded_once(scorer: ClipScorer, pictures: list[bytes]) -> None:
+def test_each_image_and_text_is_encoded_once(scorer: ClipScorer, image_files: list[bytes]) -> None:
     model = Counting(scorer.model)
     counted = ClipScorer(model, batch_size=2)
-    copies = [bytes(bytearray(pictures[0])), pictures[0], pictures[1]]  # the same content in two objects
+    copies = [bytes(bytearray(image_files[0])), image_files[0], image_files[1]]  # the same content in two objects
     counted.score(copies, ["a", "b", "a"])
-    assert (model.pictures, model.texts) == (2, 2)
-    counted.score(copies, ["c", "c", "c"])  # the next step: pictures are remembered
-    assert (model.pictures, model.texts) == (2, 3)
+    assert (model.images, model.texts) == (2, 2)
+    counted.score(copies, ["c", "c", "c"])  # the next training step: image features are cached
+    assert (model.images, model.texts) == (2, 3)
 
 
-def test_the_memory_of_pictures_is_bounded_and_keeps_the_latest(scorer: ClipScorer, pictures: list[bytes]) -> None:
+def test_the_image_cache_is_bounded_and_keeps_the_latest(scorer: ClipScorer, image_files: list[bytes]) -> None:
     model = Counting(scorer.model)
     small = ClipScorer(model, cached_images=2)
-    first = small.score(pictures, ["a"] * 4)  # more pictures than are remembered
-    assert len(small._features) == 2
-    assert small.score(pictures[2:], ["a"] * 2) == first[2:]
-    assert model.pictures == 4
-    small.score(pictures[:1], ["a"])
-    assert model.pictures == 5
+    first = small.score(image_files, ["a"] * 4)  # more images than the cache holds
+    assert small.score(image_files[2:], ["a"] * 2) == first[2:]
+    assert model.images == 4
+    small.score(image_files[:2], ["a"] * 2)  # only the latest two were in the cache
+    assert model.images == 6
 
 
 def test_the_reward_is_clamped_and_scaled(make_batch: Make, good: Callable[..., str]) -> None:
@@ -96,19 +95,19 @@ def test_the_reward_is_clamped_and_scaled(make_batch: Make, good: Callable[..., 
     assert clip_reward(batch, Fixed()) == pytest.approx([0.0, 0.25, 1.0, 0.0])  # type: ignore[arg-type]
 
 
-def test_several_pictures_are_averaged_and_none_earns_nothing(
-    scorer: ClipScorer, make_batch: Make, good: Callable[..., str], pictures: list[bytes]
+def test_several_images_are_averaged_and_none_earns_nothing(
+    scorer: ClipScorer, make_batch: Make, good: Callable[..., str], image_files: list[bytes]
 ) -> None:
-    images = [pictures[:2], []]
-    cosines = scorer.score(pictures[:2], ["a cat"] * 2)
+    images = [image_files[:2], []]
+    cosines = scorer.score(image_files[:2], ["a cat"] * 2)
     expected = max(0.0, min(1.0, sum(cosines) / 2 / 0.4))
     assert clip_reward(make_batch([good("a cat")] * 2, images=images), scorer) == pytest.approx([expected, 0.0])
 
 
-def test_a_broken_picture_stops_the_step_and_names_the_question(
-    scorer: ClipScorer, make_batch: Make, good: Callable[..., str], pictures: list[bytes]
+def test_a_broken_image_stops_the_step_and_names_the_question(
+    scorer: ClipScorer, make_batch: Make, good: Callable[..., str], image_files: list[bytes]
 ) -> None:
-    batch = make_batch([good()] * 2, images=[[pictures[0]], [b"no picture"]])
+    batch = make_batch([good()] * 2, images=[[image_files[0]], [b"not an image"]])
     with pytest.raises(RewardError, match="question q1"):
         clip_reward(batch, scorer)
 
@@ -136,7 +135,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
         load_scorer(str(tmp_path))
 
 
-# FG-CLIP: its long text branch as a standard CLIP, against its definition written out.
+# FG-CLIP: its long-text branch as a standard CLIP, compared with its definition.
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +181,7 @@ def test_fg_clip_reads_248_tokens_with_its_own_places(fg_clip: Path) -> None:
     with torch.inference_mode():
         features = model.encode_texts([text, "red"])
 
-        # the definition: position_embedding_ori in the first 20 places (mask1), position_embedding_res in the others
+        # the definition: position_embedding_ori at the first 20 positions (mask1), position_embedding_res at the others
         ids = torch.tensor([[49406, *([1, 2, 3] * 40), 49407]])
         mask = torch.zeros(248, 1)
         mask[:20] = 1
@@ -202,7 +201,7 @@ def causal(length: int) -> Tensor:
     return torch.full((length, length), float("-inf")).triu(1)[None, None]
 
 
-def test_fg_clip_runs_none_of_its_code_and_squashes_pictures(fg_clip: Path) -> None:
+def test_fg_clip_runs_none_of_its_code_and_squashes_images(fg_clip: Path) -> None:
     model = load_feature_model(str(fg_clip))
     wide = Image.new("RGB", (300, 30), (255, 0, 0))
     wide.paste((0, 0, 255), (250, 0, 300, 30))  # a blue edge, which a crop would lose
@@ -229,13 +228,13 @@ def test_the_long_branch_keeps_the_first_places() -> None:
     }
     converted = long_text_branch(weights)
     assert set(converted) == {f"{table}.weight", "text_projection.weight"}
-    assert converted[f"{table}.weight"][:, 0].tolist() == [1.0] * FG_CLIP_KEPT_PLACES + [2.0] * 228
+    assert converted[f"{table}.weight"][:, 0].tolist() == [1.0] * FG_CLIP_KEPT_POSITIONS + [2.0] * 228
     assert converted["text_projection.weight"].sum() == 12
 
 
 @pytest.mark.slow
 def test_the_tiny_clip_ranks_the_right_description_first(tmp_path: Path) -> None:
-    """In at least 80 % of 1-of-8 choices, on pictures of the test split (chance: 12.5 %)."""
+    """In at least 80 % of 1-of-8 choices, on images of the test split (chance: 12.5 %)."""
     from pebr.toy.clip import train_clip
     from pebr.toy.world import questions
 

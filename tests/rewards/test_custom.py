@@ -1,4 +1,4 @@
-"""Rewards of your own: named in the recipe, weighted, timed, and never wrong in silence."""
+"""Custom rewards: weighted, timed, added to the built-in ones; every failure is an error."""
 
 import sys
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from pebr.errors import InputError
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.custom import load_custom
 from pebr.rewards.errors import RewardError
-from pebr.rewards.stages import build_reward
+from pebr.rewards.settings import RewardSettings
+from pebr.rewards.stages import Tools, build_reward
 
 MODULE = """
 import math
@@ -59,7 +60,7 @@ def test_it_stands_beside_the_built_in_ones(
     checker: AnswerChecker, make_batch: Callable[..., RewardBatch], good: Callable[..., str]
 ) -> None:
     custom = "my_rewards_of_a_test:short=0.25, my_rewards_of_a_test:sees_everything=2"
-    reward = build_reward("reasoning", "paper", {"accuracy": 0.9, "format": 0.1}, None, checker, len, custom)
+    reward = build_reward(RewardSettings(stage="reasoning", reward=custom), Tools(checker, len))
     batch = make_batch([good(), good()], response_tokens=[50, 200], extra={"kind": ["count", "sum"]})
     scores = reward.reward(batch)
     name = "my_rewards_of_a_test:short"

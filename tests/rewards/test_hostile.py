@@ -1,4 +1,4 @@
-"""Hostile responses: none runs code, none takes longer than the limit, none crashes a step, memory stays bounded."""
+"""Hostile responses: none runs code, exceeds the time limit or crashes a training step; memory stays bounded."""
 
 import random
 import re
@@ -13,7 +13,8 @@ from pebr.answers.check import AnswerChecker
 from pebr.answers.equality import compare
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.keywords import keyword_reward
-from pebr.rewards.stages import build_reward
+from pebr.rewards.settings import RewardSettings
+from pebr.rewards.stages import Tools, build_reward
 from pebr.vlm.response import parse
 
 PIECES = [
@@ -30,12 +31,12 @@ PIECES = [
 
 
 def responses(count: int, seed: int, marker: Path) -> list[str]:
-    """Random heaps of hostile pieces, half of them in the format."""
+    """Random sequences of hostile pieces, half of them in the format."""
     draw = random.Random(seed)
     made = []
     for index in range(count):
-        heap = [draw.choice(PIECES).replace("{marker}", str(marker)) for _ in range(draw.randint(1, 40))]
-        text = "".join(heap) if draw.random() < 0.5 else " ".join(heap)
+        pieces = [draw.choice(PIECES).replace("{marker}", str(marker)) for _ in range(draw.randint(1, 40))]
+        text = "".join(pieces) if draw.random() < 0.5 else " ".join(pieces)
         made.append(text if index % 2 else f"### Image Description: {text}\n### The final answer is: {text}")
     return made
 
@@ -63,15 +64,15 @@ def test_ten_thousand_hostile_responses(tmp_path: Path) -> None:
             ("reasoning", "paper"),
             ("reasoning", "released"),
         ):
-            weights = {"keyword": 0.4, "format": 0.1, "length": 0.1, "accuracy": 0.9}
-            reward = build_reward(stage, mode, weights, None, checker, len)  # type: ignore[arg-type]
+            settings = RewardSettings(stage=stage, reward_mode=mode, clip_weight=0.0)  # type: ignore[arg-type]
+            reward = build_reward(settings, Tools(checker, len))
             started = time.monotonic()
             scores = reward.reward(batch)
             seconds = time.monotonic() - started
             assert len(scores.total) == len(texts)
             assert all(0.0 <= value <= 1.0 for value in scores.total)
             assert seconds < 60 + 2 * limit * checker.failures
-        assert checker.failures < 100  # what only the time limit ends is rare
+        assert checker.failures < 100  # few pairs reach the time limit
     assert not marker.exists()
 
 
@@ -79,20 +80,20 @@ def test_a_thousand_hostile_responses_one_by_one(tmp_path: Path) -> None:
     marker, limit = tmp_path / "marker", 0.5
     references = ["7", "A", "x+1", "\\sqrt{2}", "yes", "(1,2)", "blue", "\\{1,2\\}", "x > 5", "5 cm"]
     with AnswerChecker(workers=1, seconds=limit) as checker:
-        checker.check(["x+1"], ["1+x"])  # the worker is up
+        checker.check(["x+1"], ["1+x"])  # the worker has started
         longest = 0.0
         for index, text in enumerate(responses(1000, 2, marker)):
             started = time.monotonic()
             checker.check([parse(text).answer or text], [references[index % len(references)]])
             longest = max(longest, time.monotonic() - started)
-        assert longest < limit * workers.BUSY + workers.GRACE_SECONDS + 5  # and the start of another worker
-        for worker in checker._pool._workers:
+        assert longest < limit * workers.BUSY + workers.GRACE_SECONDS + 5  # plus the start of another worker
+        for worker in checker.pool.workers:
             assert resident(worker.process.pid) < 1_000_000
     assert not marker.exists()
 
 
 def resident(pid: int) -> int:
-    """Kilobytes that a process and its children hold."""
+    """Resident memory of a process and its children, in kilobytes."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     own = int(re.search(r"VmRSS:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[1])  # type: ignore[index]
     return own + sum(resident(int(child)) for child in children)
@@ -125,11 +126,11 @@ SINGLE = {
 @pytest.mark.parametrize("name", SINGLE)
 @pytest.mark.parametrize("reference", ["7", "\\sqrt{2} x", "A"])
 def test_each_is_settled_within_the_limit(checker: AnswerChecker, name: str, reference: str) -> None:
-    checker.check(["x+1"], ["1+x"])  # the workers are up
+    checker.check(["x+1"], ["1+x"])  # the workers have started
     started = time.monotonic()
     answer = parse(SINGLE[name]).answer or SINGLE[name]
     assert checker.check([answer], [reference]) == [False]
-    assert time.monotonic() - started < 2 * (5 * 2.0 + 5.0)  # two pairs at the limit of the wall clock
+    assert time.monotonic() - started < 2 * (5 * 2.0 + 5.0)  # two pairs at the wall-clock limit
 
 
 @pytest.mark.parametrize("name", SINGLE)

@@ -1,8 +1,10 @@
-"""The two stages' sums, what is logged, and how mode `paper` differs from mode `released`."""
+"""The reward of each stage: its sum, its scores, and how mode `paper` differs from mode `released`."""
 
 import random
 import re
 from collections.abc import Callable
+from dataclasses import fields
+from typing import Literal
 
 import pytest
 
@@ -10,7 +12,8 @@ from pebr.answers.check import AnswerChecker
 from pebr.errors import InputError
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.clip import ClipScorer
-from pebr.rewards.stages import StageReward, build_reward
+from pebr.rewards.settings import RewardSettings
+from pebr.rewards.stages import BUILT_IN, StageReward, Tools, build_reward
 
 WEIGHTS = {"clip": 0.4, "keyword": 0.4, "format": 0.1, "length": 0.1, "accuracy": 0.9}
 Make = Callable[..., RewardBatch]
@@ -22,14 +25,20 @@ def count_words(text: str) -> int:
     return len(text.split())
 
 
+def both_modes(stage: Literal["perception", "reasoning"], tools: Tools) -> Rewards:
+    weights = {f"{name}_weight": weight for name, weight in WEIGHTS.items()}
+    modes: tuple[Literal["paper", "released"], ...] = ("paper", "released")
+    return {mode: build_reward(RewardSettings(stage=stage, reward_mode=mode, **weights), tools) for mode in modes}
+
+
 @pytest.fixture
 def perception(scorer: ClipScorer, checker: AnswerChecker) -> Rewards:
-    return {m: build_reward("perception", m, WEIGHTS, scorer, checker, count_words) for m in ("paper", "released")}
+    return both_modes("perception", Tools(checker, count_words, scorer))
 
 
 @pytest.fixture
 def reasoning(checker: AnswerChecker) -> Rewards:
-    return {m: build_reward("reasoning", m, WEIGHTS, None, checker, count_words) for m in ("paper", "released")}
+    return both_modes("reasoning", Tools(checker, count_words))
 
 
 def test_a_stage_is_the_weighted_sum_of_its_components(perception: Rewards, make_batch: Make, good: Write) -> None:
@@ -51,17 +60,24 @@ def test_the_reasoning_stage_is_accuracy_and_format(reasoning: Rewards, make_bat
 
 
 def test_weight_0_leaves_a_component_out(checker: AnswerChecker) -> None:
-    reward = build_reward("perception", "paper", {"keyword": 1.0, "clip": 0.0}, None, checker, count_words)
+    settings = RewardSettings(
+        stage="perception", keyword_weight=1.0, clip_weight=0.0, format_weight=0.0, length_weight=0.0
+    )
+    reward = build_reward(settings, Tools(checker, count_words))
     assert reward.weights == {"keyword": 1.0}
 
 
 def test_settings_that_cannot_work_are_refused(checker: AnswerChecker) -> None:
+    tools = Tools(checker, count_words)
     with pytest.raises(InputError, match="without a CLIP model"):
-        build_reward("perception", "paper", WEIGHTS, None, checker, count_words)
+        build_reward(RewardSettings(stage="perception"), tools)
     with pytest.raises(InputError, match="every reward weight is 0"):
-        build_reward("reasoning", "paper", {"clip": 1.0}, None, checker, count_words)
-    with pytest.raises(InputError, match="beauty unknown"):
-        build_reward("reasoning", "paper", {"beauty": 1.0}, None, checker, count_words)
+        build_reward(RewardSettings(clip_weight=1.0, accuracy_weight=0.0, format_weight=0.0), tools)
+
+
+def test_every_built_in_reward_has_a_weight_and_every_weight_a_reward() -> None:
+    weights = {field.name for field in fields(RewardSettings) if field.name.endswith("_weight")}
+    assert weights == {f"{name}_weight" for name in BUILT_IN}
 
 
 def test_columns_of_different_length_are_refused(make_batch: Make, good: Write) -> None:
@@ -69,7 +85,7 @@ def test_columns_of_different_length_are_refused(make_batch: Make, good: Write) 
         make_batch([good()], references=["7", "8"])
 
 
-# How the paper's mode differs from the released one, a test each (method.md, "Known defects").
+# How mode `paper` differs from mode `released`, one test per difference.
 
 
 def raw(rewards: Rewards, batch: RewardBatch, component: str) -> tuple[list[float], list[float]]:
@@ -102,12 +118,12 @@ def test_an_empty_description_earns_no_clip_reward(perception: Rewards, make_bat
 
 
 def test_the_clip_reward_is_never_negative(
-    perception: Rewards, make_batch: Make, good: Write, pictures: list[bytes]
+    perception: Rewards, make_batch: Make, good: Write, image_files: list[bytes]
 ) -> None:
     texts = [good(f"There is a {word}.") for word in ("cat", "dog", "tree", "bus", "hat", "bar chart", "triangle", "x")]
-    batch = make_batch(texts * 4, images=[[picture] for picture in pictures for _ in texts])
+    batch = make_batch(texts * 4, images=[[image_file] for image_file in image_files for _ in texts])
     paper, released = raw(perception, batch, "clip")
-    assert min(released) < 0.0  # random weights: some cosines are
+    assert min(released) < 0.0  # with random weights some cosines are negative
     assert min(paper) == 0.0
     assert all(0.0 <= value <= 1.0 for value in paper)
 
@@ -142,13 +158,13 @@ def test_options_are_read_from_the_column_or_from_the_question(reasoning: Reward
         assert reasoning["paper"].reward(batch).raw["accuracy"] == [1.0, 1.0, 0.0]
 
 
-# Mode `released` against a plain transcription of method.md's formulas.
+# Mode `released` compared with a plain transcription of the formulas of the released code.
 
 
 def transcription(
     response: str, tokens: int, key_words: list[str], cosine: float, accurate: bool
 ) -> tuple[float, float]:
-    """Both stages' sums as method.md has them: (stage 1, stage 2)."""
+    """The sums of both stages by the formulas of the released code: (stage 1, stage 2)."""
     clip = min(1, cosine / 0.4)
     keyword = sum(1 for word in key_words if word.lower() in response.lower()) / len(key_words) if key_words else 0.0
     headers = ("Image Description:", "Rationales:", r"Step\s*1:", "The final answer is:")
@@ -158,7 +174,7 @@ def transcription(
 
 
 def random_response(draw: random.Random) -> str:
-    """Real and false headers and words, in any order."""
+    """Correct and wrong headers and words, in any order."""
     pieces = [
         "### Image Description: a red circle\n",
         "### image description:",
@@ -181,13 +197,13 @@ def test_released_equals_a_plain_transcription(
     reasoning: Rewards,
     checker: AnswerChecker,
     make_batch: Make,
-    pictures: list[bytes],
+    image_files: list[bytes],
 ) -> None:
     draw = random.Random(0)
     responses = [random_response(draw) for _ in range(1000)]
     tokens = [draw.randint(1, 2048) for _ in responses]
     key_words = [draw.sample(["circle", "cat", "1", "7", "Red", "", "square"], draw.randint(0, 4)) for _ in responses]
-    images = [[draw.choice(pictures)] for _ in responses]
+    images = [[draw.choice(image_files)] for _ in responses]
     batch = make_batch(responses, response_tokens=tokens, key_words=key_words, images=images)
 
     texts, answers = [], []

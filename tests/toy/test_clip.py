@@ -1,4 +1,4 @@
-"""The tiny CLIP: an open_clip directory, the same for the same seed, and a judge of descriptions once trained."""
+"""The tiny CLIP: an open_clip directory, the same for the same seed; when trained, it ranks descriptions."""
 
 import random
 from pathlib import Path
@@ -33,8 +33,8 @@ def test_captions_are_true_or_wrong_in_one_fact(make) -> None:
         draw = random.Random(number)
         scene = make(draw)
         true, wrong = caption(scene, draw), wrong_caption(scene, draw)
-        words, said = set(scene.description.strip(".").split()), set(true.strip(".").split())
-        assert {word.strip(",") for word in said} <= {word.strip(",") for word in words}
+        words, used = set(scene.description.strip(".").split()), set(true.strip(".").split())
+        assert {word.strip(",") for word in used} <= {word.strip(",") for word in words}
         pairs = list(zip(scene.description.split(), wrong.split(), strict=True))
         assert 1 <= sum(left != right for left, right in pairs) <= 2  # a new count can change a shape's plural
 
@@ -51,14 +51,14 @@ def test_every_caption_fits_the_context() -> None:
 def test_a_trained_model_tells_right_from_wrong(tmp_path: Path) -> None:
     scorer = load_scorer(str(train_clip(tmp_path, seed=0)))
     asked = list(questions(0, 500, "test"))
-    pictures = [png(question.image) for question in asked]
-    right = torch.tensor(scorer.score(pictures, [question.description for question in asked]))
+    images = [png(question.image) for question in asked]
+    right = torch.tensor(scorer.score(images, [question.description for question in asked]))
     others = [
-        torch.tensor(scorer.score(pictures, [asked[(place + shift) % 500].description for place in range(500)]))
+        torch.tensor(scorer.score(images, [asked[(place + shift) % 500].description for place in range(500)]))
         for shift in range(7, 500, 61)
     ]
     best = torch.stack([right > other for other in others[:7]]).all(dim=0)
     assert best.float().mean() >= 0.8
-    # as a reward, min(1, cosine / 0.4): near 1 where right, well below where not, with room between
+    # as a reward, min(1, cosine / 0.4): near 1 for right descriptions, clearly lower for wrong ones
     assert 0.3 < right.mean() < 0.6
     assert torch.stack(others).mean() < right.mean() - 0.25

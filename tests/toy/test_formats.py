@@ -1,4 +1,4 @@
-"""The tiny world's files: the layouts of the public data sets, the same bytes for the same seed."""
+"""The files of the toy data: the layouts of the public data sets, the same bytes for the same seed."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The tiny world: pictures show what is said of them, answers are right, splits share no picture."""
+"""The toy data: images match their descriptions, answers are right, no image is in two splits."""
 
 import re
 
@@ -13,7 +13,7 @@ QUESTIONS = list(questions(seed=3, rows=400, split="rl"))
 
 
 def regions(mask: np.ndarray) -> list[tuple[int, int]]:
-    """The (row, column) of one pixel of each 4-connected region, by flooding."""
+    """The (row, column) of one pixel of each 4-connected region, by flood fill."""
     found, left = [], {(int(y), int(x)) for y, x in zip(*np.nonzero(mask), strict=True)}
     while left:
         start = left.pop()
@@ -33,22 +33,22 @@ def of_colour(asked: ToyQuestion, colour: str) -> np.ndarray:
 
 @pytest.mark.parametrize("asked", QUESTIONS[:24], ids=lambda asked: asked.qid)
 def test_the_picture_shows_what_the_description_says(asked: ToyQuestion) -> None:
-    told = {}
+    shown = {}
     if asked.description.startswith("The picture shows"):
         for corner, count, colour in re.findall(r"(\S+-\S+) (\d) (\w+) \w+", asked.description):
-            told[colour] = (int(count), corner)
+            shown[colour] = (int(count), corner)
             places = regions(of_colour(asked, colour))
             assert len(places) == int(count)
             corners = {CORNERS[2 * (y >= SIDE // 2) + (x >= SIDE // 2)] for y, x in places}
             assert corners == {corner}
     else:
         for place, (colour, value) in enumerate(re.findall(r"(\w+) (\d)", asked.description)):
-            told[colour] = (int(value), place)
+            shown[colour] = (int(value), place)
             rows, columns = np.nonzero(of_colour(asked, colour))
             assert columns.mean() // CELL == place
             assert round((rows.max() - rows.min()) / UNIT) == int(value)
-    assert told
-    for colour in set(COLOURS) - set(told):
+    assert shown
+    for colour in set(COLOURS) - set(shown):
         assert not of_colour(asked, colour).any()
 
 
@@ -86,7 +86,7 @@ def test_the_teacher_keeps_the_format() -> None:
 
 
 def test_the_teacher_of_the_warm_up_is_hasty_now_and_then() -> None:
-    """Well-formed always; some descriptions leave things out, some answers to questions that take work are guesses."""
+    """All are well-formed; some descriptions are incomplete, some answers to medium and hard questions are guesses."""
     glimpses, guesses = [], []
     for asked in QUESTIONS:
         taught, careful = parse(asked.taught), parse(asked.response)

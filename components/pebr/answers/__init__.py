@@ -1,1 +1,1 @@
-"""The answer check: whether a given answer is the reference answer."""
+"""The answer check: does a given answer equal the reference answer?"""

@@ -1,25 +1,25 @@
-"""The exact value of plain arithmetic, "3 × (4 + 1) = 15" or "10^3", by a parser that cannot be made to hang.
+"""The exact value of plain arithmetic such as "3 × (4 + 1) = 15" or "10^3".
 
-Only digits, signs, + - × · * ÷ / ^ and brackets are read. Depth, exponents and the size of every intermediate value are
-bounded, so that `9**9**9**9` or ten thousand brackets are refused at once. No text is evaluated as Python.
+Only digits, signs, + - × · * ÷ / ^ and brackets are parsed; no text is evaluated as Python. Depth, exponents and the
+size of every intermediate value are bounded, so `9**9**9**9` or ten thousand brackets are refused at once.
 """
 
 import re
 from fractions import Fraction
 
 MAX_DEPTH = 30
-MAX_BITS = 4096  # of any numerator or denominator on the way
+MAX_BITS = 4096  # of any intermediate numerator or denominator
 _TOKEN = re.compile(r"\s*(?:(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)|(\*\*|[-+×·*÷/^(){}]))")
 _IS_ARITHMETIC = re.compile(r"[-+\d.,\s×·*÷/^(){}=]+")
-_HAS_OPERATOR = re.compile(r"[+×·*÷^(]|\d\s+-\s+\d")  # but not the ranges, dates and ratios "7-8", "1/2/2024"
+_HAS_OPERATOR = re.compile(r"[+×·*÷^(]|\d\s+-\s+\d")  # not the range "7-8", not the date "1/2/2024"
 
 
 class NotArithmeticError(ValueError):
-    """A text that is no arithmetic, or whose value is too large to be of use."""
+    """A text that is not arithmetic, or whose value is too large."""
 
 
 def arithmetic_value(text: str) -> Fraction | None:
-    """The value of an arithmetic expression, or of a chain of equal ones; None for anything else.
+    """The value of an arithmetic expression, or of a chain of equal expressions; None for any other text.
 
     >>> arithmetic_value("3 × 4 = 12")
     Fraction(12, 1)
@@ -36,7 +36,7 @@ def arithmetic_value(text: str) -> Fraction | None:
 
 
 class _Parser:
-    """Recursive descent: sum of products of signed powers of numbers and brackets."""
+    """A recursive-descent parser: sums of products of signed powers of numbers and brackets."""
 
     def __init__(self, text: str) -> None:
         self.tokens: list[str] = []
@@ -61,7 +61,7 @@ class _Parser:
         return value
 
     def _take(self, *wanted: str) -> str:
-        """The next token when it is one of these, else ""."""
+        """Consume and return the next token if it is one of these, else return ""."""
         if self.position < len(self.tokens) and self.tokens[self.position] in wanted:
             self.position += 1
             return self.tokens[self.position - 1]
@@ -100,7 +100,7 @@ class _Parser:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise NotArithmeticError
-        exponent = self._signed()  # to the right first: 2^3^2 is 2^9
+        exponent = self._signed()  # right-associative: 2^3^2 is 2^9
         self.depth -= 1
         size = max(base.numerator.bit_length(), base.denominator.bit_length())
         if exponent.denominator != 1 or abs(exponent) * size > MAX_BITS or (base == 0 and exponent < 0):

@@ -1,8 +1,8 @@
-"""Is the given answer the reference? One check for rollouts, the accuracy reward and evaluation.
+"""The answer check of rollout, the accuracy reward and evaluation: does the given answer equal the reference?
 
-Most pairs are decided by the rules of `pebr.answers.equality`, in this process; what needs computer algebra goes to
-worker processes that are killed when they take too long. Answers are data: nothing in them is evaluated, whatever they
-are costs a bounded time, and a pair that cannot be decided in that time is wrong and is reported as such.
+The rules of `pebr.answers.equality` decide most pairs in this process. Pairs that need computer algebra go to worker
+processes, which are killed when a pair exceeds its time limit. No answer is ever evaluated as code, and every answer
+costs bounded time. A pair that is not decided within its limit counts as wrong and is logged.
 """
 
 import logging
@@ -17,19 +17,19 @@ log = logging.getLogger("pebr.rewards")
 
 
 class AnswerChecker:
-    """Compares answers with references; `with AnswerChecker(workers=2) as checker: checker.check(given, references)`.
+    """Compares answers with references: `with AnswerChecker(workers=2) as checker: checker.check(given, references)`.
 
-    `failures` counts the pairs, so far, that took longer than the limit or took a worker down; they counted as wrong.
+    `failures` counts the pairs so far that exceeded the time limit or crashed a worker. They count as wrong.
     """
 
     def __init__(self, workers: int = 1, seconds: float = 2.0) -> None:
         """
         Args:
-            workers: processes for computer algebra; they start when pairs need them, or by `start`.
-            seconds: limit for one pair, of processor time; five times this, and five more, by the clock on the wall.
+            workers: processes for computer algebra. They start with `start`, or when the first pairs need them.
+            seconds: limit of processor time per pair. The wall-clock limit is 5 times this, plus 5 seconds.
         """
         self.failures = 0
-        self._pool = WorkerPool(workers, seconds)
+        self.pool = WorkerPool(workers, seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -40,35 +40,32 @@ class AnswerChecker:
         self.close()
 
     def start(self) -> None:
-        """Start the worker processes beside what the caller does next, so that the first check does not wait."""
-        self._pool.start()
+        """Start the worker processes in the background, so that the first check does not wait for them."""
+        self.pool.start()
 
     def close(self) -> None:
-        """End the worker processes. The checker can be used again: they start anew."""
-        self._pool.close()
+        """End the worker processes. The next check starts new ones."""
+        self.pool.close()
 
     def check(
-        self,
-        given: Sequence[str],
-        references: Sequence[str],
-        options: Sequence[Mapping[str, str] | None] | None = None,
+        self, given: Sequence[str], references: Sequence[str], options: Sequence[Mapping[str, str] | None] | None = None
     ) -> list[bool]:
-        """Whether each given answer is its reference, (S,).
+        """Whether each given answer equals its reference: (S,).
 
         Args:
-            given: answers as models wrote them, without the header; any text at all. (S,)
+            given: answers as models wrote them, without the header; any text is accepted. (S,)
             references: the right answers. (S,)
-            options: for multiple choice, letter -> text, or None, for each pair; the reference may then be a letter or
-                an option's text. (S,)
+            options: per pair the options of a multiple-choice question (letter -> text), or None. With options, the
+                reference may be a letter or the text of an option. (S,)
 
         Raises:
-            ValueError: when the lists differ in length.
-            WorkerError: when a worker process does not start.
+            ValueError: if the lists differ in length.
+            WorkerError: if a worker process does not start.
         """
         choices = options if options is not None else [None] * len(given)
         verdicts = [compare(*row) for row in zip(given, references, choices, strict=True)]
         pairs = sorted({pair for verdict in verdicts if isinstance(verdict, Symbolic) for pair in verdict.pairs})
-        decided = dict(zip(pairs, self._pool.run(pairs), strict=True)) if pairs else {}
+        decided = dict(zip(pairs, self.pool.run(pairs), strict=True)) if pairs else {}
         failed = [pair for pair, verdict in decided.items() if verdict is None]
         if failed:
             self.failures += len(failed)

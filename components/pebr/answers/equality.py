@@ -1,8 +1,8 @@
-"""Whether two answers are the same, by rules that are exact, linear and evaluate nothing.
+"""Whether two answers are equal, by exact rules that run in linear time and evaluate nothing.
 
-The order of the rules: options by letter or text, the same words, yes and no, quantities, lists. What is left,
-mathematical expressions that are not written alike, is handed back as a `Symbolic` question: computer algebra may run
-for ever, so it is asked where it can be stopped (`pebr.answers.workers`).
+The rules, in order: options by letter or text, the same words, yes and no, quantities, lists. If no rule decides and
+both texts are mathematical expressions, the result is a `Symbolic` question for computer algebra. Computer algebra may
+never end, so it runs in processes that can be killed (`pebr.answers.workers`).
 """
 
 import re
@@ -20,22 +20,22 @@ from pebr.answers.sentences import shorter_readings
 from pebr.answers.units import Unit, read_unit
 from pebr.answers.wording import same_words, yes_or_no
 
-MAX_EXPRESSION = 300  # characters that computer algebra is asked about
+MAX_EXPRESSION = 300  # characters; computer algebra does not get longer texts
 
 
 class Symbolic(NamedTuple):
-    """Pairs of plain texts that computer algebra is to compare: the answers are the same when all pairs are."""
+    """Pairs of plain texts for computer algebra. The answers are equal if all pairs are equal."""
 
     pairs: tuple[tuple[str, str], ...]  # given, reference
 
 
 def compare(given: str, reference: str, options: Mapping[str, str] | None = None) -> bool | Symbolic:
-    """Whether `given` is the answer `reference`, or the question that computer algebra has to decide.
+    """Whether `given` equals `reference`, or a question for computer algebra.
 
     Args:
-        given: an answer as a model wrote it; when it has several lines, the first line alone is also tried.
+        given: an answer as a model wrote it. If it has several lines, its first line alone is also compared.
         reference: the right answer.
-        options: letter -> text, for multiple choice; the reference may then be a letter or an option's text.
+        options: letter -> text, for multiple choice. The reference may then be a letter or the text of an option.
 
     >>> compare("**7**", "7"), compare("A. 12", "A"), compare("ab", "ba")
     (True, True, False)
@@ -56,29 +56,29 @@ def compare(given: str, reference: str, options: Mapping[str, str] | None = None
 
 
 def _readings(given: str) -> Iterator[str]:
-    """The plain forms of an answer: whole, its first line where it goes on below, and what its sentence says."""
+    """The plain forms of an answer: the whole text, its first line, and the short forms of each if it is a sentence."""
     whole = plain(given)
     head, *below = given.strip()[: MAX_CHARACTERS + 1].split("\n")
-    first = plain(head) if below and "\\boxed" not in given and not any(map(_answers, below)) else ""
+    first = plain(head) if below and "\\boxed" not in given and not any(map(_is_answer, below)) else ""
     for text in filter(None, (whole, first)):
         yield text
         yield from shorter_readings(text)
 
 
-def _answers(line: str) -> bool:
-    """Whether a line is an answer of its own, so that the lines above it are not all that is given."""
+def _is_answer(line: str) -> bool:
+    """Whether a line is an answer by itself. Then the first line alone is not the whole answer."""
     text = plain(line)
     return bool(text) and (read_pick(text) is not None or read_answer_quantity(text) is not None)
 
 
 @lru_cache(maxsize=2048)
 def compare_values(given: str, reference: str) -> bool | Symbolic:
-    """Whether two plain texts say the same, options aside."""
+    """Whether two plain texts are equal, without regard to options."""
     if not given or not reference:
         return False
     if same_words(given, reference):
         first, second = read_answer_quantity(given), read_answer_quantity(reference)
-        return not (first and second and first.unit != second.unit)  # but "5 mW" is not "5 MW"
+        return not (first and second and first.unit != second.unit)  # "5 mW" is not "5 MW"
     if wanted := yes_or_no(reference, alone=True):
         return yes_or_no(given, alone=False) == wanted
     first, second = read_answer_quantity(given), read_answer_quantity(reference)
@@ -95,7 +95,7 @@ def compare_values(given: str, reference: str) -> bool | Symbolic:
 
 
 def read_answer_quantity(text: str) -> Quantity | None:
-    """A plain text as a quantity, written out or as plain arithmetic."""
+    """A plain text as a quantity, written as a number or as plain arithmetic; None for any other text."""
     quantity = read_quantity(text)
     if quantity is None and (value := arithmetic_value(text)) is not None:
         return Quantity(value, None, percent=False, unit=None, noun=frozenset())
@@ -103,7 +103,7 @@ def read_answer_quantity(text: str) -> Quantity | None:
 
 
 def _with_attached_unit(text: str) -> Quantity | None:
-    """ "5m" as 5: beside a bare number, the letter is a unit and no factor."""
+    """ "5m" as 5: if the other side is a number without a unit, the letter is a unit, not a factor."""
     return read_quantity(text[:-1]) if re.search(r"\d[mgshlLVWJ]$", text) else None
 
 
@@ -111,7 +111,7 @@ _PLUS_MINUS = re.compile(r"\A([a-zA-Z]\s*=\s*)?±\s*([^-+±,]+)\Z")  # "±2" is 
 
 
 def _compare_lists(given: str, reference: str) -> bool | Symbolic | None:
-    """Item by item; None where neither side is a list."""
+    """Compare two lists item by item; None if one of the texts cannot be a list, or both have a single item."""
     first, second = (read_list(_PLUS_MINUS.sub(r"\1\2, \1-\2", text)) for text in (given, reference))
     if first is None or second is None or (
         len(first.items) == len(second.items) == 1 and "[]" not in {first.brackets, second.brackets}  # "[7]" is 7
@@ -136,7 +136,7 @@ def _compare_lists(given: str, reference: str) -> bool | Symbolic | None:
 
 
 def _all(verdicts: Iterable[bool | Symbolic]) -> bool | Symbolic:
-    """False where one is False, else the questions that are left, else True."""
+    """False if one verdict is False; else the questions that are left; else True."""
     pairs: list[tuple[str, str]] = []
     for verdict in verdicts:
         if isinstance(verdict, Symbolic):
@@ -152,13 +152,13 @@ _WORDS_OF_MATHEMATICS = re.compile(
 )
 _PROSE = re.compile(r"(?<![\w\\])(?:[^\W\d_]{3,}|(?:is|are|to|of|it|no|if|so|at|by|as|on|an|be)(?!\w))")  # not "3xyz"
 _ATTACHED_UNIT = re.compile(r"(.*[})π])([^\W\d_]{2,}(?:\^[23])?)")
-_LABEL = re.compile(r"\d*[A-Za-z]+\d[A-Za-z\d]*")  # "B2", "CO2": a name, and no product
+_LABEL = re.compile(r"\d*[A-Za-z]+\d[A-Za-z\d]*")  # "B2", "CO2": a name, not a product
 _ONLY_NUMBERS = re.compile(r"[-\d\s./:=]+")
 _HEAVY = re.compile(r"(?:\^|\*\*)\s*[({]?\s*\d{4}|\d{5}\s*!|!\s*!|(?:(?:\^|\*\*)[^\s^*+/-]*){3}")
 
 
 def _compare_expressions(given: str, reference: str) -> bool | Symbolic:
-    """The question for computer algebra, or False where one of the texts is no expression of bearable size."""
+    """The question for computer algebra; False if one of the texts is not an expression or is too large."""
     given, given_unit = _split_unit(given)
     reference, reference_unit = _split_unit(reference)
     if _LABEL.fullmatch(given) or _LABEL.fullmatch(reference):
@@ -170,7 +170,7 @@ def _compare_expressions(given: str, reference: str) -> bool | Symbolic:
     if same_words(given, reference):
         return True
     pairs = [(given, reference)]
-    if "=" in given and "=" not in reference:  # "\\sqrt{16} = 4" is 4 when both sides are
+    if "=" in given and "=" not in reference:  # "\\sqrt{16} = 4" equals 4 if both sides do
         pairs = [(side.strip(), reference) for side in _sides(given)]
     if all(_is_expression(text) for pair in pairs for text in pair):
         return Symbolic(tuple(pair for pair in pairs if not same_words(*pair)))
@@ -178,7 +178,7 @@ def _compare_expressions(given: str, reference: str) -> bool | Symbolic:
 
 
 def _sides(text: str) -> list[str]:
-    """What stands between the equals signs of a text, but those in braces: "\\sum_{i=1}^3 i = 6" has two sides."""
+    """Split a text at its equals signs, except those in braces: "\\sum_{i=1}^3 i = 6" has two sides."""
     sides, depth = [""], 0
     for character in text:
         depth += {"{": 1, "}": -1}.get(character, 0)
@@ -190,7 +190,7 @@ def _sides(text: str) -> list[str]:
 
 
 def _split_unit(text: str) -> tuple[str, Unit | None]:
-    """An expression without the unit behind it: "2π cm", "3\\sqrt{2}cm", "4π square units"."""
+    """Split the unit off the end of an expression: "2π cm", "3\\sqrt{2}cm", "4π square units"."""
     words = text.split(" ")
     for count in range(min(3, len(words) - 1), 0, -1):
         head, tail = " ".join(words[:-count]), " ".join(words[-count:])
@@ -202,7 +202,7 @@ def _split_unit(text: str) -> tuple[str, Unit | None]:
 
 
 def _is_expression(text: str) -> bool:
-    """True for a text that may be mathematics, and that is not so large that nothing but a time limit would end it."""
+    """True if a text may be mathematics and is not so large that only the time limit would end its evaluation."""
     if len(text) > MAX_EXPRESSION or not _MATHEMATICAL.search(text) or _HEAVY.search(text):
         return False
     if _ONLY_NUMBERS.fullmatch(text) and not read_answer_quantity(text):  # a date, a range, a ratio

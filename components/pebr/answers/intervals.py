@@ -1,4 +1,4 @@
-"""Conditions on one variable as the intervals that they are: "3 < x ≤ 5" and "x ∈ (3, 5]" are "(3, 5]"."""
+"""Conditions on one variable as intervals: "3 < x ≤ 5" and "x ∈ (3, 5]" become "(3, 5]"."""
 
 import re
 from typing import NamedTuple
@@ -14,14 +14,14 @@ _TURNED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
 
 
 class Condition(NamedTuple):
-    """A condition on a variable."""
+    """A condition on one variable."""
 
     name: str
-    interval: str  # in the usual notation
+    interval: str  # for example "(3, 5]"
 
 
 def read_condition(text: str) -> Condition | None:
-    """A plain text as a condition on one variable whose bounds are values, or None.
+    """Read a plain text as a condition on one variable with numbers as bounds; None for any other text.
 
     >>> read_condition("5 > x ≥ 3"), read_condition("x ≤ 2π"), read_condition("x < y")
     (Condition(name='x', interval='[3, 5)'), Condition(name='x', interval='(-∞, 2π]'), None)
@@ -48,7 +48,7 @@ def read_condition(text: str) -> Condition | None:
 
 
 def as_intervals(given: str, reference: str) -> tuple[str, str] | None:
-    """Two plain texts as intervals where one of them is a condition and the other one its like, else None."""
+    """Two plain texts as intervals, if one is a condition and the other is a condition or an interval; else None."""
     first, second = read_condition(given), read_condition(reference)
     if first and second:
         return (first.interval, second.interval) if first.name == second.name else None

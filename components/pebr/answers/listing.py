@@ -1,33 +1,35 @@
-"""Answers that are lists: "1, 2 and 3", "(1, 2)", "{2, 1}", "[0, 5)", item by item."""
+"""Answers that are lists: "1, 2 and 3", "(1, 2)", "{2, 1}", "[0, 5)"."""
 
 import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 MAX_ITEMS = 30
-MAX_DEPTH = 12  # of brackets; deeper nesting is no answer
+MAX_DEPTH = 12  # of brackets; a text with deeper nesting is not read
 
 _JOINT = {
-    True: re.compile(r"\s*(?:;|,\s+|\s(?:and|or|&)\s)\s*(?:(?:and|or)\s+)?"),  # "1,234, 5": spaces tell items apart
+    True: re.compile(
+        r"\s*(?:;|,\s+|\s(?:and|or|&)\s)\s*(?:(?:and|or)\s+)?"
+    ),  # with a space after a comma: "1,234, 5" has two items
     False: re.compile(r"\s*(?:;|,|\s(?:and|or|&)\s)\s*(?:(?:and|or)\s+)?"),
 }
 
 
 class Listing(NamedTuple):
-    """A list as it is written."""
+    """A list as it was written."""
 
     brackets: str  # "()", "[)", "{}", ... or "" for a bare list
     items: tuple[str, ...]
 
 
 def is_balanced(text: str) -> bool:
-    """True when every bracket is closed, by whichever kind, and none is nested too deep."""
+    """True if every bracket is closed, by a bracket of any kind, and none is nested too deep."""
     depths = _depths(text)
     return min(depths) == depths[-1] == 0 and max(depths) <= MAX_DEPTH
 
 
 def _depths(text: str) -> list[int]:
-    """How many brackets are open before each character, and at the end."""
+    """The number of open brackets before each character and at the end."""
     depths = [0]
     for character in text:
         depths.append(depths[-1] + (character in "([{") - (character in ")]}"))
@@ -35,16 +37,16 @@ def _depths(text: str) -> list[int]:
 
 
 class Pairing(NamedTuple):
-    """The items of two lists of one length, side by side."""
+    """The items of two lists of the same length, in pairs."""
 
     pairs: list[tuple[str, str]]
-    ordered: bool  # False: the second ones may be in any order
+    ordered: bool  # False: the items of the second list may be in any order
 
 
 def read_list(text: str) -> Listing | None:
-    """A plain text as a list: items between commas, semicolons, "and", "or", in brackets or not.
+    """Read a plain text as a list: items separated by commas, semicolons, "and" or "or", with or without brackets.
 
-    None when it is too long or too deep. A text of one item without brackets is a list of one.
+    A text of one item without brackets is a list of one item. None if the list is too long or nested too deep.
 
     >>> read_list("(1, 2]")
     Listing(brackets='(]', items=('1', '2'))
@@ -71,10 +73,11 @@ def read_list(text: str) -> Listing | None:
 
 
 def pair_items(first: Listing, second: Listing, is_number: Callable[[str], bool]) -> Pairing | None:
-    """Which items must be the same for two lists to be the same, and whether in this order; None where they cannot be.
+    """The pairs of items that must be equal for two lists to be equal; None if the lists cannot be equal.
 
-    Round and square brackets keep an order, braces do not; bare lists of words keep it, bare lists of numbers do not
-    (they are solutions). A bare list may stand for a bracketed one; two kinds of brackets are two different things.
+    Order matters in round and square brackets and in lists of words without brackets. It does not matter in braces and
+    in lists of numbers without brackets, which are solutions. A list without brackets can equal a list with brackets;
+    lists with different kinds of brackets are never equal.
     """
     kinds = {first.brackets, second.brackets} - {""}
     if len(first.items) != len(second.items) or len(kinds) > 1:

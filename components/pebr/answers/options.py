@@ -1,13 +1,13 @@
-"""Multiple choice: the options that a question shows, and which of them an answer picks, in all habits of picking."""
+"""Multiple choice: the options that a question lists, and the option that an answer picks."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from pebr.answers.wording import same_words
 
-# Labels in a question: "(A)" anywhere, "A.", "A)" and "A:" at the start of a line; after "Choices:" else any of them.
+# Labels in a question: "(A)" anywhere; "A.", "A)", "A:" at the start of a line; after "Choices:" all of these anywhere.
 _MARKER = re.compile(r"\b(?:choices|options)\b[^\S\n]*:", re.IGNORECASE)
 _AFTER_MARKER = re.compile(r"(?<![\w'’-])(?:\*\*)?[(\[]?([A-Za-z])[.):\]]+(?:\*\*)?\s*(?=\S)")
 _LABEL = re.compile(
@@ -29,21 +29,21 @@ _LETTER_IN_REST = re.compile(
     re.VERBOSE,
 )
 _SEPARATOR = re.compile(r"\s*(?:,|;|&|/|\band\b)\s*(?:and\s+)?|\s+")
-_LETTERS = frozenset("ABCDEFGH")  # of options that are not known
-Verdict = TypeVar("Verdict")  # True, False, or a question that another judge has to decide
+_LETTERS = frozenset("ABCDEFGH")  # possible labels if the options are unknown
+Verdict = TypeVar("Verdict")  # an undecided comparison
 
 
 class Pick(NamedTuple):
-    """An option's letter as an answer gives it, with what else it says."""
+    """The letter of an option in an answer, and the rest of the answer."""
 
     letter: str  # upper-case
-    rest: str  # "" for a letter alone
+    rest: str  # "" for a single letter
     hedged: bool  # the rest names another letter
 
 
 @lru_cache(maxsize=4096)
 def read_pick(text: str) -> Pick | None:
-    """The option that a plain text picks by its letter: "A", "(a)", "A.", "Option A", "A. 12", "(A) 12", "12 (A)".
+    """The option that a plain text picks by letter: "A", "(a)", "A.", "Option A", "A. 12", "(A) 12", "12 (A)".
 
     >>> read_pick("(B) 12"), read_pick("A cat"), read_pick("A. or B").hedged
     (Pick(letter='B', rest='12', hedged=False), None, True)
@@ -61,7 +61,7 @@ def read_pick(text: str) -> Pick | None:
 
 
 def read_picks(text: str, letters: frozenset[str], compact: bool) -> frozenset[str] | None:
-    """The set of two or more letters that a plain text picks ("A, C", "(A) and (C)"), or None.
+    """The two or more letters that a plain text picks ("A, C", "(A) and (C)"); None for any other text.
 
     Args:
         text: the plain text.
@@ -79,10 +79,10 @@ def read_picks(text: str, letters: frozenset[str], compact: bool) -> frozenset[s
 
 
 def options_in(question: str) -> dict[str, str]:
-    """The options that a question lists, "(A) 12 (B) 14 ..." or "A. 12" a line each; {} when it lists none.
+    """The options that a question lists, as "(A) 12 (B) 14 ..." or as one "A. 12" per line; {} if it lists none.
 
-    The letters must run from A without a gap, at least A and B; the last such list of the question counts. The last
-    option ends with its line, unless others have several.
+    The letters must run from A without a gap, at least A and B. The last such list in the question counts. The last
+    option ends at the end of its line; if an earlier option has several lines, it ends at the next empty line.
 
     >>> options_in("How many?\\nChoices:\\n(A) 12\\n(B) 14")
     {'A': '12', 'B': '14'}
@@ -93,7 +93,7 @@ def options_in(question: str) -> dict[str, str]:
 
 
 def _listed(text: str, label: re.Pattern[str]) -> dict[str, str]:
-    """The last run of labels from A in a text, with what follows each."""
+    """The last run of labels from A in a text, with the text after each label."""
     labels = [(next(filter(None, match.groups())).upper(), match) for match in label.finditer(text)]
     for start in reversed([index for index, (letter, _) in enumerate(labels) if letter == "A"]):
         run: list[re.Match[str]] = []
@@ -108,12 +108,13 @@ def _listed(text: str, label: re.Pattern[str]) -> dict[str, str]:
     return {}
 
 
-def options_of(question: str, column: Any = None) -> dict[str, str]:
-    """A question's options, letter -> text: those of the dataset's column `options`, else those that it lists.
+def options_of(question: str, column: object = None) -> dict[str, str]:
+    """The options of a question, letter -> text: from the dataset's column `options`, else from the question's text.
 
     Args:
-        question: its text.
-        column: the column's value: letter -> text, or the texts in the order of their letters, or anything else.
+        question: the text of the question.
+        column: the value of the column: letter -> text, or the texts in the order of their letters. Other values are
+            ignored.
     """
     if isinstance(column, Mapping):
         return {str(letter): str(text) for letter, text in column.items() if text is not None}
@@ -125,17 +126,17 @@ def options_of(question: str, column: Any = None) -> dict[str, str]:
 def compare_by_options(
     given: str, reference: str, options: Mapping[str, str], compare: Callable[[str, str], bool | Verdict]
 ) -> bool | Verdict | None:
-    """Whether the answer picks the right option, by letter, by text, or by both; None where the options do not decide.
+    """Whether the answer picks the right option by letter, text or both; None if the options cannot decide it.
 
     Args:
         given: the plain text of the answer.
-        reference: the plain text of the reference: a letter, several letters, or an option's text.
+        reference: the plain text of the reference: a letter, several letters, or the text of an option.
         options: upper-case letter -> plain text.
-        compare: compares an answer with an option's text.
+        compare: compares an answer with the text of an option.
     """
 
     def letter_of(text: str) -> str:
-        """The letter of the one option that has this text, else ""."""
+        """The letter of the option with this text; "" if none or several have it."""
         same = [letter for letter, option in options.items() if same_words(text, option)]
         same = same or [letter for letter, option in options.items() if compare(text, option) is True]
         return same[0] if len(same) == 1 else ""
@@ -155,16 +156,16 @@ def compare_by_options(
 
 
 def _loose_pick(given: str, options: Mapping[str, str], letter_of: Callable[[str], str]) -> Pick | None:
-    """ "A 12", "A (12)", "12, A" where 12 is the text of option A; None for anything else."""
+    """Read "A 12", "A (12)" or "12, A" if 12 is the text of option A; None for any other text."""
     match = _LOOSE.fullmatch(given)
     letter, rest = (match[1] or match[4], match[2] or match[3]) if match else ("", "")
     return Pick(letter, rest, hedged=False) if letter in options and letter_of(rest) == letter else None
 
 
 def compare_by_letter(given: str, reference: str, compare: Callable[[str, str], bool | Verdict]) -> bool | None:
-    """Whether two plain texts pick the same letter of options that are not known; None where letters do not decide.
+    """Whether two plain texts pick the same letter, if the options are unknown; None if letters cannot decide it.
 
-    "A. 12" is "A", and it is "12", but it is not "A. 13".
+    "A. 12" equals "A" and equals "12", but not "A. 13".
     """
     picked, wanted = read_pick(given), read_pick(reference)
     if not (picked or wanted) or (picked and picked.hedged):

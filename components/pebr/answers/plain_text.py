@@ -1,15 +1,15 @@
-"""What an answer says, without how it is typeset: Unicode, Markdown, LaTeX and lead-ins become one plain notation.
+"""Answers as plain text: Unicode variants, Markdown, LaTeX and lead-ins are reduced to one notation.
 
-`plain` turns `**7**`, `$\\boxed{7}$`, `The final answer is: 7.` and full-width `７` into `7`, `\\frac{1}{2}` and `½`
-into `1/2`, `2\\pi` into `2π`, `50\\%` into `50%`. Symbols become single Unicode characters, words keep their case. The
-result is text to compare, never to evaluate. Texts are bounded (`MAX_CHARACTERS`), and so is what a pattern backtracks.
+`plain` turns `**7**`, `$\\boxed{7}$`, `The final answer is: 7.` and full-width `７` into `7`; `\\frac{1}{2}` and `½`
+into `1/2`; `2\\pi` into `2π`; `50\\%` into `50%`. Symbols become single Unicode characters; words keep their case. The
+result is only compared, never evaluated. Texts are bounded by `MAX_CHARACTERS`, which also bounds regex backtracking.
 """
 
 import re
 import unicodedata
 from functools import lru_cache
 
-MAX_CHARACTERS = 1000  # an answer is a number, an expression, a few words; what is longer is compared to nothing
+MAX_CHARACTERS = 1000  # a longer text is not an answer, and equals nothing
 
 # LaTeX commands that stand for one character.
 SYMBOLS = {
@@ -29,7 +29,7 @@ _CHARACTERS = str.maketrans(
 )
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
 _SUBSCRIPT = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}  # controls, format marks (zero width, right to left), lone surrogates
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}  # controls, format characters (zero width, right to left), lone surrogates
 
 _EMPHASIS = (
     (re.compile(r"(?<![\w)*^])\*\*(?=\S)([^*]+)\*\*(?![\w(*])"), r"\1"),
@@ -54,7 +54,7 @@ _SPACING = re.compile(
     r"\\[,;:> ]|~|\\q?quad\b|\\\\(?![a-zA-Z])|\\(?:displaystyle|textstyle|limits|left|right|[bB]igg?[lr]?)(?![a-zA-Z])"
 )
 
-_SPELLINGS = (  # one spelling of a sign
+_SPELLINGS = (  # variants of a sign -> the sign
     (re.compile(r">="), "≥"),
     (re.compile(r"<="), "≤"),
     (re.compile(r"(?<![\d!])!="), "≠"),  # not in "5!=120"
@@ -76,7 +76,7 @@ _LEAD_IN = re.compile(
 
 @lru_cache(maxsize=4096)
 def plain(text: str) -> str:
-    """The plain form of an answer of at most MAX_CHARACTERS characters; "" for a longer one.
+    """The plain form of an answer; "" if it has more than MAX_CHARACTERS characters.
 
     >>> plain("The final answer is: **$\\\\frac{1}{2}$**.")
     '1/2'
@@ -95,7 +95,7 @@ def plain(text: str) -> str:
 
 
 def _without_unicode(text: str) -> str:
-    """One character for one meaning: ASCII digits, one minus, one quote; fractions and powers spelled out."""
+    """Unify Unicode variants: ASCII digits, one minus, one quote; fractions and powers are spelled out."""
     if text.isascii() and text.isprintable():
         return text
     text = text.translate(_CHARACTERS)
@@ -107,27 +107,27 @@ def _without_unicode(text: str) -> str:
             pieces.append(" ")
         elif unicodedata.category(character) not in _INVISIBLE:
             folded = unicodedata.normalize("NFKC", character)
-            if "⁄" in folded:  # a vulgar fraction: after a digit it is the second part of a mixed number
+            if "⁄" in folded:  # "½"; after a digit it is the fraction of a mixed number
                 folded = " " + folded.replace("⁄", "/")
             pieces.append(folded)
     return "".join(pieces)
 
 
 def _without_markup(text: str) -> str:
-    """No Markdown emphasis, answer tags, math delimiters; the last box's content where there is a box."""
+    """Remove Markdown emphasis, answer tags and math delimiters. Of boxes, keep only the content of the last."""
     if (box := max(text.rfind("\\boxed"), text.rfind("\\fbox"))) >= 0:
         text = _braced(text, text.find("{", box)) or text
     for pattern, replacement in _EMPHASIS:
         text = pattern.sub(replacement, text)
     for delimiter in ("\\(", "\\)", "\\[", "\\]", "$$"):
         text = text.replace(delimiter, " ")
-    if text.replace("\\$", "").count("$") % 2 == 0:  # pairs of them are math; an odd one is a currency
+    if text.replace("\\$", "").count("$") % 2 == 0:  # pairs delimit math; an odd number means a currency
         text = re.sub(r"(?<!\\)\$", " ", text)
     return text
 
 
 def _braced(text: str, start: int) -> str:
-    """What stands between the brace at `start` and its partner, or to the end without one; "" when start is -1."""
+    """The text from the brace at `start` to its closing brace, or to the end of the text; "" if start is -1."""
     depth = 0
     for position in range(max(start, 0), len(text)):
         depth += {"{": 1, "}": -1}.get(text[position], 0)
@@ -137,7 +137,7 @@ def _braced(text: str, start: int) -> str:
 
 
 def _without_latex(text: str) -> str:
-    """LaTeX's commands for text, spacing, fractions, roots and symbols become plain notation; others stay."""
+    """Replace LaTeX commands for text, spacing, fractions, roots and symbols by plain notation. Other commands stay."""
     if not any(mark in text for mark in "\\√^{") and "sqrt" not in text:
         return text
     text = text.replace("\\!", "").replace("{,}", ",")
@@ -145,7 +145,7 @@ def _without_latex(text: str) -> str:
     for mark in "%$#&_":
         text = text.replace("\\" + mark, mark)
     text = _COMMAND.sub(lambda match: SYMBOLS.get(match[1], match[0]), text)
-    for _ in range(8):  # from the inside out; deeper nesting is left as it is
+    for _ in range(8):  # from the inside out; deeper nesting stays
         before = text
         text = _WRAPPER.sub(r"\1", text)
         text = _POWER_GROUP.sub(lambda match: "^" + (match[1] or match[2]), text)
@@ -160,7 +160,7 @@ def _without_latex(text: str) -> str:
 
 
 def _fraction(match: re.Match[str]) -> str:
-    """`\\frac{1}{2}` as 1/2, after a digit as the end of a mixed number; before a factor it stays as it is."""
+    """`\\frac{1}{2}` as 1/2. After a digit it ends a mixed number; before a factor it stays a `\\frac`."""
     whole, above, below, factor = match[1], match[2] or match[3], match[4] or match[5], match[6]
     if factor:
         return f"{whole} \\frac{{{above}}}{{{below}}}{factor}".strip()
@@ -175,7 +175,7 @@ def _repeating(match: re.Match[str]) -> str:
 
 
 def _strip_ends(text: str) -> str:
-    """Without a lead-in, surrounding quotes, useless braces, and punctuation at the end."""
+    """Remove a lead-in, surrounding quotes, needless braces, and punctuation at the end."""
     text = text.strip()
     if (lead := _LEAD_IN.match(text)) and lead.end() < len(text):
         text = text[lead.end() :]
@@ -183,6 +183,6 @@ def _strip_ends(text: str) -> str:
         text = text[1:-1]
     if text.startswith("{") and text.endswith("}") and not any(mark in text[1:-1] for mark in "{},"):
         text = text[1:-1]
-    if text.endswith("!") and re.search(r"[a-zA-Z]{2}!+$", text):  # "yes!", but not "5!" nor "n!"
+    if text.endswith("!") and re.search(r"[a-zA-Z]{2}!+$", text):  # "yes!", but not "5!" or "n!"
         text = text.rstrip("!")
     return text.strip("*`").rstrip(" .,;:?")

@@ -1,8 +1,8 @@
-"""Numbers as answers give them: "7", "-1,234.5", "3/4", "2 1/2", "1.5e3", "50%", "$5", "7 red apples", "3 × 10^4 km/h".
+"""Quantities in answers: "7", "-1,234.5", "3/4", "2 1/2", "1.5e3", "50%", "$5", "7 red apples", "3 × 10^4 km/h".
 
-A number is read exactly, as a fraction, by a small parser of its own: no text is ever evaluated as Python, and a value
-that would grow beyond all use (`9**9**9**9`) is refused. What follows a number is a unit of measure, or words that
-name what is counted; words that would change its value ("7 or 8", "7 out of 10", "7 and a half") are not skipped.
+Numbers are read exactly, as fractions, by the parser in this file. No text is evaluated as Python, and numbers that
+would grow too large (`9**9**9**9`) are refused. After the number, only a unit of measure or the name of the counted
+things is accepted. Words that change the value ("7 or 8", "7 out of 10", "7 and a half") are never skipped.
 """
 
 import re
@@ -14,12 +14,12 @@ from pebr.answers.units import Unit, both_in_one, read_unit, same_dimension
 from pebr.english.lexicon import FUNCTION_WORDS
 from pebr.english.words import NUMBERS, SCALES, fold_numbers, singular, split_number_compounds
 
-DIGITS_OF_A_ROUNDED_NUMBER = 6  # a decimal of at least as many significant digits stands for what rounds to it
-_MAX_DIGITS = 400  # of a number, and of what arithmetic may make of it
+DIGITS_OF_A_ROUNDED_NUMBER = 6  # a decimal with at least this many significant digits equals a number that rounds to it
+_MAX_DIGITS = 400  # of a number; also the largest power of ten
 _MAX_NOUN_WORDS = 5
-_MAX_SYMBOL = 3  # characters of a name like "x" or "AB"; longer ones describe
+_MAX_SYMBOL = 3  # characters of a symbol such as "x" or "AB"; longer names are descriptions
 
-# Words after a number that say something else than what is counted.
+# Words that, after a number, do not name counted things.
 _NOT_A_NOUN = (
     FUNCTION_WORDS
     | SCALES.keys()
@@ -38,20 +38,19 @@ _NOT_A_NOUN = (
 
 
 class Quantity(NamedTuple):
-    """A number and what it is of."""
+    """A number with its unit, or with the things that it counts."""
 
-    value: Fraction  # as counted in `unit`; a percentage is already divided by 100
-    significant: int | None  # written significant digits of a decimal number; None for integers and fractions
+    value: Fraction  # in `unit`; a percentage is already divided by 100
+    significant: int | None  # significant digits of a decimal number as written; None for integers and fractions
     percent: bool
     unit: Unit | None
-    noun: frozenset[str]  # words that name what is counted, in the singular
-    name: str = ""  # what it is assigned to, where that is a symbol: "x" of "x = 5"
+    noun: frozenset[str]  # words that name the counted things, in the singular
+    name: str = ""  # the symbol that it is assigned to: "x" in "x = 5"
 
 
 _WHOLE = r"\d{1,3}(?:,\d{3})+(?![\d,])|\d{1,3}(?:[ ']\d{3})+(?!\d)|\d+"
 _NUMBER = re.compile(
-    rf"""(?P<whole>{_WHOLE})? (?P<decimals>\.\d*)? (?:[eE](?P<exponent>[-+]?\d{{1,4}})(?![\w.]))?""",
-    re.VERBOSE,
+    rf"""(?P<whole>{_WHOLE})? (?P<decimals>\.\d*)? (?:[eE](?P<exponent>[-+]?\d{{1,4}})(?![\w.]))?""", re.VERBOSE
 )
 _TIMES_TEN = re.compile(r"\s*[×x*·]\s*10\s*(?:\^|\*\*)\s*[({]?\s*([-+]?\d{1,4})\s*[)}]?(?![\w.])")
 _COMPOUND = re.compile(
@@ -75,7 +74,7 @@ ASSIGNED = re.compile(r"\A(?:[^\W\d_]|[∠△])[\w ∠△'()°,\\]{0,40}(?:=(?!=
 
 @lru_cache(maxsize=2048)
 def read_quantity(text: str) -> Quantity | None:
-    """The quantity that a whole plain text (`pebr.answers.plain_text.plain`) is, or None when it says anything else.
+    """Read a whole plain text (`pebr.answers.plain_text.plain`) as a quantity; None if it is anything else.
 
     >>> read_quantity("2 1/2 cm").value
     Fraction(5, 2)
@@ -90,7 +89,7 @@ def read_quantity(text: str) -> Quantity | None:
         name = symbol if len(symbol) <= _MAX_SYMBOL else ""
     if compound := _compound(text):
         return compound._replace(name=name)
-    text = _AND_A_HALF.sub(lambda match: f"{match[1]} 1/{_below(match[2])}", _spelled_out(text), count=1)
+    text = _AND_A_HALF.sub(lambda match: f"{match[1]} 1/{_divisor(match[2])}", _spelled_out(text), count=1)
     sign, text = _sign(text)
     currency = _CURRENCY.match(text)
     if currency:
@@ -119,7 +118,7 @@ def read_quantity(text: str) -> Quantity | None:
 
 
 def _compound(text: str) -> Quantity | None:
-    """ "5 ft 7 in" and "1 hour and 30 minutes" as one quantity, in the first unit of their dimension."""
+    """Read "5 ft 7 in" or "1 hour and 30 minutes" as one quantity, in the base unit of the dimension."""
     match = _COMPOUND.fullmatch(text)
     large, small = (read_unit(match[2]), read_unit(match[4])) if match else (None, None)
     if match is None or large is None or small is None or not both_in_one(large, small):
@@ -129,15 +128,15 @@ def _compound(text: str) -> Quantity | None:
 
 
 def same_quantity(given: Quantity, reference: Quantity) -> bool:
-    """True when two quantities are the same, as far as both say what they are of.
+    """True if two quantities are equal.
 
-    A unit or a noun that only one side gives does not matter; where both give one they must agree. A percentage
-    equals its value, and also a bare number above 1 of the same digits: "45" where 45 % is asked for.
+    If both have a unit or a noun, these must agree; a unit or noun on one side only is ignored. A percentage equals its
+    value, and also a number above 1 with the same digits: "45" equals "45 %".
     """
     if not _of_the_same(given, reference):
         return False
     bare = [quantity for quantity in (given, reference) if not quantity.percent]
-    if len(bare) == 1 and (bare[0].unit or bare[0].noun):  # 45 apples are no share
+    if len(bare) == 1 and (bare[0].unit or bare[0].noun):  # "45 apples" is not a percentage
         return False
     first, second = given.value, reference.value
     if given.unit and reference.unit:
@@ -151,28 +150,28 @@ def same_quantity(given: Quantity, reference: Quantity) -> bool:
 
 
 def _of_the_same(given: Quantity, reference: Quantity) -> bool:
-    """False when two quantities say that they are of different things."""
+    """False if the names, units or nouns of two quantities contradict each other."""
     if given.name and reference.name and given.name != reference.name:
         return False
     if given.unit and reference.unit:
         return same_dimension(given.unit, reference.unit)
-    if given.unit or reference.unit:  # a unit on one side; a noun alone on the other one is something else
+    if given.unit or reference.unit:  # a unit on one side contradicts a noun on the other
         return not (reference.noun if given.unit else given.noun)
     return given.noun <= reference.noun or reference.noun <= given.noun
 
 
 def same_number(first: Fraction, digits: int | None, second: Fraction, other_digits: int | None) -> bool:
-    """True for equal numbers, and for an exact number and a decimal of six or more significant digits it rounds to.
+    """True for equal numbers, and if an exact number rounds to a decimal of six or more significant digits.
 
     Args:
         first: a number.
-        digits: its written significant digits when it is a decimal, else None: then it is exact.
+        digits: the significant digits of `first` if it is written as a decimal; None if it is exact.
         second: another number.
-        other_digits: the same for it.
+        other_digits: the significant digits of `second`, likewise.
     """
     if first == second:
         return True
-    if (digits is None) == (other_digits is None):  # two written decimals say what they say
+    if (digits is None) == (other_digits is None):  # two decimals, or two exact numbers, must be equal
         return False
     written = digits or other_digits or 0
     if written < DIGITS_OF_A_ROUNDED_NUMBER:
@@ -181,7 +180,7 @@ def same_number(first: Fraction, digits: int | None, second: Fraction, other_dig
 
 
 def round_significant(value: Fraction, digits: int) -> Fraction:
-    """A number rounded to so many significant digits."""
+    """Round a number to `digits` significant digits."""
     if not value:
         return value
     magnitude = len(str(abs(value.numerator))) - len(str(value.denominator))
@@ -196,7 +195,7 @@ def _sign(text: str) -> tuple[int, str]:
 
 
 def _spelled_out(text: str) -> str:
-    """Number words at the start as digits, "minus" as a sign, and spelled fractions as fractions."""
+    """Write number words at the start as digits, "minus" as a sign, and spelled fractions as fractions."""
     if not text[:1].isalpha():
         return text
     words = split_number_compounds(text.lower()).split()
@@ -204,17 +203,17 @@ def _spelled_out(text: str) -> str:
         words[:1] = words[0].split("-")
     if words and words[0] in {"minus", "negative"}:
         return "-" + _spelled_out(" ".join(words[1:])) if len(words) < 20 else text
-    spelled = _SPELLED.sub(lambda match: f"{'1' if match[1] in {None, 'a', 'an'} else match[1]}/{_below(match[2])}",
+    spelled = _SPELLED.sub(lambda match: f"{'1' if match[1] in {None, 'a', 'an'} else match[1]}/{_divisor(match[2])}",
                            " ".join(fold_numbers(words)), count=1)  # fmt: skip
     return spelled if spelled[:1].isdigit() else text
 
 
-def _below(word: str) -> int:
+def _divisor(word: str) -> int:
     return _FRACTION_WORDS["half" if word == "halves" else word.removesuffix("s")]
 
 
 def _number(text: str) -> tuple[Fraction, int | None, str] | None:
-    """The unsigned number at the start of a text: value, significant digits of a decimal, and what follows."""
+    """The unsigned number at the start of a text: value, significant digits if it is a decimal, and the rest."""
     if match := _MIXED.match(text) or _FRACTION.match(text):
         whole, above, below = (int(group) for group in (["0", *match.groups()][-3:]))
         return (whole + Fraction(above, below), None, text[match.end() :]) if below else None
@@ -229,7 +228,7 @@ def _number(text: str) -> tuple[Fraction, int | None, str] | None:
 
 
 def _literal(text: str) -> tuple[Fraction, int | None, str] | None:
-    """The decimal literal at the start of a text, with thousands separators and powers of ten."""
+    """Read the decimal number at the start of a text, with thousands separators and powers of ten."""
     match = _NUMBER.match(text)
     if not match or not (match["whole"] or (match["decimals"] or "").strip(".")):
         return None
@@ -250,14 +249,14 @@ def _literal(text: str) -> tuple[Fraction, int | None, str] | None:
 
 
 def _unit_and_noun(rest: str) -> tuple[Unit | None, frozenset[str]] | None:
-    """What follows a number: a unit of measure and words that name what is counted; None when it is anything else."""
+    """Read the text after a number as a unit and the name of the counted things; None if it is anything else."""
     attached = rest[:1].isalpha()
     rest = rest.strip()
     if rest.startswith("(") and rest.endswith(")"):  # "7 (apples)"
         rest = rest[1:-1].strip()
     if not rest or NO_UNIT.fullmatch(rest):
         return None, frozenset()
-    if attached:  # "5cm", but not "5m", which may be five times m, nor "2ab"
+    if attached:  # "5cm"; not "2ab", and not "5m", which can mean 5 times m
         unit = read_unit(rest) if len(rest) > 1 else None
         return (unit, frozenset()) if unit else None
     rest = re.sub(r"^-(?=[a-zA-Z])", "", rest)  # "7-sided"
@@ -273,7 +272,7 @@ def _unit_and_noun(rest: str) -> tuple[Unit | None, frozenset[str]] | None:
 
 
 def _noun(words: list[str]) -> frozenset[str] | None:
-    """Words that name what is counted, in the singular; None when they say anything else."""
+    """The words that name the counted things, in the singular; None if the words are anything else."""
     folded = [singular(word.lower().strip(".,()")) for word in words]
     folded = [word for place, word in enumerate(folded) if word != "of" or place in {0, len(folded) - 1}]
     if len(folded) > _MAX_NOUN_WORDS or any(

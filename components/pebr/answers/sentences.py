@@ -1,7 +1,7 @@
-"""Answers given in a sentence: what "The total value is 7", "AB is 7" or "A is correct" answers.
+"""Answers in sentences: the short answer in "The total value is 7", "AB is 7" or "A is correct".
 
-A sentence is only ever read more shortly, never differently, and only the given answer is, not the reference: its
-subject is dropped, so that the two would be compared without what each is about.
+A sentence is only shortened, never changed. This applies to the given answer only, not to the reference: a shortened
+sentence loses its subject, and two sentences about different subjects could become equal.
 """
 
 import re
@@ -27,7 +27,7 @@ _PLACE = re.compile(
 
 
 def shorter_readings(text: str) -> list[str]:
-    """What a plain text answers, less and less of a sentence; [] when it is none.
+    """The shorter forms of a plain text that is a sentence, each shorter than the one before; [] for other texts.
 
     >>> shorter_readings("The value of x is 7 because 3+4=7")
     ['The value of x is 7', '7']

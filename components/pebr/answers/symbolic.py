@@ -1,11 +1,13 @@
-"""Computer algebra on two answers, as a process of its own: `python -m pebr.answers.symbolic SECONDS`.
+"""Compare two answers by computer algebra, in a separate process: `python -m pebr.answers.symbolic SECONDS`.
 
-Reads a pair a line, `[7, "given", "reference"]`, and answers a line with its number: `[7, true]`, `[7, false]`, or
-`[7, null]` when the time limit, the memory limit or a crash ended the attempt. Expressions are parsed by math-verify's
-LaTeX grammar and compared by SymPy; on hostile text both may take for ever, eat memory or crash. So a child process
-does the work, under an alarm of the kernel's whose default is the child's end, and its parent, which has all libraries
-loaded, forks the next child in milliseconds. The limit is in processor seconds, so that a busy machine makes no answer
-wrong. What a text says is never run: source code in a string, another program or a socket end the child.
+Input: one pair per line, `[7, "given", "reference"]`. Output: one line per pair with its number, `[7, true]`,
+`[7, false]`, or `[7, null]` if the time limit, the memory limit or a crash ended the comparison.
+
+The LaTeX grammar of math-verify parses expressions and SymPy compares them. Hostile text can make both run forever, use
+up memory or crash. So a child process does the work. A kernel timer ends the child at its limit, and the parent, which
+has all libraries loaded, forks the next child within milliseconds. The limit counts processor time, so that a busy
+machine makes no answer wrong. An audit hook kills a child that compiles source code from a string, starts a program or
+opens a socket.
 """
 
 import json
@@ -29,8 +31,8 @@ from pebr.answers.quantities import DIGITS_OF_A_ROUNDED_NUMBER, read_quantity, r
 
 MAX_MEMORY = 4 << 30  # bytes of address space
 MAX_DIGITS = 400  # of a number
-PAIRS_A_CHILD = 5000  # then the next child takes over, and what this one has gathered in memory is gone
-DONE, RELIEVED = 0, 3  # exit codes of a child that has not failed
+PAIRS_PER_CHILD = 5000  # then a new child replaces it, which frees its memory
+DONE, REPLACE = 0, 3  # exit codes of a child: no more pairs; PAIRS_PER_CHILD pairs served
 
 _LATEX = math_verify.LatexExtractionConfig(
     boxed_match_priority=-1,
@@ -46,7 +48,7 @@ _POWER = re.compile(r"\^\s*(-\s*\w+|\d{2,})")
 
 
 def same_expression(given: str, reference: str) -> bool:
-    """Whether two plain texts (`pebr.answers.plain_text`) are the same mathematics. May run for ever.
+    """Whether two plain texts (`pebr.answers.plain_text`) are mathematically equal. Can run forever.
 
     >>> same_expression("(x+1)(x-1)", "x^2-1")
     True
@@ -61,7 +63,7 @@ def same_expression(given: str, reference: str) -> bool:
 
 
 def parse(text: str) -> Any:
-    """The SymPy object that a plain text means, or None."""
+    """The SymPy object of a plain text, or None if it cannot be parsed."""
     found = math_verify.parse(f"${to_latex(text)}$", [_LATEX], fallback_mode="no_fallback", parsing_timeout=None)
     value = found[0] if found else None
     if isinstance(value, sympy.Expr) and {symbol.name for symbol in value.free_symbols} == {"i"}:
@@ -70,7 +72,7 @@ def parse(text: str) -> Any:
 
 
 def to_latex(text: str) -> str:
-    """A plain text in the notation that the grammar reads."""
+    """A plain text in the LaTeX that the grammar of math-verify accepts."""
     text = text.replace("**", "^")
     if _TRIGONOMETRIC.search(text):
         text = _DEGREES.sub(r"(\1π/180)", text)
@@ -81,7 +83,7 @@ def to_latex(text: str) -> str:
 
 
 def _same_value(value: sympy.Number, text: str, other: sympy.Expr) -> bool:
-    """Whether a number equals a closed expression, exactly or as a rounding to six written digits or more."""
+    """Whether a number equals a closed expression, exactly or rounded to six or more significant digits."""
     quantity = read_quantity(text)
     exact = sympy.Rational(quantity.value.numerator, quantity.value.denominator) if quantity else value
     other = other.doit()
@@ -96,11 +98,11 @@ def _same_value(value: sympy.Number, text: str, other: sympy.Expr) -> bool:
 
 
 def _number(_converter: _Latex2Sympy, text: str) -> sympy.Number:
-    """A number of the grammar, exactly. The library's own way is SymPy's, which runs it as Python source."""
+    """Parse a number exactly. Replaces the library's method, which lets SymPy evaluate the text as Python source."""
     digits = text.replace(",", "")
     _, _, exponent = digits.lower().partition("e")
     if len(digits) > MAX_DIGITS or abs(int(exponent or 0)) > MAX_DIGITS:
-        raise ValueError(f"a number of {len(digits)} digits")
+        raise ValueError(f"number too long: {len(digits)} characters, at most {MAX_DIGITS} digits")
     value = Fraction(digits)
     return sympy.Rational(value.numerator, value.denominator)
 
@@ -109,7 +111,7 @@ _Latex2Sympy.parse_number = _number
 
 _FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "os.remove", "subprocess.", "socket.", "shutil.")
 
-_WARM_UP = (
+WARM_UP = (
     ("x^2-1", "(x-1)(x+1)"), ("1.414214", "\\sqrt{2}"), ("y = x+1", "x+1 = y"), ("x<5", "5>x"), ("\\log_2 8", "3"),
     ("sin(x)^2", "1-cos(x)^2"), ("[1,2)", "(1,2]"), ("{1,x}", "{x,1}"), ("\\frac{1}{x}", "x^{-1}"), ("x=±2", "±2"),
     ("10!", "\\binom{5}{2}"), ("(1,2)∪(3,∞)", "x>3"), ("\\int_0^1 x dx", "1/2"), ("e^{iπ}", "-1"),
@@ -118,37 +120,37 @@ _WARM_UP = (
 )  # fmt: skip
 
 
-def _guard(event: str, arguments: tuple[Any, ...]) -> None:
-    """Audit hook: ends the process at what no comparison has to do, source code from a text above all."""
+def _guard(event: str, arguments: tuple[object, ...]) -> None:
+    """Audit hook: kills the process for actions that no comparison needs, such as compiling source code from a text."""
     if event.startswith(_FORBIDDEN) or (event == "compile" and _is_foreign_source(*arguments)):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _is_foreign_source(source: Any, filename: Any) -> bool:
-    """True for source code in a string, but for the functions that SymPy writes for polynomials of many variables."""
+def _is_foreign_source(source: object, filename: object) -> bool:
+    """True for source code in a string, except the functions that SymPy generates for polynomials."""
     return filename == "<string>" and source is not None and not str(source).startswith("b'def monomial_")
 
 
 def serve(pairs: IO[bytes], answers: IO[bytes], seconds: float, at_work: mmap.mmap) -> None:
-    """Answer pairs, and exit: DONE when there are no more, RELIEVED when this process has served enough of them.
+    """Compare pairs, then exit with DONE if there are no more, or with REPLACE after PAIRS_PER_CHILD pairs.
 
-    While a pair is worked on, `at_work` holds its number, else 0: so the parent of a child that has died knows which
-    pair has failed, or that none was begun.
+    `at_work` holds the number of the pair in progress, else 0. So the parent knows which pair a dead child was working
+    on, if any.
     """
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     sys.addaudithook(_guard)
-    for _ in range(PAIRS_A_CHILD):
+    for _ in range(PAIRS_PER_CHILD):
         line = pairs.readline()
         if not line:
             os._exit(DONE)
         number, given, reference = json.loads(line)
         at_work[:] = number.to_bytes(len(at_work), "little")
-        signal.setitimer(signal.ITIMER_PROF, seconds)  # its default is the end of the process, whatever Python does
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # the kernel ends the process at this limit, whatever Python does
         verdict = same_expression(given, reference)
         signal.setitimer(signal.ITIMER_PROF, 0)
         answers.write(_line(number, verdict))
         at_work[:] = bytes(len(at_work))
-    os._exit(RELIEVED)
+    os._exit(REPLACE)
 
 
 def _line(number: int, verdict: bool | None) -> bytes:
@@ -156,13 +158,13 @@ def _line(number: int, verdict: bool | None) -> bytes:
 
 
 def main() -> None:
-    """Load all that is needed, then let children serve, one after the other; a new one is there at once."""
+    """Load all libraries, then fork children that compare pairs, one child at a time."""
     logging.disable(logging.CRITICAL)
     seconds = float(sys.argv[1])
     pairs, answers = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # whatever a library prints is no answer
+    os.dup2(2, 1)  # output of libraries must not mix with the answers
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for pair in _WARM_UP:  # SymPy loads parts of itself at their first use, and builds them from source in strings
+    for pair in WARM_UP:  # SymPy loads parts at their first use and compiles some of them from strings
         same_expression(*pair)
     answers.write(b"ready\n")
     at_work = mmap.mmap(-1, 8)  # shared with every child
@@ -174,7 +176,7 @@ def main() -> None:
         code = os.waitstatus_to_exitcode(status)
         if code == DONE:
             return
-        if code != RELIEVED:
+        if code != REPLACE:
             answers.write(_line(int.from_bytes(at_work[:], "little"), None))
             at_work[:] = bytes(len(at_work))
 

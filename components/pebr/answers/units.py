@@ -1,4 +1,4 @@
-"""Units of measure: which spellings mean the same, what they measure, and exact factors between those that do."""
+"""Units of measure: their spellings, their dimensions, and exact factors between units of one dimension."""
 
 import re
 from fractions import Fraction
@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 
 class Unit(NamedTuple):
-    """A unit of measure: `factor` of the dimension's first unit in `_TABLE`."""
+    """A unit of measure: `factor` times the base unit of the dimension, which is the first in `_TABLE`."""
 
     dimension: str
     factor: Fraction
 
 
-# dimension: (factor, spellings), ...; spellings are lower-case, without full stops, in the singular.
+# dimension: (factor, spellings), ...; spellings are lower-case, singular, without full stops.
 _TABLE: dict[str, tuple[tuple[str, str], ...]] = {
     "length": (
         ("1", "m meter metre"),
@@ -51,7 +51,7 @@ _TABLE: dict[str, tuple[tuple[str, str], ...]] = {
     "dollars": (("1", "$ usd dollar"), ("1/100", "¢ cent")),
     "euros": (("1", "€ eur euro"),),
     "pounds sterling": (("1", "£ gbp"),),
-    "pounds": (("1", "pound"),),  # of mass or of money: equal to itself alone
+    "pounds": (("1", "pound"),),  # of mass or of money, so it equals only itself
     "yen": (("1", "¥ jpy yen"),),
     "yuan": (("1", "cny rmb yuan"),),
     "rupees": (("1", "₹ inr rs rupee"),),
@@ -72,17 +72,11 @@ _SPELLINGS = {
     for factor, spellings in units
     for spelling in spellings.split()
 }
-_SPELLINGS |= {  # plurals and short forms that are no plain word
+_SPELLINGS |= {  # plurals that no rule gives
     plural: _SPELLINGS[unit]
-    for plural, unit in {
-        "feet": "ft",
-        "inches": "inch",
-        "hrs": "hr",
-        "lbs": "lb",
-        "centuries": "century",
-    }.items()
+    for plural, unit in {"feet": "ft", "inches": "inch", "hrs": "hr", "lbs": "lb", "centuries": "century"}.items()
 }
-# Symbols whose case tells them apart, as they are written; all others are read in any case.
+# Symbols whose case matters; the case of all other spellings is ignored.
 _CASED = {
     "mW": Unit("power", Fraction(1, 1000)),
     "MW": Unit("power", Fraction(10**6)),
@@ -96,7 +90,7 @@ _CASED = {
     "K": _SPELLINGS["kelvin"],
     "A": _SPELLINGS["ampere"],
 }
-_ANY_DEGREE = {"angle", "celsius", "fahrenheit"}  # "20 degrees" may be of any of them
+_ANY_DEGREE = {"angle", "celsius", "fahrenheit"}  # "20 degrees" can mean any of them
 _RATES = {"mph": ("mile", "hour"), "kph": ("km", "h"), "kmh": ("km", "h"), "kmph": ("km", "h"), "mps": ("m", "s")}
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _POWER_AFTER = re.compile(r"(.*?[^\W\d])\s*(?:\^?([23])|(squared|cubed))", re.IGNORECASE)
@@ -105,10 +99,10 @@ _PER = re.compile(r"\s*/\s*|\s+per\s+|\s+an?\s+(?=second|minute|hour|day)", re.I
 
 @lru_cache(maxsize=4096)
 def read_unit(text: str) -> Unit | None:
-    """The unit that a text is, or None.
+    """Read a text as a unit; None if it is not one.
 
-    Known are the units of `_TABLE`, in the singular and the plural, their squares and cubes, and one of them per
-    another one. "units" itself measures nothing.
+    Known units: those of `_TABLE` in the singular and the plural, their squares and cubes, and one unit per another
+    unit. The word "units" itself is not a unit.
 
     >>> read_unit("square centimeters") == read_unit("cm^2")
     True
@@ -120,12 +114,12 @@ def read_unit(text: str) -> Unit | None:
 
 
 def both_in_one(first: Unit, second: Unit) -> bool:
-    """True when two units make one measure, the larger one first: "5 ft 7 in", "1 hour 30 minutes"."""
+    """True if two units can form one measure with the larger unit first: "5 ft 7 in", "1 hour 30 minutes"."""
     return first.dimension == second.dimension and first.factor > second.factor
 
 
 def same_dimension(first: Unit, second: Unit) -> bool:
-    """True when numbers with these units can be compared."""
+    """True if numbers with these units can be compared."""
     if first.dimension == second.dimension:
         return True
     return "angle" in {first.dimension, second.dimension} and {first.dimension, second.dimension} <= _ANY_DEGREE

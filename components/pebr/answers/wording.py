@@ -1,4 +1,4 @@
-"""Answers in words: the same words whatever the case, articles, hyphens and number words; yes and no."""
+"""Answers in words: equal whatever their case, articles, hyphens and number words; and yes or no."""
 
 import re
 from functools import lru_cache
@@ -13,7 +13,7 @@ _AND = re.compile(r"\s*,?\s+and\s+|\s*[;&]\s*(?:and\s+)?|\s*,(?!\d{3}(?!\d))\s*(
 
 @lru_cache(maxsize=2048)
 def answer_words(text: str) -> tuple[str, ...]:
-    """The words and signs of a plain text, without case, articles, quotes, hyphens; numbers as digits; "and" as comma.
+    """The words and signs of a plain text without case, articles, quotes, hyphens; numbers as digits, "and" as a comma.
 
     >>> answer_words("The top-left corner") == answer_words("top left corner")
     True
@@ -26,7 +26,7 @@ def answer_words(text: str) -> tuple[str, ...]:
 
 
 def same_words(first: str, second: str) -> bool:
-    """True when two plain texts say the same in the same words, in the same order."""
+    """True if two plain texts have the same words in the same order."""
     return first == second or answer_words(first) == answer_words(second)
 
 
@@ -35,7 +35,10 @@ _CLAUSE = frozenset(re.findall(r"\S+", ", . ; : ! - it they there he she this th
 
 
 def yes_or_no(text: str, alone: bool) -> str:
-    """Which of yes, no, true, false a plain text is, or begins with where it need not stand alone; "" for none or both.
+    """The word yes, no, true or false that a plain text consists of; "" if there is none, or if both opposites occur.
+
+    Unless `alone`, the word may also begin a longer answer ("Yes, it does").
+
 
     >>> yes_or_no("Yes, it does", alone=False), yes_or_no("No dogs", alone=False), yes_or_no("yes, no", alone=False)
     ('yes', '', '')

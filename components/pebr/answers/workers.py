@@ -1,9 +1,9 @@
-"""A few processes that compare expressions (`pebr.answers.symbolic`), each of which can be killed.
+"""A pool of processes that compare expressions (`pebr.answers.symbolic`) and can be killed.
 
-Each keeps the limit of processor time itself, by an alarm that ends the child at work. Should even that fail, the
-process is killed from here, by the clock on the wall, and replaced; its pair has failed, the other pairs go on. Threads
-and handlers of signals cannot give this promise; the kernel can. Every pair goes out with a number and its verdict
-comes back with it, so that no verdict is ever taken for another pair's, whichever process died when.
+Each process limits its own processor time: a kernel timer ends its child. If that fails, the pool kills the process at
+the wall-clock limit and replaces it; its pair fails and the other pairs continue. Only killing a process is certain:
+threads and Python signal handlers cannot stop all code. Each pair is sent with a number that comes back with its
+verdict, so that a verdict never goes to the wrong pair.
 """
 
 import json
@@ -18,17 +18,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, cast
 
-START_SECONDS = 120.0  # a process that is not ready by then never will be
-BUSY = 5.0  # by how much the wall clock may outrun the processor's, on a machine that is busy
-GRACE_SECONDS = 5.0  # on top of that
+START_SECONDS = 120.0  # limit for the start of a process
+BUSY = 5.0  # wall-clock seconds per second of processor time, at most, on a busy machine
+GRACE_SECONDS = 5.0  # added to the wall-clock limit
 
 
 class WorkerError(RuntimeError):
     """A worker process cannot be started."""
 
 
-class _Worker:
-    """One process and the pair that it works on."""
+class Worker:
+    """One process and its current pair."""
 
     def __init__(self, seconds: float) -> None:
         self.limit = seconds * BUSY + GRACE_SECONDS
@@ -37,24 +37,24 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            bufsize=0,  # a line that waits in a buffer of ours is one that no selector sees
-            start_new_session=True,  # a process group, so that the child at work is killed with it
+            bufsize=0,  # a selector does not see lines in a Python buffer
+            start_new_session=True,  # a process group, so that its child is killed with it
         )
-        self.input = cast("IO[bytes]", self.process.stdin)  # a pair a line
-        self.output = cast("IO[bytes]", self.process.stdout)  # "ready", then a numbered verdict a line
-        self.ready = False  # until then the deadline is that of its start
+        self.input = cast("IO[bytes]", self.process.stdin)  # one pair per line
+        self.output = cast("IO[bytes]", self.process.stdout)  # "ready", then one numbered verdict per line
+        self.ready = False  # before that, the deadline is that of its start
         self.pair: int | None = None
-        self.sent = 0  # pairs; the number of the last one
+        self.sent = 0  # number of pairs sent, which is the number of the last pair
         self.deadline = time.monotonic() + START_SECONDS
 
     def send(self, index: int, pair: tuple[str, str]) -> None:
-        """Give it a pair."""
+        """Send it a pair."""
         self.sent += 1
         self.pair, self.deadline = index, time.monotonic() + self.limit
         self.input.write(json.dumps([self.sent, *pair]).encode() + b"\n")
 
     def kill(self) -> None:
-        """End it and its child, whatever they do."""
+        """Kill it and its child."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -64,40 +64,40 @@ class _Worker:
 
 
 class WorkerPool:
-    """Compares pairs of expressions in `size` processes, which start as pairs need them and live until `close`."""
+    """Compares pairs of expressions in at most `size` processes, which start when needed and run until `close`."""
 
     def __init__(self, size: int, seconds: float) -> None:
         self.size = size
         self.seconds = seconds
-        self._workers: list[_Worker] = []
+        self.workers: list[Worker] = []
 
     def start(self) -> None:
-        """Start all processes, without waiting for them to be ready."""
-        self._workers += [_Worker(self.seconds) for _ in range(self.size - len(self._workers))]
+        """Start all processes without waiting until they are ready."""
+        self.workers += [Worker(self.seconds) for _ in range(self.size - len(self.workers))]
 
     def run(self, pairs: Sequence[tuple[str, str]]) -> list[bool | None]:
-        """The verdict on each pair, (S,): None where it ran out of time or took its process down.
+        """The verdict on each pair, (S,): None if it exceeded its limit or crashed.
 
-        A pair whose process ended without a word of it goes to another one, once: it had died before, or was killed.
+        If a process ends without reporting on its pair, the pair goes to another process, once.
 
         Raises:
-            WorkerError: when a process does not start.
+            WorkerError: if a process does not start.
         """
         verdicts: list[bool | None] = [None] * len(pairs)
         waiting = deque(range(len(pairs)))
-        returned: set[int] = set()  # pairs of processes that had ended
+        returned: set[int] = set()  # pairs sent to a second process
         with selectors.DefaultSelector() as selector:
-            for worker in self._workers:
+            for worker in self.workers:
                 selector.register(worker.output, selectors.EVENT_READ, worker)
-                if not worker.ready:  # started a while ago, and nobody has listened since
+                if not worker.ready:  # `start` was called long ago: its start limit begins now
                     worker.deadline = time.monotonic() + START_SECONDS
-            while waiting or any(worker.pair is not None for worker in self._workers):
+            while waiting or any(worker.pair is not None for worker in self.workers):
                 self._staff(selector, len(waiting))
-                for worker in [w for w in self._workers if w.ready and w.pair is None][: len(waiting)]:
+                for worker in [w for w in self.workers if w.ready and w.pair is None][: len(waiting)]:
                     index = waiting.popleft()
-                    with suppress(BrokenPipeError):  # the end of its output says the same below
+                    with suppress(BrokenPipeError):  # the end of its output is handled below
                         worker.send(index, pairs[index])
-                pending = [w.deadline for w in self._workers if not w.ready or w.pair is not None]
+                pending = [w.deadline for w in self.workers if not w.ready or w.pair is not None]
                 ready = selector.select(max(0.0, min(pending, default=0.0) - time.monotonic()))
                 for worker in [key.data for key, _ in ready]:
                     if not self._listen(worker, verdicts):
@@ -105,38 +105,41 @@ class WorkerPool:
                         if worker.pair is not None and worker.pair not in returned:
                             returned.add(worker.pair)
                             waiting.append(worker.pair)
-                for worker in [w for w in self._workers if w.pair is not None and w.deadline <= time.monotonic()]:
+                for worker in [w for w in self.workers if w.pair is not None and w.deadline <= time.monotonic()]:
                     self._dismiss(worker, selector)
         return verdicts
 
     def close(self) -> None:
         """End all processes."""
-        for worker in self._workers:
+        for worker in self.workers:
             worker.kill()
-        self._workers.clear()
+        self.workers.clear()
 
     def _staff(self, selector: selectors.BaseSelector, waiting: int) -> None:
-        """Start processes, as many as there is work for."""
-        unoccupied = sum(worker.pair is None for worker in self._workers)
-        for _ in range(min(self.size - len(self._workers), waiting - unoccupied)):
-            worker = _Worker(self.seconds)
-            self._workers.append(worker)
+        """Start as many processes as there are pairs for; check that starting ones are within their limit."""
+        unoccupied = sum(worker.pair is None for worker in self.workers)
+        for _ in range(min(self.size - len(self.workers), waiting - unoccupied)):
+            worker = Worker(self.seconds)
+            self.workers.append(worker)
             selector.register(worker.output, selectors.EVENT_READ, worker)
-        for worker in self._workers:
+        for worker in self.workers:
             if not worker.ready and worker.deadline <= time.monotonic():
                 self._dismiss(worker, selector)
-                raise WorkerError(f"answer check: a worker process was not ready after {START_SECONDS:.0f} s")
+                raise WorkerError(f"answer check: no worker was ready after {START_SECONDS:.0f} s: start fewer workers")
 
-    def _listen(self, worker: _Worker, verdicts: list[bool | None]) -> bool:
-        """Take what a process has written; False when it has ended, or speaks of no pair or another one: its child has
-        died, and may have taken a pair along that it had not begun.
+    def _listen(self, worker: Worker, verdicts: list[bool | None]) -> bool:
+        """Read a line of a process; False if the process has ended or the line has another number than its pair.
+
+        A wrong number means that the child died, perhaps after reading a pair that it had not begun.
         """
         line = worker.output.readline()
         if not worker.ready:
             if not line:
-                self._workers.remove(worker)
+                self.workers.remove(worker)
                 worker.kill()
-                raise WorkerError("answer check: a worker process ended at its start: python -m pebr.answers.symbolic")
+                raise WorkerError(
+                    "answer check: a worker process ended at its start: run python -m pebr.answers.symbolic 1"
+                )
             worker.ready = True
         elif line:
             number, verdict = json.loads(line)
@@ -145,7 +148,7 @@ class WorkerPool:
             verdicts[worker.pair], worker.pair = verdict, None
         return bool(line)
 
-    def _dismiss(self, worker: _Worker, selector: selectors.BaseSelector) -> None:
+    def _dismiss(self, worker: Worker, selector: selectors.BaseSelector) -> None:
         selector.unregister(worker.output)
-        self._workers.remove(worker)
+        self.workers.remove(worker)
         worker.kill()

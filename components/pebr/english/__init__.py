@@ -1,1 +1,1 @@
-"""English as the rewards and the answer check need it: word lists, number words, key words."""
+"""English for the rewards and the answer check: word lists, number words, key words."""

@@ -1,4 +1,4 @@
-"""Key words: the words of a text in the form in which they are compared, and the key words of a description."""
+"""Key words: fold words to a form that can be compared, and extract the key words of a description."""
 
 import re
 import unicodedata
@@ -18,13 +18,13 @@ _SIGNS = {"%": "percent", "°": "degree", "$": "dollar", "€": "euro", "£": "p
 
 @lru_cache(maxsize=65536)
 def fold_key_word(key_word: str) -> tuple[str, ...]:
-    """A key word's words as they are compared, without a leading article; () for one that has no words."""
+    """The folded words of a key word, without a leading article; () if it has no words."""
     words = fold_words(key_word)
     return tuple(words[1:] if len(words) > 1 and words[0] in {"a", "an", "the"} else words)
 
 
 def fold_words(text: str) -> list[str]:
-    """The words of a text as they are compared: lower-case, without accents, singular, numbers as digits.
+    """The folded words of a text: lower-case, singular, without accents, numbers as digits.
 
     >>> fold_words("Twenty-three Cafés' top-left corners: 1,000 %")
     ['23', 'cafe', 'top', 'left', 'corner', '1000', 'percent']
@@ -43,15 +43,15 @@ def is_cjk(words: Sequence[str]) -> bool:
 
 
 def extract_key_words(description: str, most: int = 16) -> list[str]:
-    """The key words of a teacher's description: what is there, how many, of which attributes, and where.
+    """The key words of a teacher's description: objects, their numbers, attributes and places.
 
-    By rules, with no model and no data to load: the same list for the same text, in every process. Words between
-    function words and punctuation make a phrase ("two red circles"); phrases longer than `LONGEST_PHRASE` keep their
-    last words, where English has the noun; relations of place ("to the left of") are key words of their own.
+    Fixed rules extract them, without a model: the same text gives the same list in every process. The words between
+    function words and punctuation form a phrase ("two red circles"). A phrase longer than `LONGEST_PHRASE` keeps its
+    last words, because the noun comes last in English. Relations of place ("to the left of") are separate key words.
 
     Args:
         description: English text.
-        most: the length of the list at most; the first ones of the text are kept.
+        most: the maximum number of key words; the first ones in the text are kept.
 
     >>> extract_key_words("The picture shows two red circles to the left of a blue square.")
     ['two red circles', 'left of', 'blue square']
@@ -85,7 +85,7 @@ def _phrases(words: list[str]) -> list[str]:
 
 
 def _noun_phrase(run: list[str]) -> list[str]:
-    """A run of content words as a key word; a list, empty when nothing in it describes the picture."""
+    """A run of content words as a list of one key word; an empty list if it does not describe the image."""
     while run and run[0].casefold() in UNDESCRIPTIVE:
         run = run[1:]
     if not run or singular(run[-1].casefold()) in UNDESCRIPTIVE:
@@ -94,5 +94,5 @@ def _noun_phrase(run: list[str]) -> list[str]:
 
 
 def _is_verb(word: str) -> bool:
-    """Whether a content word is more likely a verb form than part of a noun phrase: "wearing", not "building"."""
+    """Whether a content word is probably a verb form, such as "wearing", and not a noun, such as "building"."""
     return len(word) > 5 and word.endswith("ing") and word not in NOUNS_IN_ING

@@ -1,4 +1,4 @@
-"""Closed classes of English words that the keyword rules need; all lower-case, in the singular where they have one."""
+"""Word lists for the keyword rules; all words are lower-case and, if they are nouns, singular."""
 
 import re
 
@@ -7,8 +7,8 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\S+", text))
 
 
-# What holds sentences together: articles, pronouns, prepositions, conjunctions, auxiliaries, and the few verbs that
-# every description of a picture uses.
+# Words that connect a sentence: articles, pronouns, prepositions, conjunctions, auxiliaries, and the few verbs that
+# almost every description of an image uses.
 FUNCTION_WORDS = _words(
     """
     a an the this that these those it its they them their there here he she his her we our you your i my me us
@@ -29,7 +29,7 @@ FUNCTION_WORDS = _words(
     """
 )
 
-# Function words that hold nothing together: a list has them between its items ("a circle and a square and no cross").
+# Function words that do not connect a sentence: lists also have them ("a circle and a square and no cross").
 LOOSE_WORDS = _words(
     """
     a an the this that these those and or nor but no not none neither either any some all each every both another other
@@ -37,7 +37,7 @@ LOOSE_WORDS = _words(
     """
 )
 
-# Nouns and adjectives that say nothing about this picture.
+# Nouns and adjectives that do not describe the image.
 UNDESCRIPTIVE = _words(
     """
     image picture photo photograph figure illustration scene visual view thing something anything nothing part kind

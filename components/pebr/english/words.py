@@ -1,4 +1,4 @@
-"""English words for numbers, and one form for a noun's singular and plural; by rule, the same in every process."""
+"""English number words as digits, and plural nouns as singular, by fixed rules."""
 
 import re
 from functools import lru_cache
@@ -15,7 +15,7 @@ SCALES = {
 _TENS = {word for word, value in NUMBERS.items() if value >= 20}
 _ONES = {word for word, value in NUMBERS.items() if 1 <= value <= 9}
 
-# Plurals that no rule below gives, and words whose final s is no plural.
+# Plurals that no rule below covers, and words whose final s does not mark a plural.
 _IRREGULAR = {
     "men": "man", "women": "woman", "children": "child", "people": "person", "feet": "foot", "teeth": "tooth",
     "geese": "goose", "mice": "mouse", "oxen": "ox", "vertices": "vertex", "indices": "index", "axes": "axis",
@@ -36,7 +36,7 @@ _NO_PLURAL = {
 
 @lru_cache(maxsize=65536)
 def singular(word: str) -> str:
-    """The singular of a lower-case English noun; a word that is none, or none of whose rules fit, stays as it is.
+    """The singular of a lower-case English noun. A word that no rule covers is returned unchanged.
 
     >>> [singular(word) for word in ("circles", "boxes", "cherries", "glass", "vertices")]
     ['circle', 'box', 'cherry', 'glass', 'vertex']
@@ -53,7 +53,7 @@ def singular(word: str) -> str:
 
 
 def fold_numbers(words: list[str]) -> list[str]:
-    """Number words as digits: runs like ["one", "hundred", "and", "five"] become one word, here "105".
+    """Replace number words by digits: the run ["one", "hundred", "and", "five"] becomes one word, "105".
 
     >>> fold_numbers(["twenty", "three", "red", "cars", "and", "two", "dozen", "bikes"])
     ['23', 'red', 'cars', 'and', '24', 'bikes']
@@ -68,10 +68,10 @@ def fold_numbers(words: list[str]) -> list[str]:
 
 
 def _number_at(words: list[str], start: int) -> tuple[int | None, int]:
-    """The number that the longest run of number words from `start` means, and the run's length; (None, 1) for none.
+    """The value and the length of the longest run of number words from `start`; (None, 1) if there is none.
 
-    In a number of one run tens take ones ("twenty three"), a scale multiplies what stands before it, a larger scale
-    begins anew, and "and" may follow a scale ("one hundred and five").
+    Within a run, ones may follow tens ("twenty three"), a scale multiplies the number before it, a larger scale starts
+    the next group, and "and" may follow a scale ("one hundred and five").
     """
     total = group = 0
     position = start
@@ -103,5 +103,5 @@ _SPLIT_COMPOUND = re.compile(rf"\b({'|'.join(sorted(_TENS))})-({'|'.join(sorted(
 
 
 def split_number_compounds(text: str) -> str:
-    """ "twenty-three" as "twenty three"; other hyphens stay. The text is lower-case."""
+    """Write "twenty-three" as "twenty three" in a lower-case text; other hyphens stay."""
     return _SPLIT_COMPOUND.sub(r"\1 \2", text)

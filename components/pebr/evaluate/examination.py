@@ -25,7 +25,8 @@ from pebr.evaluate.rules import MAX_ANSWER_CHARACTERS, Comparison, question_text
 from pebr.evaluate.summary import mean, summarise
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.clip import ClipScorer
-from pebr.rewards.stages import build_reward
+from pebr.rewards.settings import RewardSettings
+from pebr.rewards.stages import Tools, build_reward
 from pebr.sampling.contract import Question, Sample, Sampler, SamplingSettings
 from pebr.telemetry.logs import progress
 from pebr.vlm.encoding import Encoder
@@ -91,9 +92,9 @@ class Examiner:
         self.sampling, self.max_prompt_tokens = sampling, max_prompt_tokens
         self.encoder, self.sampler, self.checker = encoder, sampler, checker
         self.has_clip, self.judge = clip is not None, judge
-        # The perception stage's reward, of which evaluation reports the components; without CLIP where there is none.
-        weights = {"clip": 1.0, "keyword": 1.0, "format": 1.0} if clip else {"keyword": 1.0, "format": 1.0}
-        self.reward = build_reward("perception", "paper", weights, clip, checker, encoder.count_tokens)
+        # Evaluation reports the components of the perception reward; their weights do not matter.
+        settings = RewardSettings(stage="perception", clip_weight=float(self.has_clip), length_weight=0.0)
+        self.reward = build_reward(settings, Tools(checker, encoder.count_tokens, clip))
 
     def examine(self, name: str, rows: Sequence[BenchmarkRow], writer: ShardWriter) -> dict[str, Any]:
         """Ask, score and write all rows of a benchmark; returns its scores.

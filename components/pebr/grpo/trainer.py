@@ -28,7 +28,7 @@ from pebr.grpo.record import Rollouts, summary
 from pebr.grpo.settings import Settings
 from pebr.grpo.update import Updater
 from pebr.rewards.clip import load_scorer
-from pebr.rewards.stages import StageReward, build_reward
+from pebr.rewards.stages import StageReward, Tools, build_reward
 from pebr.sampling.contract import Sampler, SamplingSettings
 from pebr.sampling.start import start_sampler
 from pebr.step import launch
@@ -98,17 +98,9 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
 
 def _stage_reward(settings: Settings, encoder: Encoder, checker: AnswerChecker, place: launch.Place) -> StageReward:
     """The stage's reward, with the CLIP model loaded where it is needed."""
-    names = ("clip", "keyword", "format", "length", "accuracy")
     needs_clip = settings.stage == "perception" and settings.clip_weight
-    return build_reward(
-        settings.stage,
-        settings.reward_mode,
-        {name: getattr(settings, f"{name}_weight") for name in names},
-        load_scorer(settings.clip_model, str(place.device)) if needs_clip else None,
-        checker,
-        encoder.count_tokens,
-        settings.reward,
-    )
+    scorer = load_scorer(settings.clip_model, str(place.device)) if needs_clip else None
+    return build_reward(settings, Tools(checker, encoder.count_tokens, scorer))
 
 
 class Run:

@@ -1,7 +1,7 @@
-"""Charts as inline SVG: lines, bars, dots. No library, no script; colours are CSS classes, so they follow the theme.
+"""Charts as inline SVG: lines, bars, dots. No library, no script. Colours are CSS classes, so they follow the theme.
 
-A chart labels its lines where they end, in their colour, in place of a legend. All sizes are SVG units (CSS pixels at
-full width).
+Instead of a legend, each line has a label at its end, in its colour. All sizes are in SVG units (CSS pixels at full
+width).
 """
 
 import math
@@ -30,7 +30,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Frame:
-    """The plane of a chart: data ranges and the box that they fill."""
+    """The plot area of a chart: the data ranges and the box that they fill."""
 
     x: tuple[float, float]
     y: tuple[float, float]
@@ -40,7 +40,7 @@ class Frame:
     height: float
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point of the data lies in the picture."""
+        """The SVG coordinates of a data point."""
         across = (x - self.x[0]) / ((self.x[1] - self.x[0]) or 1.0)
         up = (y - self.y[0]) / ((self.y[1] - self.y[0]) or 1.0)
         return self.left + across * self.width, self.top + (1.0 - up) * self.height
@@ -59,12 +59,12 @@ def line_chart(
     """Lines over training steps.
 
     Args:
-        series: the lines; where `window` is above 1 each is drawn faint, and its running mean over it.
-        label: what a reader who cannot see the picture is told.
-        y_range: range of the vertical axis; from the data when None.
-        window: how many points the running mean takes.
-        number: how a value is written.
-        width, height: of the picture.
+        series: the lines. If `window` is above 1, each line is drawn faint and its running mean strong.
+        label: the text for screen readers.
+        y_range: range of the vertical axis; None means the range of the data.
+        window: points per running mean.
+        number: formats a value.
+        width, height: of the chart.
     """
     drawn = [s for s in series if s.points]
     if not drawn:
@@ -89,13 +89,13 @@ def line_chart(
 
 
 def slope_chart(names: Sequence[str], values: Sequence[float | None], label: str, number: Format) -> str:
-    """One measure of several models, left to right, each point with its value.
+    """One measure of several models from left to right, each point with its value.
 
     Args:
         names: of the models.
-        values: of the measure, None where a model has none.
-        label: what a reader who cannot see the picture is told.
-        number: how a value is written.
+        values: one per model; None if the model has no value.
+        label: the text for screen readers.
+        number: formats a value.
     """
     width, height = 280.0, 142.0
     known = [v for v in values if v is not None]
@@ -111,7 +111,7 @@ def slope_chart(names: Sequence[str], values: Sequence[float | None], label: str
         last = i == len(stages) - 1
         style = "main" if i < len(stages) else "s4"
         parts.append(f'<circle class="dot {style}" cx="{cx:.1f}" cy="{cy:.1f}" r="{5 if last else 4}"/>')
-        rises = i + 1 < len(stages) and stages[i + 1][1] > value  # then the line is above the point
+        rises = i + 1 < len(stages) and stages[i + 1][1] > value  # then the value stands below the line
         parts.append(
             _text(cx, cy + (19 if rises else -11), number(value), "value strong" if last else "value", "middle")
         )
@@ -119,15 +119,13 @@ def slope_chart(names: Sequence[str], values: Sequence[float | None], label: str
     return svg(parts, width, height, label)
 
 
-def histogram(
-    counts: Sequence[int], styles: Sequence[str], label: str, width: float = 500.0, height: float = 200.0
-) -> str:
-    """Bars with their counts, one for each number from 0 on.
+def histogram(counts: Sequence[int], styles: Sequence[str], label: str) -> str:
+    """Bars with their counts, one bar per number from 0 up.
 
     Args:
-        counts: how many questions have 0, 1, 2 ... right answers.
-        styles: CSS class of each bar.
-        label: what a reader who cannot see the picture is told.
+        counts: the number of questions with 0, 1, 2, ... right answers.
+        styles: the CSS class of each bar.
+        label: the text for screen readers.
     """
     width, height = 500.0, 200.0
     top, bottom, slot, highest = 20.0, height - 26.0, width / len(counts), max(*counts, 1)
@@ -145,7 +143,7 @@ def histogram(
 
 
 def dots(values: Sequence[float], styles: Sequence[str], label: str) -> str:
-    """A row's shares on a line from 0 to 1, the first and the third joined: from the warm-up to stage 2."""
+    """Shares on a line from 0 to 1, with a bar from the first to the third: from the warm-up to stage 2."""
     width, height, margin = 220.0, 22.0, 8.0
     xs = [margin + value * (width - 2 * margin) for value in values]
     parts = [f'<line class="rail" x1="{margin}" x2="{width - margin}" y1="11" y2="11"/>']
@@ -159,7 +157,7 @@ def dots(values: Sequence[float], styles: Sequence[str], label: str) -> str:
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round numbers within a range, about `count` of them.
+    """About `count` round numbers within a range.
 
     >>> ticks(0.0, 1.0)
     [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -174,7 +172,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def running_mean(values: Sequence[float], window: int) -> list[float]:
-    """The mean of each value and those before it, at most `window` of them.
+    """The mean of each value and of the values before it, at most `window` values.
 
     >>> running_mean([1.0, 3.0, 5.0], 2)
     [1.0, 2.0, 4.0]
@@ -183,7 +181,7 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """The heights moved apart as little as is needed for `gap` between neighbours, in the order given.
+    """Move heights apart, as little as possible, to at least `gap` between neighbours; the order stays.
 
     >>> spread([10.0, 12.0, 40.0], 8.0)
     [7.0, 15.0, 40.0]
@@ -204,7 +202,7 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 
 
 def svg(parts: Sequence[str], width: float, height: float, label: str, style: str = "chart") -> str:
-    """An SVG element of the parts."""
+    """Join the parts to an SVG element."""
     head = f'<svg class="{style}" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(label)}">'
     return "\n".join([head, *parts, "</svg>"])
 
@@ -220,14 +218,14 @@ def _grid(frame: Frame, values: Sequence[float], number: Format) -> str:
 
 
 def _steps(frame: Frame) -> str:
-    """The numbers under the horizontal axis: training steps."""
+    """The numbers below the horizontal axis: training steps."""
     marks = [value for value in ticks(*frame.x, 5) if value == int(value)]
     texts = [_text(frame.place(m, 0)[0], frame.top + frame.height + 18, f"{m:.0f}", "tick", "middle") for m in marks]
     return "".join(texts) + _text(frame.left + frame.width + 22, frame.top + frame.height + 18, "step", "tick")
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
-    """The range of an axis for these values: from 0 where that is near, with some room above."""
+    """The range of an axis for these values: from 0 if that is near, with some space above."""
     low, high = min(values), max(values)
     spare = (high - low or abs(high) or 1.0) * 0.06
     return (0.0 if 0 <= low < 0.5 * high else low - spare), high + spare

@@ -1,8 +1,7 @@
-"""The picture of the DAG: every step with its time; the longer it took, the stronger its colour.
+"""The diagram of the DAG: every step with its time. The longer a step took, the stronger its colour.
 
-The places of the steps are chosen by hand, for the eye: the model goes from left to right along one line, the data come
-to it from above and below, and the evaluations stand under the models that they judge, above the line to the report.
-Every line of it is one of the pipeline's; those in `NOT_DRAWN` are left out.
+The positions are chosen by hand: the model moves from left to right along one row, data enter from above and below, and
+each evaluation stands under its model. Every edge is an edge of the pipeline; the edges in `NOT_DRAWN` are omitted.
 """
 
 from collections.abc import Mapping
@@ -12,14 +11,14 @@ from typing import NamedTuple
 from pebr.report.charts import svg
 from pebr.telemetry.logs import duration
 
-COLUMN, ROW = 106.0, 60.0  # distance of two steps
+COLUMN, ROW = 106.0, 60.0  # distance between two steps
 BOX_WIDTH, BOX_HEIGHT = 94.0, 42.0
 MARGIN = 4.0
-BEND = 10.0  # radius of a line's corner
+BEND = 10.0  # radius of an edge's corner
 
 
 class Spot(NamedTuple):
-    """A step in the picture: its place and its name."""
+    """The position and the name of a step in the diagram."""
 
     column: float
     row: float
@@ -76,22 +75,22 @@ EDGES = [
     *(("clip_model", evaluation) for evaluation in EVALUATIONS),
     *((evaluation, "report") for evaluation in EVALUATIONS),
 ]
-NOT_DRAWN = [  # beside the metrics and histories that the report reads of every step
-    ("sft", "perception_merge"),  # the model that a merge completes is the one that its training began with
+NOT_DRAWN = [  # also not drawn: the metrics and histories of every step, which the report reads
+    ("sft", "perception_merge"),  # a merge also reads the model that its training started from
     ("perception_merge", "reasoning_merge"),
     ("sft", "ablation_merge"),
-    ("clip_model", "reasoning"),  # read only where a weight is set for it
+    ("clip_model", "reasoning"),  # read only if the CLIP reward has a weight
     ("clip_model", "ablation"),
 ]
 DOWN_FIRST = {("sft", "ablation"), *((evaluation, "report") for evaluation in EVALUATIONS)}
-ARRIVES = {"benchmarks": -18.0, "clip_model": 18.0}  # beside the middle of a box, where the model's line arrives
+ARRIVES = {"benchmarks": -18.0, "clip_model": 18.0}  # offset from the middle of a box, where the model's edge arrives
 
 
-def picture(seconds: Mapping[str, float]) -> str:
-    """The DAG as SVG.
+def draw(seconds: Mapping[str, float]) -> str:
+    """Draw the DAG as SVG.
 
     Args:
-        seconds: time of each step that ran; a step that is not in it is left out, the report apart.
+        seconds: the time of each step that ran. Other steps are omitted, except the report itself.
     """
     shown = {key: spot for key, spot in SPOTS.items() if key in seconds or key == "report"}
     used = sorted({spot.row for spot in shown.values()})
@@ -121,7 +120,7 @@ def _box(spot: Spot, time: str, heat: float) -> str:
 
 
 def _edge(start_key: str, end_key: str, start: Spot, end: Spot) -> str:
-    """A line from one step to another: along a row, down a column, or with one corner."""
+    """An edge from one step to another: along a row, along a column, or with one corner."""
     (x0, y0), (x1, y1) = _corner(start), _corner(end)
     if start.column == end.column:
         x, top, bottom = x0 + BOX_WIDTH / 2, min(y0, y1), max(y0, y1)

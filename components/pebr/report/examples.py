@@ -1,7 +1,8 @@
-"""A handful of held-out questions with what each model answered, chosen by rule and not by hand.
+"""Example questions of the held-out data with the answer of each model, chosen by a fixed rule.
 
-Most are questions that the warm-up got wrong and stage 2 right; one is the other way round, and one is still wrong,
-where there are such: a reader shall see what was lost too. Which of a kind are shown, the seed decides.
+Most are questions that the warm-up answered wrong and stage 2 right. If there are such questions, one was right after
+the warm-up and is wrong now, and one is still wrong: the reader should also see failures. The seed chooses the
+questions of each kind.
 """
 
 import base64
@@ -9,13 +10,12 @@ import io
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pebr.data.images import decode
-from pebr.report.findings import Model
+from pebr.report.findings import AnswerRow, Model
 from pebr.vlm.response import Problem, parse
 
-SIDE = 448  # pixels that a picture is shrunk to, at most
+SIDE = 448  # px; larger images are shrunk
 VERDICTS = {
     (False, True): "learned",
     (True, False): "lost",
@@ -26,38 +26,38 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What one model said."""
+    """The answer of one model."""
 
     model: str
     style: str
     response: str
-    given: str
+    given: str  # the final answer in the response
     correct: bool
 
     @property
     def lines(self) -> list[tuple[str, bool]]:
-        """The response's lines, and whether each begins a section."""
+        """The lines of the response; True for a line that begins a section."""
         return [(line, _begins_section(line)) for line in self.response.splitlines()]
 
 
 @dataclass(frozen=True)
 class Example:
-    """One question: its picture as a data URI, and every model's answer."""
+    """One question, its image as a data URI, and the answer of each model."""
 
     question: str
     reference: str
     category: str
-    picture: str
+    image: str  # data URI
     verdict: str
     answers: list[Answer]
 
 
 def choose(models: Sequence[Model], count: int, seed: int) -> list[Example]:
-    """The examples to show, what was learned first.
+    """Choose the examples to show. Questions that became right come first.
 
     Args:
-        models: warm-up, stage 1, stage 2, and more.
-        count: how many.
+        models: warm-up, stage 1, stage 2, and others.
+        count: the number of examples.
         seed: of the choice.
     """
     right = [_outcomes(model) for model in models]
@@ -76,7 +76,7 @@ def choose(models: Sequence[Model], count: int, seed: int) -> list[Example]:
 
 
 def _outcomes(model: Model) -> dict[tuple[str, str], bool]:
-    """(benchmark, question) -> whether the first answer is right."""
+    """(benchmark, question id) -> whether the first answer is right."""
     outcomes: dict[tuple[str, str], bool] = {}
     for row in model.rows(["benchmark", "qid", "correct"]):
         outcomes.setdefault((row["benchmark"], row["qid"]), row["correct"] >= 0.5)
@@ -84,7 +84,7 @@ def _outcomes(model: Model) -> dict[tuple[str, str], bool]:
 
 
 def _varied(keys: Sequence[tuple[str, str]], model: Model) -> list[tuple[str, str]]:
-    """The keys in an order that shows every category once before any twice."""
+    """Reorder the keys so that every category occurs once before any occurs twice."""
     wanted = set(keys)
     category = {
         (row["benchmark"], row["qid"]): row["category"]
@@ -99,9 +99,9 @@ def _varied(keys: Sequence[tuple[str, str]], model: Model) -> list[tuple[str, st
     return [key for _, key in sorted(zip(rounds, keys, strict=True), key=lambda pair: pair[0])]
 
 
-def _rows(model: Model, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
-    """The wanted rows of a model's answers, the first of each question."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+def _rows(model: Model, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], AnswerRow]:
+    """The first answer of a model to each wanted question."""
+    rows: dict[tuple[str, str], AnswerRow] = {}
     for row in model.rows():
         key = (row["benchmark"], row["qid"])
         if key in wanted:
@@ -109,7 +109,7 @@ def _rows(model: Model, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], d
     return rows
 
 
-def _example(models: Sequence[Model], rows: Sequence[dict[str, Any]]) -> Example:
+def _example(models: Sequence[Model], rows: Sequence[AnswerRow]) -> Example:
     answers = [
         Answer(model.name, model.style, row["response"], row["given"], row["correct"] >= 0.5)
         for model, row in zip(models, rows, strict=True)
@@ -119,7 +119,7 @@ def _example(models: Sequence[Model], rows: Sequence[dict[str, Any]]) -> Example
         question=first["question"].replace("<image>", "").strip(),
         reference=first["answer"],
         category=first["category"],
-        picture=_data_uri(first["images"][0]["bytes"]) if first["images"] else "",
+        image=_data_uri(first["images"][0]["bytes"]) if first["images"] else "",
         verdict=VERDICTS[answers[0].correct, answers[2].correct],
         answers=answers,
     )
@@ -130,7 +130,7 @@ def _begins_section(line: str) -> bool:
 
 
 def _data_uri(data: bytes) -> str:
-    """A picture as a PNG in the page itself, shrunk where it is large."""
+    """An image as a PNG data URI, shrunk to at most SIDE px per side."""
     image = decode(data)
     image.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()

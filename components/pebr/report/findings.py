@@ -1,22 +1,34 @@
-"""What a run has left, read for the report: times, counts, histories, scores."""
+"""Read the files of a run for the report: times, counts, histories, scores."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from pebr.data.shards import iter_rows
 from pebr.errors import InputError
 from pebr.report.settings import Settings
 from pebr.telemetry.history import read_history
 
-STEPS = (
-    *("sft_data", "rl_data", "benchmarks", "base_model", "clip_model", "sft_filter", "rl_filter", "sft", "rollout"),
-    *("split", "perception", "perception_merge", "reasoning", "reasoning_merge"),
-    *("warmup_evaluation", "perception_evaluation", "reasoning_evaluation"),
-)
-ABLATION_STEPS = ("ablation", "ablation_merge", "ablation_evaluation")
+STEPS = [field.name.removesuffix("_metrics") for field in fields(Settings) if field.name.endswith("_metrics")]
+HistoryRow = Mapping[str, float | None]  # one training step: its number `step`, and values by name
+AnswerRow = Mapping[str, Any]  # a row of `pebr.evaluate.examination.ANSWER_SCHEMA`, or some of its columns
+
+
+class GroupScores(TypedDict):
+    """The scores of a group of questions."""
+
+    rows: int
+    accuracy: float
+
+
+class BenchmarkScores(GroupScores):
+    """The scores of a benchmark."""
+
+    by: dict[str, dict[str, GroupScores]]  # column -> value of the column -> scores
+    set_aside: dict[str, int]  # reason -> rejected rows
+    note: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -24,55 +36,57 @@ class Model:
     """An evaluated model.
 
     Attributes:
-        name: for people.
+        name: its name on the page.
         style: CSS class of its colour.
-        scores: what its evaluation wrote to scores.json.
-        answers: folder with a dataset of its answers for each benchmark.
+        measures: name -> mean over all benchmarks.
+        benchmarks: name -> scores.
+        answers: folder with one dataset of answers per benchmark.
     """
 
     name: str
     style: str
-    scores: dict[str, Any]
+    measures: dict[str, float]
+    benchmarks: dict[str, BenchmarkScores]
     answers: Path
 
-    def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-        """Its answers to all benchmarks; only some columns of them where `columns` says so."""
-        for benchmark in self.scores["benchmarks"]:
+    def rows(self, columns: Sequence[str] | None = None) -> Iterator[AnswerRow]:
+        """Its answers to all benchmarks; `columns` limits the columns that are read."""
+        for benchmark in self.benchmarks:
             yield from iter_rows(self.answers / benchmark, columns)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of RL: its name for people and its history, a row a step."""
+    """An RL stage: its name on the page and its history, one row per training step."""
 
     name: str
-    rows: list[dict[str, Any]]
+    rows: Sequence[HistoryRow]
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All that the report shows.
+    """Everything that the report shows.
 
     Attributes:
-        metrics: of each step, by the name that STEPS has for it.
-        sft: history of the warm-up, a row an optimizer step.
-        stages: of RL, the ablation's last.
-        models: warm-up, stage 1, stage 2, and the ablation's where it ran.
+        metrics: step -> its metrics. `STEPS` has the names of the steps.
+        sft: history of the warm-up, one row per optimizer update.
+        stages: the RL stages; the ablation is last.
+        models: warm-up, stage 1, stage 2, and the ablation if it ran.
     """
 
     metrics: dict[str, dict[str, float]]
-    sft: list[dict[str, Any]]
+    sft: Sequence[HistoryRow]
     stages: list[Stage]
     models: list[Model]
 
 
 def gather(settings: Settings) -> Findings:
-    """Read everything.
+    """Read all files.
 
     Raises:
-        InputError: when a file is missing or not what its step writes.
+        InputError: if a file is missing or broken.
     """
-    steps = STEPS + (ABLATION_STEPS if settings.ablation else ())
+    steps = [step for step in STEPS if settings.ablation or not step.startswith("ablation")]
     stages = [
         Stage("Stage 1: perception", read_history(settings.perception_history)),
         Stage("Stage 2: reasoning", read_history(settings.reasoning_history)),
@@ -94,13 +108,15 @@ def gather(settings: Settings) -> Findings:
 
 
 def _model(name: str, style: str, evaluation: str) -> Model:
-    return Model(name, style, _json(Path(evaluation) / "scores.json"), Path(evaluation) / "answers")
+    scores = _json(Path(evaluation) / "scores.json")
+    benchmarks = scores.pop("benchmarks")
+    return Model(name, style, scores, benchmarks, Path(evaluation) / "answers")
 
 
-def _json(path: str | Path) -> dict[str, Any]:
+def _json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_text())
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}: give the file that the step before wrote") from None
+        raise InputError(f"{path}: {error.strerror}: give the file that the earlier step wrote") from None
     except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}): run the step that wrote it again") from None
+        raise InputError(f"{path}: not JSON ({error}): rerun the step that writes it") from None

@@ -1,10 +1,10 @@
-"""The report's page: what was found, as numbers, charts and examples, in one HTML file."""
+"""The report: one HTML file with the numbers, charts and example answers of a run."""
 
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
@@ -12,35 +12,34 @@ from pebr.errors import InputError
 from pebr.files import atomic_file
 from pebr.report import charts, dag
 from pebr.report.charts import Series
-from pebr.report.examples import choose
-from pebr.report.findings import Findings, Model, Stage, gather
+from pebr.report.examples import Example, choose
+from pebr.report.findings import Findings, HistoryRow, Model, Stage, gather
 from pebr.report.settings import Settings
 from pebr.telemetry.logs import duration
 
 log = logging.getLogger("pebr")
 
 HERE = Path(__file__).parent
-WINDOW = 5  # steps of a running mean
-REWARDS = {"accuracy": "s1", "clip": "s2", "keyword": "s3", "format": "s4", "length": "s5"}
-CUSTOM_REWARD = "s6"
-MEASURES = {  # of the evaluation: what it is called, and how it is written
+WINDOW = 5  # training steps per running mean
+REWARD_STYLES = {"accuracy": "s1", "clip": "s2", "keyword": "s3", "format": "s4", "length": "s5"}
+OTHER_REWARD_STYLE = "s6"
+MEASURES = {  # of an evaluation: title and number format
     "accuracy": ("Accuracy", "share"),
     "clip": ("CLIP reward", "number"),
     "keyword": ("Keyword reward", "number"),
-    "format": ("Right format", "share"),
+    "format": ("Well-formed", "share"),
     "no_answer": ("No answer found", "share"),
-    "too_long": ("Prompt too long to ask", "share"),
-    "response_tokens": ("Tokens an answer", "count"),
+    "too_long": ("Prompt too long", "share"),
+    "response_tokens": ("Tokens per answer", "count"),
 }
-
-BETTER_HIGH = ("accuracy", "clip", "keyword", "format")
+HIGHER_IS_BETTER = ("accuracy", "clip", "keyword", "format")
 
 
 def work(settings: Settings) -> dict[str, float]:
-    """Write the page; returns its size and the number of examples.
+    """Write the page; returns its size in bytes and the number of examples.
 
     Raises:
-        InputError: when something that a step before has written is missing or broken.
+        InputError: if a file of an earlier step is missing or broken.
     """
     if settings.examples < 0:
         raise InputError(f"--examples {settings.examples}: give 0 or more")
@@ -53,7 +52,7 @@ def work(settings: Settings) -> dict[str, float]:
     return {"bytes": len(page.encode()), "examples": len(examples)}
 
 
-def render(findings: Findings, title: str, examples: Sequence[Any]) -> str:
+def render(findings: Findings, title: str, examples: Sequence[Example]) -> str:
     """The page's HTML."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True,
@@ -67,7 +66,7 @@ def render(findings: Findings, title: str, examples: Sequence[Any]) -> str:
         findings=findings,
         examples=examples,
         total=duration(sum(seconds.values())),
-        dag=dag.picture(seconds),
+        dag=dag.draw(seconds),
         heroes=list(_heroes(findings.models)),
         filters=[
             _filtered("SFT data", findings.metrics["sft_filter"]),
@@ -76,7 +75,7 @@ def render(findings: Findings, title: str, examples: Sequence[Any]) -> str:
         split=_split(findings.metrics["split"]),
         loss=charts.line_chart(
             [Series("loss", _points(findings.sft, "loss"), "s1")],
-            "Loss of the warm-up by optimizer step", window=WINDOW, width=1000,
+            "Loss of the warm-up, by optimizer update", window=WINDOW, width=1000,
         ),
         refused=int(findings.metrics["sft"]["refused_steps"]),
         stages=list(_stage_charts(findings.stages)),
@@ -86,7 +85,7 @@ def render(findings: Findings, title: str, examples: Sequence[Any]) -> str:
 
 
 def share(value: float) -> str:
-    """A share as a percentage.
+    """Format a share as a percentage.
 
     >>> share(0.6149)
     '61.5 %'
@@ -95,17 +94,17 @@ def share(value: float) -> str:
 
 
 def _heroes(models: Sequence[Model]) -> Iterator[dict[str, str]]:
-    """The charts at the top: what each stage is for, over the models."""
+    """The charts at the top of the page: one measure each, for all models."""
     for measure, number in (("accuracy", share), ("clip", "{:.3f}".format), ("keyword", "{:.3f}".format)):
-        values = [model.scores.get(measure) for model in models]
+        values = [model.measures.get(measure) for model in models]
         name = MEASURES[measure][0]
         chart = charts.slope_chart([model.name for model in models], values, f"{name} of each model", number)
         if chart:
             yield {"name": name, "chart": chart}
 
 
-def _filtered(name: str, metrics: Mapping[str, float]) -> dict[str, Any]:
-    """What a filter kept, and what it set aside by reason, the most frequent first."""
+def _filtered(name: str, metrics: Mapping[str, float]) -> dict[str, object]:
+    """The rows that a filter kept, and the rows that it rejected, by reason, most frequent reason first."""
     reasons = {key.removeprefix("rejected/"): value for key, value in metrics.items() if key.startswith("rejected/")}
     return {
         "name": name,
@@ -116,16 +115,15 @@ def _filtered(name: str, metrics: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def _split(metrics: Mapping[str, float]) -> dict[str, Any]:
-    """How many questions have how many right answers, in the colours of hard, medium and easy."""
+def _split(metrics: Mapping[str, float]) -> dict[str, object]:
+    """Questions by number of right answers, in the colours of hard, medium and easy."""
     samples = int(metrics["samples"])
     counts = [int(metrics[f"correct/{k}"]) for k in range(samples + 1)]
-    # Thresholds are the recipe's; the counts tell which bars belong to which: hard from the left, easy from the right.
-    hard, styles = int(metrics["hard"]), []
-    for k in range(samples + 1):
-        before = sum(counts[: k + 1])
-        level = "hard" if before <= hard else "medium" if before <= hard + int(metrics["medium"]) else "easy"
-        styles.append(level)
+    # The metrics have no thresholds, so the sizes of the levels decide the level of each bar, from the left.
+    hard = int(metrics["hard"])
+    medium = hard + int(metrics["medium"])
+    totals = accumulate(counts)
+    styles = ["hard" if total <= hard else "medium" if total <= medium else "easy" for total in totals]
     return {
         "chart": charts.histogram(counts, styles, f"Questions by right answers out of {samples}"),
         "samples": samples,
@@ -136,7 +134,7 @@ def _split(metrics: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, str]]:
-    """A row of charts for each stage of RL; all stages have the same vertical range of KL and of length."""
+    """The charts of each RL stage. All stages share the vertical ranges of KL and of length."""
     highest_kl = max((kl for stage in stages for _, kl in _points(stage.rows, "kl")), default=0.0)
     longest = max((length for stage in stages for _, length in _points(stage.rows, "response_tokens")), default=1.0)
     for stage in stages:
@@ -144,15 +142,16 @@ def _stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, str]]:
             key.removeprefix("reward/") for key in (stage.rows[0] if stage.rows else {}) if key.startswith("reward/")
         ]
         lines = [
-            Series(name, _points(stage.rows, f"reward/{name}"), REWARDS.get(name, CUSTOM_REWARD)) for name in names
+            Series(name, _points(stage.rows, f"reward/{name}"), REWARD_STYLES.get(name, OTHER_REWARD_STYLE))
+            for name in names
         ]
-        label = f"{stage.name}: mean rewards by step"
+        label = f"{stage.name}: mean rewards, by training step"
         yield {
             "name": stage.name,
             "rewards": charts.line_chart(lines, label, y_range=(0.0, 1.0), window=WINDOW, height=360),
             "kl": charts.line_chart(
                 [Series("KL", _points(stage.rows, "kl"), "s1")],
-                f"{stage.name}: KL to the initial model by step",
+                f"{stage.name}: KL to the stage's initial model, by training step",
                 y_range=(0.0, 1.05 * highest_kl or 1.0),
                 number="{:.3f}".format,
                 width=390,
@@ -160,7 +159,7 @@ def _stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, str]]:
             ),
             "length": charts.line_chart(
                 [Series("tokens", _points(stage.rows, "response_tokens"), "s5")],
-                f"{stage.name}: tokens an answer by step",
+                f"{stage.name}: tokens per answer, by training step",
                 y_range=(0.0, 1.1 * longest),
                 number="{:.0f}".format,
                 width=390,
@@ -169,41 +168,43 @@ def _stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, str]]:
         }
 
 
-def _points(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
-    """(step, value) of the rows that have a value: a step that was refused has none."""
-    return [(row["step"], row[key]) for row in rows if row.get(key) is not None and math.isfinite(row[key])]
+def _points(rows: Sequence[HistoryRow], key: str) -> list[tuple[float, float]]:
+    """(step, value) of the rows with a finite value; the row of a refused update has none."""
+    points = [(row["step"], row.get(key)) for row in rows]
+    return [(step, value) for step, value in points if step is not None and value is not None and math.isfinite(value)]
 
 
-def _measures(models: Sequence[Model]) -> Iterator[dict[str, Any]]:
-    """A row for each measure that the models have, the best value marked where more is better."""
+def _measures(models: Sequence[Model]) -> Iterator[dict[str, object]]:
+    """One row per measure of the models. The best value is marked if higher is better."""
     for key, (name, kind) in MEASURES.items():
-        values = [model.scores.get(key) for model in models]
+        values = [model.measures.get(key) for model in models]
         known = [value for value in values if value is not None]
         if known and (key != "too_long" or any(known)):
-            best = max(known) if key in BETTER_HIGH and max(known) > min(known) else None
+            best = max(known) if key in HIGHER_IS_BETTER and max(known) > min(known) else None
             yield {"name": name, "kind": kind, "cells": [(value, value == best) for value in values]}
 
 
-def _benchmarks(models: Sequence[Model]) -> Iterator[dict[str, Any]]:
-    """A table for each benchmark: accuracy by the first of its groupings."""
-    for name, scores in models[0].scores["benchmarks"].items():
-        of_models = [model.scores["benchmarks"][name] for model in models]
-        column, groups = next(iter(scores["by"].items()), ("", {}))
+def _benchmarks(models: Sequence[Model]) -> Iterator[dict[str, object]]:
+    """One table per benchmark: accuracy by the first column that it is grouped by."""
+    for name, scores in models[0].benchmarks.items():
+        of_models = [model.benchmarks[name] for model in models]
+        column = next(iter(scores["by"]), "")
+        groups = scores["by"].get(column, {})
         rows = [_accuracies(models, "all", scores["rows"], [s["accuracy"] for s in of_models])]
         rows += [
-            _accuracies(models, group, told["rows"], [s["by"][column][group]["accuracy"] for s in of_models])
-            for group, told in groups.items()
+            _accuracies(models, group, of_group["rows"], [s["by"][column][group]["accuracy"] for s in of_models])
+            for group, of_group in groups.items()
         ]
         yield {
             "name": name,
             "column": column,
             "rows": rows,
             "note": scores.get("note", ""),
-            "set_aside": list(scores["set_aside"].items()),
+            "rejected": list(scores["set_aside"].items()),
         }
 
 
-def _accuracies(models: Sequence[Model], group: str, rows: int, values: Sequence[float]) -> dict[str, Any]:
+def _accuracies(models: Sequence[Model], group: str, rows: int, values: Sequence[float]) -> dict[str, object]:
     label = ", ".join(f"{model.name} {share(value)}" for model, value in zip(models, values, strict=True))
     return {
         "group": group,

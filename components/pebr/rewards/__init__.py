@@ -1,1 +1,1 @@
-"""What an answer is worth: answer check, CLIP, keywords, format, length, and the two stages' sums."""
+"""Rewards of answers: accuracy, CLIP, keywords, format, length, custom functions, and the sum of each stage."""

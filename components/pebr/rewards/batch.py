@@ -1,18 +1,17 @@
-"""What a reward sees: the answers of one step, a row for each sample."""
+"""The input of a reward: the answers of one training step, one row per sample."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
 
 from pebr.vlm.response import Response, parse
 
 
 @dataclass(frozen=True)
 class RewardBatch:
-    """S samples: every list has S entries, and entry i of each belongs to sample i.
+    """S samples. Every column has S entries; entry i belongs to sample i.
 
-    The answers of one question repeat its entries; its images may be the same objects, so nothing is copied.
+    The answers of one question repeat the question's entries. They can share the image objects: nothing is copied.
     """
 
     qids: Sequence[str]
@@ -22,9 +21,7 @@ class RewardBatch:
     response_tokens: Sequence[int]  # tokens of the whole response
     key_words: Sequence[Sequence[str]]
     images: Sequence[Sequence[bytes]]  # encoded (PNG, JPEG, ...)
-    extra: Mapping[str, Sequence[Any]] = field(
-        default_factory=dict
-    )  # further columns of the dataset, each of S entries
+    extra: Mapping[str, Sequence[object]] = field(default_factory=dict)  # further columns of the dataset, (S,) each
 
     def __post_init__(self) -> None:
         lengths = {f.name: len(getattr(self, f.name)) for f in fields(self) if f.name != "extra"}
@@ -41,7 +38,10 @@ class RewardBatch:
         return [parse(response) for response in self.responses]
 
     def sample(self, index: int) -> "RewardBatch":
-        """A batch of this one sample alone."""
+        """A batch of this sample only."""
         rows = slice(index, index + 1)
         columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "extra"}
         return RewardBatch(**columns, extra={name: column[rows] for name, column in self.extra.items()})
+
+
+Component = Callable[[RewardBatch], list[float]]  # one value per sample, (S,)

@@ -1,11 +1,11 @@
-"""The CLIP reward: how well the image description matches the picture, by the cosine of their features.
+"""The CLIP reward: how well the image description matches the image, by the cosine of their features.
 
-All samples of a step are scored together: each picture is encoded once, and remembered by its content across steps;
-each different description is encoded once; both in batches, on the device of your choice. A model that fails raises:
-a failure is never a reward of 0.
+All samples of a training step are scored together, in batches. Each distinct image is encoded once, and its features
+are cached across steps by the hash of its content. Each distinct description is encoded once per step. A model that
+fails raises an error: a failure never becomes a reward of 0.
 
-A model reads so many tokens (FG-CLIP 248, CLIP 77) and no more: what a longer description says after them is scored by
-the keyword reward alone, so choose a model whose window holds the descriptions.
+A model reads a limited number of tokens (FG-CLIP 248, CLIP 77). Text after that is cut off, so choose a model whose
+limit is larger than the descriptions.
 """
 
 import hashlib
@@ -25,93 +25,91 @@ from pebr.rewards.clip_models import FeatureModel, load_feature_model
 from pebr.rewards.errors import RewardError
 
 Item = TypeVar("Item")
-COSINE_SCALE = 0.4  # the cosine that is worth 1 (method.md)
+COSINE_SCALE = 0.4  # the cosine that scores 1 (authors' released code)
 CACHED_IMAGES = 100_000  # features of 512 to 1024 float32 values: 200 to 400 MB at most
 
 
 class ClipScorer:
-    """Cosines of pictures and texts, by one model, with a bounded memory of picture features."""
+    """Cosines of images and texts by one model, with a bounded cache of image features."""
 
     def __init__(self, model: FeatureModel, batch_size: int = 64, cached_images: int = CACHED_IMAGES) -> None:
         self.model = model
         self.batch_size = batch_size
         self.cached_images = cached_images
-        self._features: OrderedDict[bytes, Tensor] = OrderedDict()  # digest of the file -> (D,) unit vector, CPU
+        self._features: OrderedDict[bytes, Tensor] = OrderedDict()  # digest of the image file -> (D,) unit vector, CPU
         self._readers = ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0))), thread_name_prefix="clip-images")
 
     def score(self, images: Sequence[bytes], texts: Sequence[str]) -> list[float]:
-        """The cosine of each picture with the text at the same place, (S,) in [-1, 1].
+        """The cosine of each image with the text at the same index: (S,) in [-1, 1].
 
         Args:
-            images: encoded pictures, (S,); equal ones are encoded once.
-            texts: (S,); what is longer than the model reads is cut off; equal ones are encoded once.
+            images: image files as bytes, (S,).
+            texts: (S,); text beyond the model's token limit is cut off.
 
         Raises:
-            ImageError: for a picture that cannot be decoded.
-            RewardError: for features that are not finite.
+            ImageError: if an image cannot be decoded.
+            RewardError: if features are not finite.
         """
         keys = _digests(images)
         features = self._image_features(dict(zip(keys, images, strict=True)))
-        different = sorted(
-            set(texts), key=lambda text: (len(text), text)
-        )  # neighbours of a length pad each other little
-        encoded = dict(zip(different, self._encode(different, self.model.encode_texts), strict=True))
+        distinct = sorted(set(texts), key=lambda text: (len(text), text))  # similar lengths per batch: little padding
+        encoded = dict(zip(distinct, self._encode(distinct, self.model.encode_texts), strict=True))
         pairs = zip(keys, texts, strict=True)
         return [float(torch.dot(features[key], encoded[text]).clamp(-1, 1)) for key, text in pairs]
 
-    def _image_features(self, pictures: dict[bytes, bytes]) -> dict[bytes, Tensor]:
-        """The features of all pictures, (D,) each, by digest; new ones are encoded and remembered."""
-        new = [key for key in pictures if key not in self._features]
-        for key, feature in zip(new, self._encode([pictures[key] for key in new], self._encode_pictures), strict=True):
+    def _image_features(self, images: dict[bytes, bytes]) -> dict[bytes, Tensor]:
+        """The features of all images, (D,) each, by digest. New images are encoded and cached."""
+        new = [key for key in images if key not in self._features]
+        for key, feature in zip(new, self._encode([images[key] for key in new], self._encode_images), strict=True):
             self._features[key] = feature
         found = {}
-        for key in pictures:
+        for key in images:
             self._features.move_to_end(key)
             found[key] = self._features[key]
         while len(self._features) > self.cached_images:
             self._features.popitem(last=False)
         return found
 
-    def _encode_pictures(self, pictures: Sequence[bytes]) -> Tensor:
-        """Features of encoded pictures, (B, D); files are read side by side, as decoding leaves Python's lock."""
-        return self.model.encode_images(torch.stack(list(self._readers.map(self._pixels, pictures))))
+    def _encode_images(self, images: Sequence[bytes]) -> Tensor:
+        """Features of image files, (B, D). Threads decode in parallel, since decoding releases the GIL."""
+        return self.model.encode_images(torch.stack(list(self._readers.map(self._pixels, images))))
 
-    def _pixels(self, picture: bytes) -> Tensor:
-        return self.model.preprocess(decode(picture))
+    def _pixels(self, image: bytes) -> Tensor:
+        return self.model.preprocess(decode(image))
 
     def _encode(self, items: Sequence[Item], encode: Callable[[Sequence[Item]], Tensor]) -> list[Tensor]:
-        """Unit features of all items, batch by batch: a list of (D,) float32 CPU tensors."""
+        """Features of all items, scaled to length 1: one (D,) float32 CPU tensor per item."""
         features: list[Tensor] = []
         for start in range(0, len(items), self.batch_size):
             with torch.inference_mode():
                 batch = encode(items[start : start + self.batch_size]).float()
             if not torch.isfinite(batch).all():
-                raise RewardError("clip: the model's features are not finite: are its weights or its dtype at fault?")
+                raise RewardError("clip: the model's features are not finite: check its weights and its dtype")
             features += normalize(batch, dim=-1).cpu().unbind()
         return features
 
 
 def load_scorer(path_or_name: str, device: str = "cpu") -> ClipScorer:
-    """The scorer of a CLIP model.
+    """Load a CLIP model and make its scorer.
 
     Args:
         path_or_name: see `pebr.rewards.clip_models.load_feature_model`.
         device: where the model runs, for example "cpu" or "cuda:0".
 
     Raises:
-        InputError: when there is no such model.
+        InputError: if there is no such model.
     """
     return ClipScorer(load_feature_model(path_or_name, device))
 
 
 def clip_reward(batch: RewardBatch, scorer: ClipScorer) -> list[float]:
-    """min(1, cos / 0.4), not below 0, of the description and the question's picture: (S,) in [0, 1].
+    """cos / 0.4 of the description and the question's image, clamped to [0, 1]: (S,).
 
-    An empty description is worth 0, and so is one of a question without a picture. With several pictures it is the mean
-    of their cosines.
+    A question with several images uses the mean of their cosines. An empty description scores 0, and so does the
+    description of a question without an image.
 
     Raises:
-        RewardError: names the question whose picture cannot be decoded.
+        RewardError: if an image cannot be decoded; it names the question.
     """
     described = [
         (index, image)
@@ -127,25 +125,25 @@ def clip_reward(batch: RewardBatch, scorer: ClipScorer) -> list[float]:
 
 
 def first_image_cosines(batch: RewardBatch, texts: Sequence[str], scorer: ClipScorer) -> list[float]:
-    """The cosine of each sample's first picture with a text, (S,).
+    """The cosine of each sample's first image with the text at the same index: (S,).
 
     Raises:
-        RewardError: names the question that has no picture, or whose picture cannot be decoded.
+        RewardError: if a question has no image, or an image that cannot be decoded; it names the question.
     """
     for qid, images in zip(batch.qids, batch.images, strict=True):
         if not images:
-            raise RewardError(f"clip: question {qid} has no picture")
+            raise RewardError(f"clip: question {qid} has no image")
     return _score(batch, [(index, images[0]) for index, images in enumerate(batch.images)], texts, scorer)
 
 
 def _score(
-    batch: RewardBatch, pictures: Sequence[tuple[int, bytes]], texts: Sequence[str], scorer: ClipScorer
+    batch: RewardBatch, images: Sequence[tuple[int, bytes]], texts: Sequence[str], scorer: ClipScorer
 ) -> list[float]:
-    """Cosines of pictures (sample, file) and texts; a picture that cannot be decoded is reported with its question."""
+    """Cosines of images (sample index, file) and texts. The error for a broken image names its question."""
     try:
-        return scorer.score([image for _, image in pictures], texts)
+        return scorer.score([image for _, image in images], texts)
     except ImageError as error:
-        for index, image in pictures:
+        for index, image in images:
             try:
                 decode(image)
             except ImageError:
@@ -154,7 +152,7 @@ def _score(
 
 
 def _digests(images: Sequence[bytes]) -> list[bytes]:
-    """The SHA-256 of each picture's file; an object that stands at several places is read once."""
+    """The SHA-256 of each image file. An object that occurs several times is hashed once."""
     by_object = {id(image): image for image in images}
     digests = {key: hashlib.sha256(image).digest() for key, image in by_object.items()}
     return [digests[id(image)] for image in images]

@@ -1,9 +1,9 @@
-"""The models behind the CLIP reward, by one interface: pictures in, features out; texts in, features out.
+"""The models of the CLIP reward, behind one interface: images to features and texts to features.
 
-Two kinds: open_clip models, and CLIP models in Hugging Face's layout, FG-CLIP (arXiv 2505.05071) among them. FG-CLIP's
-long text branch reads 248 tokens where CLIP reads 77: its position table is its own beyond the first 20 places
-(`walk_short_pos=False` in its code), and its text projection is another one. Put in their places, these weights make a
-standard CLIP of them, so the model code that comes with FG-CLIP is not needed and never run.
+Two kinds: open_clip models, and CLIP models in the Hugging Face layout, including FG-CLIP (arXiv 2505.05071). The
+long-text branch of FG-CLIP reads 248 tokens, where CLIP reads 77. It has its own position table after the first 20
+positions (`walk_short_pos=False` in its code) and its own text projection. With these weights renamed, FG-CLIP loads as
+a standard CLIP, so the model code that FG-CLIP ships is never run.
 """
 
 import json
@@ -18,33 +18,33 @@ from torch import Tensor
 import pebr.vlm  # noqa: F401 - makes the image transforms importable
 from pebr.errors import InputError
 
-FG_CLIP_KEPT_PLACES = 20  # of CLIP's own position table, in FG-CLIP's long one
+FG_CLIP_KEPT_POSITIONS = 20  # first positions of FG-CLIP's long table that are CLIP's own
 CLIP_END_OF_TEXT = 49407
 
 
 class FeatureModel(Protocol):
-    """Turns pictures and texts into features of one space."""
+    """Maps images and texts to features in one space."""
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """An RGB picture as the model reads it, (3, H, W), CPU."""
+        """An RGB image as model input: (3, H, W), on the CPU."""
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """Features of preprocessed pictures (B, 3, H, W): (B, D), on the model's device."""
+        """Features of preprocessed images (B, 3, H, W): (B, D), on the model's device."""
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Features of texts, (B, D), on the model's device; what is too long is cut off."""
+        """Features of texts: (B, D), on the model's device. Long texts are cut off."""
 
 
 def load_feature_model(path_or_name: str, device: str = "cpu") -> FeatureModel:
     """Load a model.
 
     Args:
-        path_or_name: a directory that open_clip wrote, or one in Hugging Face's layout (CLIP or FG-CLIP); or, from the
-            network, `MODEL/TAG` of open_clip's list, for example `ViT-B-32/laion2b_s34b_b79k`.
+        path_or_name: an open_clip directory; a directory in the Hugging Face layout (CLIP or FG-CLIP); or `MODEL/TAG`
+            of open_clip's list, which is downloaded, for example `ViT-B-32/laion2b_s34b_b79k`.
         device: where the model runs.
 
     Raises:
-        InputError: when there is no such model.
+        InputError: if there is no such model.
     """
     path = Path(path_or_name)
     if (path / "open_clip_config.json").is_file():
@@ -60,13 +60,15 @@ def load_feature_model(path_or_name: str, device: str = "cpu") -> FeatureModel:
         return OpenClip(name, tag, device)
     raise InputError(
         f"clip model {path_or_name!r}: neither a directory with open_clip_config.json or config.json, nor MODEL/TAG of "
-        "open_clip's list: bring FG-CLIP with ingest, hf://qihoo360/fg-clip-large"
+        "open_clip's list; ingest hf://qihoo360/fg-clip-large to get FG-CLIP"
     )
 
 
 def _require(weights: Path) -> None:
     if not weights.is_file():
-        raise InputError(f"clip model {weights.parent}: no {weights.name}: pickled weights are never opened")
+        raise InputError(
+            f"clip model {weights.parent}: no {weights.name}: convert the weights, pickled weights are never opened"
+        )
 
 
 class OpenClip:
@@ -83,7 +85,7 @@ class OpenClip:
         self.is_causal = plain and self.model.attn_mask is not None and isinstance(self.model.text_projection, Tensor)
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """Features of preprocessed pictures, (B, D)."""
+        """Features of preprocessed images, (B, D)."""
         return self.model.encode_image(pixels.to(self.device))  # type: ignore[no-any-return]
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
@@ -92,11 +94,11 @@ class OpenClip:
         return self._encode_unpadded(ids) if self.is_causal else self.model.encode_text(ids)  # type: ignore[no-any-return]
 
     def _encode_unpadded(self, ids: Tensor) -> Tensor:
-        """`encode_text` without the padding behind the longest text: no token sees what comes after it.
+        """`encode_text` without the padding after the longest text. Attention is causal, so the features are the same.
 
-        Most descriptions are a third of the context length or less, so this is most of the work.
+        Most descriptions use at most a third of the context length, so this saves most of the work.
         """
-        ends = ids.argmax(dim=-1)  # (B,) the end-of-text token has the largest number
+        ends = ids.argmax(dim=-1)  # (B,) the end-of-text token has the largest id
         length = int(ends.max()) + 1
         hidden = self.model.token_embedding(ids[:, :length]) + self.model.positional_embedding[:length]
         hidden = self.model.transformer(hidden, attn_mask=self.model.attn_mask[:length, :length])
@@ -105,7 +107,7 @@ class OpenClip:
 
 
 class HuggingFaceClip:
-    """A CLIP or FG-CLIP directory as transformers' own CLIP."""
+    """A CLIP or FG-CLIP directory, loaded as the CLIP model of transformers."""
 
     def __init__(self, path: Path, device: str) -> None:
         from safetensors.torch import load_file
@@ -113,8 +115,8 @@ class HuggingFaceClip:
 
         self.device = device
         weights = load_file(path / "model.safetensors")
-        self.squashed = "text_filip_projection.weight" in weights
-        if self.squashed:
+        self.is_fg_clip = "text_filip_projection.weight" in weights
+        if self.is_fg_clip:
             weights = long_text_branch(weights)
         table = weights["text_model.embeddings.position_embedding.weight"]
         config = json.loads((path / "config.json").read_text())
@@ -139,35 +141,35 @@ class HuggingFaceClip:
         self.processor: Any = CLIPImageProcessor.from_pretrained(str(path), local_files_only=True)
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """A picture as the model reads it, (3, H, W); FG-CLIP's is squashed to a square, CLIP's is cropped."""
-        if self.squashed:
+        """An image as model input, (3, H, W). FG-CLIP resizes it to a square; CLIP crops it."""
+        if self.is_fg_clip:
             image = image.resize((self.side, self.side))
         return self.processor.preprocess([image], return_tensors="pt")["pixel_values"][0]  # type: ignore[no-any-return]
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """Features of preprocessed pictures, (B, D)."""
+        """Features of preprocessed images, (B, D)."""
         hidden = self.model.vision_model(pixel_values=pixels.to(self.device)).pooler_output
         return self.model.visual_projection(hidden)  # type: ignore[no-any-return]
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Features of texts, (B, D). Attention is causal and the end of the text is read: padding changes nothing."""
+        """Features of texts, (B, D). Attention is causal and the end token is pooled, so padding changes nothing."""
         batch = self.tokenizer(list(texts), padding=True, truncation=True, max_length=self.longest, return_tensors="pt")
         hidden = self.model.text_model(input_ids=batch["input_ids"].to(self.device)).pooler_output
         return self.model.text_projection(hidden)  # type: ignore[no-any-return]
 
 
 def long_text_branch(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """FG-CLIP's weights as those of a standard CLIP that has its long text branch.
+    """Rename the weights of FG-CLIP to those of a standard CLIP with FG-CLIP's long-text branch.
 
     Args:
-        weights: of an FG-CLIP: CLIP's, and beside them two position tables of 248 places, of which the long branch
-            takes the first 20 places of the one and the rest of the other, and one more text projection.
+        weights: of an FG-CLIP: those of CLIP, two position tables of 248 positions, and a second text projection. The
+            long-text branch uses the first 20 positions of table `_ori` and the other positions of table `_res`.
     """
     table = "text_model.embeddings.position_embedding"
     kept, stretched = weights[f"{table}_ori.weight"], weights[f"{table}_res.weight"]
     extra = (f"{table}_ori.weight", f"{table}_res.weight", "text_filip_projection.weight")
     scales = ("logit_scale_finegraind", "logit_scale_hardneg")
     return {name: tensor for name, tensor in weights.items() if name not in (*extra, *scales)} | {
-        f"{table}.weight": torch.cat([kept[:FG_CLIP_KEPT_PLACES], stretched[FG_CLIP_KEPT_PLACES:]]),
+        f"{table}.weight": torch.cat([kept[:FG_CLIP_KEPT_POSITIONS], stretched[FG_CLIP_KEPT_POSITIONS:]]),
         "text_projection.weight": weights["text_filip_projection.weight"],
     }

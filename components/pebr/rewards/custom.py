@@ -1,7 +1,7 @@
-"""Rewards of your own: `package.module:function=weight`, named in a recipe, beside the built-in ones.
+"""Custom rewards: functions given as `package.module:function=weight`, added to the built-in rewards of the stage.
 
 A function takes the `RewardBatch` (question, reference, response, parsed sections, encoded images, key words, any
-extra column of the dataset) and returns one finite number a sample. For example, in `my_rewards.py`:
+extra column of the dataset) and returns one finite number per sample. For example, in `my_rewards.py`:
 
     def short(batch):
         return [1.0 if tokens < 400 else 0.0 for tokens in batch.response_tokens]
@@ -13,22 +13,21 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from pebr.errors import InputError
-from pebr.rewards.batch import RewardBatch
+from pebr.rewards.batch import Component, RewardBatch
 from pebr.rewards.errors import RewardError
 
-Function = Callable[[RewardBatch], Sequence[Any]]
+Function = Callable[[RewardBatch], Sequence[float]]
 
 
-def load_custom(text: str) -> dict[str, tuple[float, Callable[[RewardBatch], list[float]]]]:
-    """The components that a `--reward` names: name `package.module:function` -> (weight, component).
+def load_custom(text: str) -> dict[str, tuple[float, Component]]:
+    """The components of a `--reward`: `package.module:function` -> (weight, component).
 
     Raises:
-        InputError: for anything but a comma-separated list of importable functions with finite weights.
+        InputError: if the text is not a comma-separated list of importable functions with finite weights.
     """
-    components: dict[str, tuple[float, Callable[[RewardBatch], list[float]]]] = {}
+    components: dict[str, tuple[float, Component]] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, _, weight_text = part.partition("=")
         name = name.strip()
@@ -39,7 +38,7 @@ def load_custom(text: str) -> dict[str, tuple[float, Callable[[RewardBatch], lis
         if not math.isfinite(weight):
             raise InputError(f"reward {part!r}: write package.module:function=weight, for example my_rewards:short=0.1")
         if name in components:
-            raise InputError(f"reward {name!r} is named twice: give it one weight")
+            raise InputError(f"reward {name!r} is given twice: give it once, with one weight")
         components[name] = (weight, partial(_call, name=name, function=_import(name)))
     return components
 
@@ -49,14 +48,14 @@ def _import(name: str) -> Function:
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"reward {name!r} cannot be imported ({error}): is its package in this image?") from error
+        raise InputError(f"reward {name!r} cannot be imported ({error}): install its package in this image") from error
     if not callable(function):
-        raise InputError(f"reward {name!r} is no function")
+        raise InputError(f"reward {name!r} is not a function: write package.module:function=weight")
     return function  # type: ignore[no-any-return]
 
 
 def _call(batch: RewardBatch, *, name: str, function: Function) -> list[float]:
-    """Call the function and check what it returns; an error names the first sample that raises it alone."""
+    """Call the function and check its result. An error names the first sample that fails when it is scored alone."""
     try:
         values = list(function(batch))
     except Exception as error:
@@ -69,18 +68,18 @@ def _call(batch: RewardBatch, *, name: str, function: Function) -> list[float]:
     return [float(value) for value in values]
 
 
-def _is_finite(value: Any) -> bool:
+def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except TypeError:
+    except TypeError:  # the function returned something else
         return False
 
 
 def _culprit(batch: RewardBatch, function: Function) -> str:
-    """Which sample a failure belongs to, found by scoring each alone."""
+    """The sample that causes a failure, found by scoring each sample alone."""
     for index, qid in enumerate(batch.qids):
         try:
             function(batch.sample(index))
-        except Exception:  # noqa: BLE001 - which error does not matter here: the caller reports the first one
+        except Exception:  # noqa: BLE001 - any error marks the sample; the caller reports the original one
             return f"question {qid} (sample {index} of {len(batch)})"
-    return "the whole batch, though no sample alone"
+    return "the whole batch (no single sample fails alone)"

@@ -1,8 +1,8 @@
-"""The one error of the rewards."""
+"""The error of the rewards."""
 
 
 class RewardError(RuntimeError):
-    """A component cannot score a sample. It stops the step: a failure must never pass for a low reward.
+    """A component cannot score a sample. The run stops: a failure must never look like a low reward.
 
     The message names the component, the sample (its question id) and the cause.
     """

@@ -1,21 +1,21 @@
-"""The keyword reward: which share of the reference's key words the image description holds, and where lists come from.
+"""The keyword reward: the share of the question's key words that the image description contains.
 
-A key word is found as a whole word or phrase, never inside another word: "cat" is not in "category", "1" not in "10".
-Case, accents, hyphens, plurals and number words do not matter ("seven circles" holds "7 circle"); the order of a
-phrase's words does. Only the image description is read.
+A key word matches whole words only: "cat" is not in "category", "1" is not in "10". Case, accents, hyphens, plurals and
+number words do not matter: "seven circles" contains "7 circle". The order of the words in a phrase matters. Only the
+image description counts.
 
-A list of all words that might be asked for collects nothing: `pebr.rewards.prose` says which words are read.
+A description that only lists likely words scores 0: `pebr.rewards.prose` decides which words count.
 """
 
 from collections.abc import Sequence
 
 from pebr.english.key_words import fold_key_word, fold_words, is_cjk
 from pebr.rewards.batch import RewardBatch
-from pebr.rewards.prose import read_words
+from pebr.rewards.prose import words_that_count
 
 
 def keyword_reward(batch: RewardBatch) -> list[float]:
-    """The share of the key words found in the image description; (S,) in [0, 1]."""
+    """The share of the key words that the image description contains: (S,) in [0, 1]."""
     return [
         keyword_share(key_words, response.description)
         for key_words, response in zip(batch.key_words, batch.parsed, strict=True)
@@ -23,7 +23,7 @@ def keyword_reward(batch: RewardBatch) -> list[float]:
 
 
 def keyword_share(key_words: Sequence[str], description: str) -> float:
-    """The share of the different key words that a description holds; 0 without key words, or for a heap of words.
+    """The share of the distinct key words that a description contains; 0 without key words, or for a mere word list.
 
     >>> keyword_share(["7 circles", "cat", "CIRCLE"], "There are seven circles in this category.")
     0.6666666666666666
@@ -32,6 +32,8 @@ def keyword_share(key_words: Sequence[str], description: str) -> float:
     if not wanted:
         return 0.0
     words = fold_words(description)
-    read = words if is_cjk(words) else read_words(words, frozenset(word for phrase in wanted for word in phrase))
-    text = f" {' '.join(read)} "
+    counted = (
+        words if is_cjk(words) else words_that_count(words, frozenset(word for phrase in wanted for word in phrase))
+    )
+    text = f" {' '.join(counted)} "
     return sum(f" {' '.join(phrase)} " in text for phrase in wanted) / len(wanted)

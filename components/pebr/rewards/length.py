@@ -1,20 +1,20 @@
-"""The length reward: keeps the image description short, so that describing does not become reciting."""
+"""The length reward: limits the length of the image description."""
 
 from collections.abc import Callable
 
 from pebr.rewards.batch import RewardBatch
 
-FREE_TOKENS = 512  # a description of up to this many tokens costs nothing (method.md)
+FREE_TOKENS = 512  # a description of at most this many tokens scores 1 (authors' released code)
 
 
 def length_reward(batch: RewardBatch, count_tokens: Callable[[str], int]) -> list[float]:
-    """One value in [0, 1] a sample, (S,): 1 for a description of 1 to 512 tokens, 512 / tokens for a longer one.
+    """One value in [0, 1] per sample, (S,): 1 for a description of 1 to 512 tokens, 512 / tokens for a longer one.
 
-    No description is worth 0: saying nothing is not saying it shortly.
+    An empty description scores 0.
 
     Args:
         batch: the samples.
-        count_tokens: the number of tokens of a text, by the model's own tokenizer.
+        count_tokens: the number of tokens of a text, by the model's tokenizer.
     """
     counts = {text: count_tokens(text) for text in {response.description for response in batch.parsed}}
     return [

@@ -1,18 +1,23 @@
-"""The guard against listing: which words of a description the keyword reward reads.
+"""The guard against word lists: it decides which words of a description count for the keyword reward.
 
-Reciting every word that might be asked for would collect the reward without describing anything. English prose is held
-together by function words: prepositions, forms of "to be", pronouns, the verbs that descriptions use. A quarter of its
-words bind in this way; a list has none, or only articles, "and" and "no" between its items (`LOOSE_WORDS`). So
+Without it, a list of all likely key words would score without describing the image. English prose is connected by
+function words: prepositions, forms of "to be", pronouns, the verbs of descriptions. About a quarter of the words in
+prose are such binding words. A list has none, or only articles, "and" and "no" between its items (`LOOSE_WORDS`).
 
-- words in a run of more than `LONGEST_RUN` without a binding word are not read;
-- a description of more than `SHORT` words of which less than `LEAST_BINDING_SHARE` bind, or of which more than
-  `MOST_OF_ONE` are one and the same binding word ("circle of square of"), is a heap: nothing is read;
-- nor is one of `LEAST_WORDS` words or more with hardly any function word at all;
-- what "no" stands before is not in the picture: it is not read;
-- of the different content words the first `MOST_WORDS` are read.
+Nothing counts in a description that is a word list:
 
-A description whose content words are to a half or more those that are asked for is no heap, however terse it is. What
-the guard cannot see, short lists and sentences that are false, is for the CLIP reward to see.
+- it has more than `SHORT` words, and either less than `LEAST_BINDING_SHARE` of them are binding words, or one binding
+  word alone makes up more than `MOST_OF_ONE` of them ("circle of square of"); or
+- it has `LEAST_WORDS` or more words, and less than `LEAST_FUNCTION_SHARE` of them are function words.
+
+In other descriptions, these words do not count:
+
+- words in a run of more than `LONGEST_RUN` words without a binding word;
+- words after "no", up to the next function word: they name what is not in the image;
+- distinct content words after the first `MOST_WORDS`.
+
+If at least half of the distinct content words are words of the key words, only the rule for "no" applies, however terse
+the description is. The guard cannot detect short lists and false sentences; the CLIP reward penalises those.
 """
 
 from collections import Counter
@@ -27,41 +32,41 @@ LEAST_BINDING_SHARE = 0.12
 MOST_OF_ONE = 0.4
 LONGEST_RUN = 16
 MOST_WORDS = 120
-UNREAD = "\n"  # stands for words that are not read; no key word has it
+SKIPPED = "\n"  # replaces words that do not count; no key word contains it
 
 _BINDING = FUNCTION_WORDS - LOOSE_WORDS
 
 
-def read_words(words: Sequence[str], wanted: frozenset[str]) -> list[str]:
-    """The words of a description that count, in order, with `UNREAD` in the place of others.
+def words_that_count(words: Sequence[str], wanted: frozenset[str]) -> list[str]:
+    """The words of a description that count, in order. `SKIPPED` stands in place of the others.
 
     Args:
-        words: the description's, folded.
-        wanted: the words of the key words.
+        words: the words of the description, folded.
+        wanted: the words of the key words, folded.
 
-    >>> read_words("a red circle is to the left of no square".split(), frozenset({"circle"}))[-3:]
+    >>> words_that_count("a red circle is to the left of no square".split(), frozenset({"circle"}))[-3:]
     ['of', 'no', '\\n']
     """
     content = [word for word in words if word not in FUNCTION_WORDS]
     if len(set(content)) <= 2 * len(wanted.intersection(content)):
         return _without_denied(words)
-    if _is_heap(words, len(content)):
+    if _is_word_list(words, len(content)):
         return []
-    known = set(list(dict.fromkeys(content))[:MOST_WORDS])
-    read: list[str] = []
+    first = set(list(dict.fromkeys(content))[:MOST_WORDS])
+    counted: list[str] = []
     run: list[str] = []
     for word in [*words, ""]:
         if word and word not in _BINDING:
-            run.append(word if word in known or word in LOOSE_WORDS else UNREAD)
+            run.append(word if word in first or word in LOOSE_WORDS else SKIPPED)
             continue
-        read += run if len(run) <= LONGEST_RUN else [UNREAD]
-        read.append(word)
+        counted += run if len(run) <= LONGEST_RUN else [SKIPPED]
+        counted.append(word)
         run = []
-    return _without_denied(read[:-1])
+    return _without_denied(counted[:-1])
 
 
-def _is_heap(words: Sequence[str], content: int) -> bool:
-    """Whether words are too many, and held together by too little, to be prose."""
+def _is_word_list(words: Sequence[str], content: int) -> bool:
+    """Whether there are too many words, and too few binding words among them, for prose."""
     binding = [word for word in words if word in _BINDING]
     bare = len(words) >= LEAST_WORDS and len(words) - content < LEAST_FUNCTION_SHARE * len(words)
     if len(words) <= SHORT or bare:
@@ -71,11 +76,11 @@ def _is_heap(words: Sequence[str], content: int) -> bool:
 
 
 def _without_denied(words: Sequence[str]) -> list[str]:
-    """The words without those from "no" to the next function word."""
-    read: list[str] = []
+    """The words, with those between "no" and the next function word replaced by `SKIPPED`."""
+    counted: list[str] = []
     denied = False
     for word in words:
         if word in FUNCTION_WORDS:
             denied = word == "no"
-        read.append(UNREAD if denied and word not in FUNCTION_WORDS else word)
-    return read
+        counted.append(SKIPPED if denied and word not in FUNCTION_WORDS else word)
+    return counted

@@ -1,8 +1,8 @@
-"""The formulas of the authors' released code, for those who compare; the modules beside have what they should be.
+"""The reward formulas of the authors' released code, for comparison. The other modules have the corrected formulas.
 
-They search the whole response and know no sections: a header quoted from the prompt is as good as a real one, a key
-word inside another word counts, and the final answer is the first one. Two things are not repeated: a scorer that fails
-raises, where the released code gives 0; and answers are compared by the one answer check, not by the released one.
+They search the whole response and ignore sections: a header quoted from the prompt counts like a real one, a key word
+inside another word counts, and the first final answer counts. Two defects are not repeated: a scorer that fails raises
+an error, where the released code gives 0; and `pebr.answers.check` compares the answers.
 """
 
 import re
@@ -25,30 +25,30 @@ _ANSWER = re.compile(r"### The final answer is:\s*([^\n]*)")
 
 
 def clip_reward(batch: RewardBatch, scorer: ClipScorer) -> list[float]:
-    """min(1, cos / 0.4) of the first picture and the description, be it empty; may be below 0. (S,)"""
+    """min(1, cos / 0.4) of the first image and the description, which may be empty: (S,), can be negative."""
     cosines = first_image_cosines(batch, [description(text) for text in batch.responses], scorer)
     return [min(1.0, cosine / COSINE_SCALE) for cosine in cosines]
 
 
 def keyword_reward(batch: RewardBatch) -> list[float]:
-    """The share of the key words that occur as case-insensitive substrings of the whole response. (S,)"""
+    """The share of the key words that are substrings of the whole response, ignoring case: (S,)."""
     return [_share(words, text) for words, text in zip(batch.key_words, batch.responses, strict=True)]
 
 
 def format_reward(batch: RewardBatch) -> list[float]:
-    """1 when the four headers occur anywhere, else 0. (S,)"""
+    """1 if the four headers occur anywhere, else 0: (S,)."""
     return [float(all(header.search(text) for header in _HEADERS)) for text in batch.responses]
 
 
 def length_reward(batch: RewardBatch) -> list[float]:
-    """1 for a response of at most 512 tokens, else 512 / tokens. (S,)"""
+    """1 for a response of at most 512 tokens, else 512 / tokens: (S,)."""
     return [1.0 if tokens <= FREE_TOKENS else FREE_TOKENS / tokens for tokens in batch.response_tokens]
 
 
 def accuracy_reward(batch: RewardBatch, checker: AnswerChecker) -> list[float]:
-    """1 where the line after the first final-answer header equals the reference mathematically, else 0. (S,)
+    """1 if the text on the line of the first final-answer header equals the reference, else 0: (S,).
 
-    Without the header the whole response is the answer.
+    Without the header, the whole response is the answer.
     """
     found = [(_ANSWER.search(text), text) for text in batch.responses]
     given = [match[1].strip() if match else text.strip() for match, text in found]
@@ -56,7 +56,7 @@ def accuracy_reward(batch: RewardBatch, checker: AnswerChecker) -> list[float]:
 
 
 def description(text: str) -> str:
-    """What stands between the first description header and the next rationales header; "" when one is missing."""
+    """The text between the first description header and the next rationales header; "" if one is missing."""
     start = _DESCRIPTION.search(text)
     end = _RATIONALES.search(text, start.end()) if start else None
     return text[start.end() : end.start()].strip() if start and end else ""

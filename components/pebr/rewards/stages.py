@@ -1,49 +1,67 @@
-"""The two stages' rewards: which components, in which weights, and their sum.
+"""The reward of each stage: its components, their weights and their sum.
 
-perception (stage 1) = clip + keyword + format + length; reasoning (stage 2) = accuracy + format; and, in either, any
-functions of your own. Every component's raw and weighted value is kept for every sample, with the time it took.
+To add a built-in reward: write its function in a module of this folder, give it a record in `BUILT_IN`, and give it
+the field `NAME_weight` in `pebr.rewards.settings`.
 """
 
+import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import NamedTuple
 
 from pebr.answers.check import AnswerChecker
-from pebr.answers.options import options_of
 from pebr.errors import InputError
 from pebr.rewards import released
-from pebr.rewards.batch import RewardBatch
+from pebr.rewards.accuracy import accuracy_reward
+from pebr.rewards.batch import Component, RewardBatch
 from pebr.rewards.clip import ClipScorer, clip_reward
 from pebr.rewards.custom import load_custom
 from pebr.rewards.format import format_reward
 from pebr.rewards.keywords import keyword_reward
 from pebr.rewards.length import length_reward
+from pebr.rewards.settings import RewardSettings
 
-Stage = Literal["perception", "reasoning"]
-Mode = Literal["paper", "released"]
-Component = Callable[[RewardBatch], list[float]]
 
-COMPONENTS: dict[str, tuple[str, ...]] = {
-    "perception": ("clip", "keyword", "format", "length"),
-    "reasoning": ("accuracy", "format"),
+class Tools(NamedTuple):
+    """What a built-in reward can use. A reward function names the tools it needs as its parameters."""
+
+    checker: AnswerChecker
+    count_tokens: Callable[[str], int]  # the number of tokens of a text, by the model's tokenizer
+    scorer: ClipScorer | None = None  # None if no component of the stage needs CLIP
+
+
+class BuiltIn(NamedTuple):
+    """A built-in reward: a function of the batch and of any `Tools`, by name. It returns one value per sample, (S,)."""
+
+    stages: tuple[str, ...]  # where it counts
+    paper: Callable[..., list[float]]
+    released: Callable[..., list[float]]  # the formula of the authors' code; the same function if it has none
+
+
+BUILT_IN = {  # in this order in the history
+    "clip": BuiltIn(("perception",), clip_reward, released.clip_reward),
+    "keyword": BuiltIn(("perception",), keyword_reward, released.keyword_reward),
+    "accuracy": BuiltIn(("reasoning",), accuracy_reward, released.accuracy_reward),
+    "format": BuiltIn(("perception", "reasoning"), format_reward, released.format_reward),
+    "length": BuiltIn(("perception",), length_reward, released.length_reward),
 }
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The rewards of S samples, and what they are made of."""
+    """The rewards of S samples and of their components."""
 
     total: list[float]  # (S,)
     raw: dict[str, list[float]]  # component -> (S,)
     weighted: dict[str, list[float]]  # component -> (S,), raw times weight; they add up to total
     seconds: dict[str, float]  # component -> wall-clock seconds
-    failures: int  # answers that the answer check gave up: they count as wrong
+    failures: int  # answers that the answer check could not decide; they count as wrong
 
 
 class StageReward:
-    """A weighted sum of components, and the answer check that they ask."""
+    """A weighted sum of components."""
 
     def __init__(self, components: Mapping[str, tuple[float, Component]], checker: AnswerChecker) -> None:
         self.components = dict(components)
@@ -58,7 +76,7 @@ class StageReward:
         """Score every sample.
 
         Raises:
-            RewardError: when a component cannot score a sample; never a low reward instead.
+            RewardError: if a component cannot score a sample. A failure never becomes a low reward.
         """
         raw, weighted, seconds = {}, {}, {}
         failures = self.checker.failures
@@ -71,60 +89,28 @@ class StageReward:
         return Scores(total, raw, weighted, seconds, self.checker.failures - failures)
 
 
-def build_reward(
-    stage: Stage,
-    mode: Mode,
-    weights: Mapping[str, float],
-    clip: ClipScorer | None,
-    checker: AnswerChecker,
-    count_tokens: Callable[[str], int],
-    custom: str = "",
-) -> StageReward:
-    """The reward of a stage.
+def build_reward(settings: RewardSettings, tools: Tools) -> StageReward:
+    """The reward of the stage `settings.stage`.
 
-    Args:
-        stage: perception or reasoning.
-        mode: `paper`, or `released`: the formulas of the authors' code, to compare with.
-        weights: of the stage's components by name (`COMPONENTS`); weight 0 or no entry leaves a component out. Entries
-            of the other stage's components are ignored, so that one recipe serves both.
-        clip: the image-text scorer; may be None where the clip weight is 0.
-        checker: decides whether an answer is the reference.
-        count_tokens: number of tokens of a text, by the model's tokenizer.
-        custom: your own components, `package.module:function=weight`, separated by commas.
+    A component with weight 0 is not computed. Weights of components of the other stage are ignored, so that both stages
+    can share one recipe.
 
     Raises:
-        InputError: for a weight without its scorer, an unknown name, or a function that cannot be imported.
+        InputError: for a CLIP weight without a scorer, for a custom function that cannot be imported, and if every
+            weight is 0.
     """
-    known = {name for names in COMPONENTS.values() for name in names}
-    if unknown := sorted(set(weights) - known):
-        raise InputError(f"reward weights: {', '.join(unknown)} unknown; known are {', '.join(sorted(known))}")
-    chosen = {name: weights[name] for name in COMPONENTS[stage] if weights.get(name)}
-    if "clip" in chosen and clip is None:
-        raise InputError(f"clip weight {chosen['clip']} without a CLIP model: name one in clip_model, or set weight 0")
-    makers: dict[str, Component] = {
-        "keyword": keyword_reward,
-        "format": format_reward,
-        "length": partial(length_reward, count_tokens=count_tokens),
-        "accuracy": partial(accuracy_reward, checker=checker),
-    }
-    if mode == "released":
-        makers |= {
-            "keyword": released.keyword_reward,
-            "format": released.format_reward,
-            "length": released.length_reward,
-            "accuracy": partial(released.accuracy_reward, checker=checker),
-        }
-    if clip is not None:
-        makers["clip"] = partial(clip_reward if mode == "paper" else released.clip_reward, scorer=clip)
-    components = {name: (weight, makers[name]) for name, weight in chosen.items()} | load_custom(custom)
+    components: dict[str, tuple[float, Component]] = {}
+    for name, built_in in BUILT_IN.items():
+        weight = getattr(settings, f"{name}_weight")
+        if weight and settings.stage in built_in.stages:
+            function = built_in.paper if settings.reward_mode == "paper" else built_in.released
+            needed = {tool: getattr(tools, tool) for tool in list(inspect.signature(function).parameters)[1:]}
+            if None in needed.values():
+                raise InputError(
+                    f"{name} weight {weight} without a CLIP model: name one in clip_model, or set weight 0"
+                )
+            components[name] = (weight, partial(function, **needed))
+    components |= load_custom(settings.reward)
     if not components:
-        raise InputError(f"stage {stage}: every reward weight is 0, so there is nothing to learn: set one")
-    return StageReward(components, checker)
-
-
-def accuracy_reward(batch: RewardBatch, checker: AnswerChecker) -> list[float]:
-    """1 where the final answer is the reference, else 0; (S,)."""
-    given = [response.answer for response in batch.parsed]
-    columns = batch.extra.get("options") or [None] * len(batch)
-    options = [options_of(*row) for row in zip(batch.questions, columns, strict=True)]
-    return [float(right) for right in checker.check(given, batch.references, options)]
+        raise InputError(f"stage {settings.stage}: every reward weight is 0, so there is nothing to learn: set one")
+    return StageReward(components, tools.checker)

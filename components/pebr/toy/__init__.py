@@ -1,1 +1,1 @@
-"""The tiny world: drawn pictures with questions, a tiny VLM and a tiny CLIP, all made on the spot from a seed."""
+"""The toy data: drawn images with questions, a tiny VLM and a tiny CLIP, all generated from a seed."""

@@ -1,11 +1,11 @@
-"""A tiny CLIP of the tiny world, trained on the spot, saved as open_clip saves its models.
+"""A tiny CLIP for the toy data, trained on the spot and saved in the open_clip format.
 
-Contrastive training (arXiv 2103.00020) on pictures of the whole tiny world, each with ever new captions. Two things
-are made for the reward that the model will serve, min(1, cosine / 0.4):
+Contrastive training (arXiv 2103.00020) on images of all splits, each with new captions at every training step. Two
+details fit the model to its use as a reward, min(1, cosine / 0.4):
 
-- right descriptions are pulled to a cosine a little below 0.4, so that the reward neither saturates nor starves;
-- each picture meets, beside the other pictures' captions, its own caption with one fact changed, so that a
-  description that is wrong in part earns visibly less.
+- The cosine of a right description is pulled to a value slightly below 0.4, so that the reward does not saturate.
+- Each image is also contrasted with its own caption with one fact changed, so that a partly wrong description scores
+  clearly less.
 """
 
 import json
@@ -36,11 +36,11 @@ from pebr.toy.scenes import (
 from pebr.toy.vlm import END, PAD, build_tokenizer
 
 STEPS = 400
-PICTURES = 4000
-BATCH = 64  # pictures a step
-SHAPES_SHARE = 0.6  # of the pictures; the others are bar charts
+IMAGES = 4000
+BATCH = 64  # images per training step
+SHAPES_SHARE = 0.6  # of the images; the others are bar charts
 LEARNING_RATE = 1.5e-3
-LOGIT_SCALE = 40.0  # fixed: what a wrong caption's cosine must stay below a right one's is some multiple of 1 / 40
+LOGIT_SCALE = 40.0  # fixed; so cosines of right and wrong captions differ by a small multiple of 1 / 40
 RIGHT_COSINE = 0.38
 ANCHOR_WEIGHT = 20.0
 CONTEXT = 24  # tokens; the longest description has 18
@@ -52,8 +52,8 @@ def train_clip(directory: Path | str, seed: int, steps: int = STEPS) -> Path:
     """Train and write the model; the same seed gives the same bytes.
 
     Args:
-        directory: where `open_clip_config.json`, `open_clip_model.safetensors` and the tokenizer go.
-        seed: of weights, pictures and captions.
+        directory: gets `open_clip_config.json`, `open_clip_model.safetensors` and the tokenizer.
+        seed: of weights, images and captions.
         steps: optimizer steps.
 
     Returns:
@@ -82,7 +82,7 @@ def train_clip(directory: Path | str, seed: int, steps: int = STEPS) -> Path:
 
 
 def build_caption_tokenizer() -> Any:
-    """The tiny world's tokenizer, with the end token that CLIP pools at put after each text."""
+    """The tokenizer of the toy model, which adds the end token after each text. CLIP pools at this token."""
     from tokenizers import processors
 
     tokenizer = build_tokenizer()
@@ -94,7 +94,7 @@ def build_caption_tokenizer() -> Any:
 
 
 def caption(scene: Scene, draw: random.Random) -> str:
-    """A true caption: mostly the whole description, sometimes in another order, at times without one part of it."""
+    """A true caption: the description, in 30 % of cases in another order, in 15 % also without one part."""
     parts: list[Any] = list(scene.groups if isinstance(scene, ShapeScene) else scene.bars)
     way = draw.random()
     if way < 0.3:
@@ -126,14 +126,14 @@ def _with_parts(scene: Scene, parts: list[Any]) -> Scene:
 
 
 def _model_config(tokenizer: Any) -> dict[str, Any]:
-    """An open_clip model of about a million weights; a patch is a cell of the grid."""
+    """The configuration of an open_clip model with about a million weights; a patch is one cell of the grid."""
     return {
         "embed_dim": 128,
         "vision_cfg": {"image_size": SIDE, "layers": 2, "width": 128, "head_width": 32, "patch_size": 28},
         "text_cfg": {
             "context_length": CONTEXT,
             "vocab_size": len(tokenizer),
-            "hf_tokenizer_name": "local",  # any name: open_clip then reads the tokenizer beside its own config
+            "hf_tokenizer_name": "local",  # any name makes open_clip read the tokenizer from the model's directory
             "width": 128,
             "heads": 4,
             "layers": 2,
@@ -145,24 +145,24 @@ def _model_config(tokenizer: Any) -> dict[str, Any]:
 
 
 def _train(model: Any, tokenizer: Any, seed: int, steps: int) -> None:
-    """Contrast each picture with all captions of its batch, and each true caption with all pictures."""
+    """Contrast each image with all captions of its batch, and each true caption with all images."""
     model.logit_scale.requires_grad_(False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, pct_start=0.1)
     target = torch.arange(BATCH)
     draw = random.Random(f"clip/{seed}")
-    scenes = [(shape_scene if draw.random() < SHAPES_SHARE else bar_scene)(draw) for _ in range(PICTURES)]
-    pictures = torch.from_numpy(np.stack([np.asarray(scene.draw(draw)) for scene in scenes]))  # uint8
+    scenes = [(shape_scene if draw.random() < SHAPES_SHARE else bar_scene)(draw) for _ in range(IMAGES)]
+    images = torch.from_numpy(np.stack([np.asarray(scene.draw(draw)) for scene in scenes]))  # uint8
     model.train()
     for _ in range(steps):
-        chosen = draw.sample(range(PICTURES), BATCH)
+        chosen = draw.sample(range(IMAGES), BATCH)
         captions = [make(scenes[index], draw) for make in (caption, wrong_caption) for index in chosen]
         tokens = tokenizer(
             captions, return_tensors="pt", padding="max_length", max_length=CONTEXT, truncation=True
         ).input_ids
-        images = normalize(model.encode_image(_pixels(pictures[chosen])), dim=-1)  # (BATCH, D)
-        texts = normalize(model.encode_text(tokens), dim=-1)  # (2 BATCH, D): true ones, then wrong ones
-        cosines = images @ texts.T  # (BATCH, 2 BATCH)
+        features = normalize(model.encode_image(_pixels(images[chosen])), dim=-1)  # (BATCH, D)
+        texts = normalize(model.encode_text(tokens), dim=-1)  # (2 BATCH, D): true captions, then wrong captions
+        cosines = features @ texts.T  # (BATCH, 2 BATCH)
         logits = LOGIT_SCALE * cosines
         contrast = (cross_entropy(logits, target) + cross_entropy(logits[:, :BATCH].T, target)) / 2
         loss = contrast + ANCHOR_WEIGHT * (cosines.diagonal() - RIGHT_COSINE).square().mean()
@@ -173,7 +173,7 @@ def _train(model: Any, tokenizer: Any, seed: int, steps: int) -> None:
     model.eval()
 
 
-def _pixels(pictures: Tensor) -> Tensor:
-    """What `PREPROCESSING` makes of pictures (B, SIDE, SIDE, 3): (B, 3, SIDE, SIDE)."""
+def _pixels(images: Tensor) -> Tensor:
+    """Preprocess images (B, SIDE, SIDE, 3) by `PREPROCESSING`: (B, 3, SIDE, SIDE)."""
     mean, std = (torch.tensor(PREPROCESSING[name]).view(3, 1, 1) for name in ("mean", "std"))
-    return (pictures.permute(0, 3, 1, 2).float() / 255 - mean) / std
+    return (images.permute(0, 3, 1, 2).float() / 255 - mean) / std

@@ -1,17 +1,17 @@
-"""The tiny world in the layouts of the public data sets, blemishes included.
+"""The toy data in the layouts of the public data sets, including faulty rows.
 
-write_sft          mulberry_sft.json + images/            as Mulberry-SFT, with rows that `filter` must set aside
-write_rl           pebr_grpo_dataset.json + images/       as the PeBR reinforcement-learning set
-write_benchmarks   toy.tsv                                as a VLMEvalKit benchmark of held-out questions
+write_sft          mulberry_sft.json + images/            like Mulberry-SFT, with rows that `filter` must reject
+write_rl           pebr_grpo_dataset.json + images/       like the RL data of PeBR
+write_benchmarks   toy.tsv                                like a VLMEvalKit benchmark, with held-out questions
 """
 
 import base64
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from PIL import Image
 
@@ -23,15 +23,22 @@ FAULT_EVERY = 25  # good SFT rows between two faulty ones
 BENCHMARK_COLUMNS = ("index", "image", "question", "answer", "category", "split", "key_words")
 
 
-def write_sft(directory: Path | str, seed: int, rows: int = 0) -> None:
-    """Write the warm-up data: `rows` good rows (0: a default) and, after every 25th of them, a faulty one.
+class Row(TypedDict):
+    """One row of Mulberry-SFT."""
 
-    As in Mulberry-SFT, `images` is a string in some rows and a list in others, and `<image>` is followed by a line
-    break or not.
+    messages: list[dict[str, str]]
+    images: str | list[str]
+
+
+def write_sft(directory: Path | str, seed: int, rows: int = 0) -> None:
+    """Write the warm-up data: `rows` good rows (0: SFT_ROWS), and one faulty row after every 25 good rows.
+
+    As in Mulberry-SFT, `images` is a string in some rows and a list in others, and a line break follows `<image>` in
+    some rows only.
     """
     directory = Path(directory)
     (directory / "images").mkdir(parents=True, exist_ok=True)
-    array: list[dict[str, Any]] = []
+    array: list[Row] = []
     faults = 0
     for index, question in enumerate(questions(seed, rows or SFT_ROWS, "sft")):
         name = f"images/{question.qid}.png"
@@ -46,7 +53,7 @@ def write_sft(directory: Path | str, seed: int, rows: int = 0) -> None:
 
 
 def write_rl(directory: Path | str, seed: int, rows: int = 0) -> None:
-    """Write the reinforcement-learning questions (`rows` 0: a default); two in three `qid`s are numbers."""
+    """Write the questions for reinforcement learning (`rows` 0: RL_ROWS); two of three `qid`s are numbers."""
     directory = Path(directory)
     (directory / "images").mkdir(parents=True, exist_ok=True)
     array = []
@@ -66,7 +73,7 @@ def write_rl(directory: Path | str, seed: int, rows: int = 0) -> None:
 
 
 def write_benchmarks(directory: Path | str, seed: int, rows: int = 0) -> None:
-    """Write `toy.tsv`: held-out questions (`rows` 0: a default), their kind as `category`, their keywords as JSON."""
+    """Write `toy.tsv`: held-out questions (`rows` 0: BENCHMARK_ROWS), the kind as `category`, key words as JSON."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "toy.tsv").open("w", encoding="utf-8", newline="") as file:
@@ -93,7 +100,7 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _sft_row(question: ToyQuestion, name: str, index: int) -> dict[str, Any]:
+def _sft_row(question: ToyQuestion, name: str, index: int) -> Row:
     problem = question.problem if index % 3 else question.problem.replace("<image>", "<image>\n")
     return {
         "messages": [{"role": "user", "content": problem}, {"role": "assistant", "content": question.taught}],
@@ -101,9 +108,9 @@ def _sft_row(question: ToyQuestion, name: str, index: int) -> dict[str, Any]:
     }
 
 
-def _reflective(row: dict[str, Any], path: Path, picture: bytes) -> dict[str, Any]:
-    """A teacher who changes its mind."""
-    path.write_bytes(picture)
+def _reflective(row: Row, path: Path, image_file: bytes) -> Row:
+    """An answer that revises itself."""
+    path.write_bytes(image_file)
     answer = row["messages"][1]
     answer["content"] = answer["content"].replace(
         "### Let's think step by step.", "### Let's think step by step.\n\nLet me rethink it."
@@ -111,40 +118,33 @@ def _reflective(row: dict[str, Any], path: Path, picture: bytes) -> dict[str, An
     return row
 
 
-def _missing(row: dict[str, Any], path: Path, picture: bytes) -> dict[str, Any]:
+def _missing(row: Row, path: Path, image_file: bytes) -> Row:
     """An image that was never downloaded."""
     return row
 
 
-def _small(row: dict[str, Any], path: Path, picture: bytes) -> dict[str, Any]:
+def _small(row: Row, path: Path, image_file: bytes) -> Row:
     """An image narrower than a vision token."""
-    with Image.open(io.BytesIO(picture)) as image:
+    with Image.open(io.BytesIO(image_file)) as image:
         path.write_bytes(png(image.resize((20, 112))))
     return row
 
 
-def _truncated(row: dict[str, Any], path: Path, picture: bytes) -> dict[str, Any]:
-    """An image whose download broke off."""
-    path.write_bytes(picture[: len(picture) // 2])
+def _truncated(row: Row, path: Path, image_file: bytes) -> Row:
+    """An image file that ends in the middle."""
+    path.write_bytes(image_file[: len(image_file) // 2])
     return row
 
 
-def _not_an_image(row: dict[str, Any], path: Path, picture: bytes) -> dict[str, Any]:
-    """The error page that a server sent in place of an image."""
+def _not_an_image(row: Row, path: Path, image_file: bytes) -> Row:
+    """An error page of a server instead of an image."""
     path.write_text("<!doctype html><title>404 Not Found</title>\n")
     return row
 
 
-_FAULTS: tuple[Callable[[dict[str, Any], Path, bytes], dict[str, Any]], ...] = (
-    _reflective,
-    _missing,
-    _small,
-    _truncated,
-    _not_an_image,
-)
+_FAULTS: tuple[Callable[[Row, Path, bytes], Row], ...] = (_reflective, _missing, _small, _truncated, _not_an_image)
 
 
-def _write_array(path: Path, rows: list[dict[str, Any]]) -> None:
-    """A JSON array with one row a line."""
-
+def _write_array(path: Path, rows: Sequence[object]) -> None:
+    """Write a JSON array with one row per line."""
     path.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")

@@ -1,7 +1,7 @@
-"""The pictures of the tiny world: groups of coloured shapes in the corners of a grid, and small bar charts.
+"""The images of the toy data: groups of coloured shapes in the corners of a grid, and small bar charts.
 
-A picture is 112 x 112 px, four by four cells of 28 px: one cell is what a Qwen2.5-VL vision tower (patch 14, merge 2)
-turns into one token. A scene holds all that a question can ask about; drawing adds only a jitter of some pixels.
+An image has 112 x 112 px, 4 x 4 cells of 28 px. A Qwen2.5-VL vision tower (patch 14, merge 2) turns one cell into one
+token. A scene has everything that a question can ask about; drawing only adds a jitter of some pixels.
 """
 
 import random
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 SIDE = 112  # px
 CELL = 28  # px
-UNIT = 16  # px that one unit of a bar is high
+UNIT = 16  # px of height per unit of a bar
 
 COLOURS = {
     "red": (220, 20, 20),
@@ -29,7 +29,7 @@ HIGHEST_BAR = 6  # units
 
 @dataclass(frozen=True)
 class Group:
-    """Equal shapes in one corner of the grid, which they fill in reading order."""
+    """Equal shapes in one corner of the grid; they fill its cells in reading order."""
 
     count: int
     colour: str
@@ -62,27 +62,27 @@ class Bar:
 
 @dataclass(frozen=True)
 class ShapeScene:
-    """Two or three groups, no two of one colour, no two in one corner; in reading order."""
+    """Two or three groups in reading order, all of different colours and in different corners."""
 
     groups: tuple[Group, ...]
 
     @property
     def description(self) -> str:
-        """What a teacher says of the picture."""
+        """The full description of the image."""
         return "The picture shows " + ", ".join(f"{group.corner} {group.phrase}" for group in self.groups) + "."
 
     @property
     def key_words(self) -> tuple[str, ...]:
-        """The phrases that a right description holds."""
+        """The phrases that a right description contains."""
         return tuple(group.phrase for group in self.groups)
 
     @property
     def glimpse(self) -> "ShapeScene":
-        """What a hasty look takes in: the first group alone."""
+        """The scene as a careless teacher describes it: the first group only."""
         return ShapeScene(self.groups[:1])
 
     def draw(self, jitter: random.Random) -> Image.Image:
-        """The picture; `jitter` moves each shape by up to two pixels and scales it a little."""
+        """Draw the image; `jitter` moves each shape by at most one pixel per axis and varies its radius by 2 px."""
         image, pen = _canvas()
         for group in self.groups:
             column, row = 2 * (CORNERS.index(group.corner) % 2), 2 * (CORNERS.index(group.corner) // 2)
@@ -95,27 +95,27 @@ class ShapeScene:
 
 @dataclass(frozen=True)
 class BarScene:
-    """Three or four bars, no two of one colour; from left to right."""
+    """Three or four bars of different colours, from left to right."""
 
     bars: tuple[Bar, ...]
 
     @property
     def description(self) -> str:
-        """What a teacher says of the picture."""
+        """The full description of the image."""
         return "The chart has the bars " + ", ".join(bar.phrase for bar in self.bars) + "."
 
     @property
     def key_words(self) -> tuple[str, ...]:
-        """The phrases that a right description holds."""
+        """The phrases that a right description contains."""
         return tuple(bar.phrase for bar in self.bars)
 
     @property
     def glimpse(self) -> "BarScene":
-        """What a hasty look takes in: the first bar alone."""
+        """The scene as a careless teacher describes it: the first bar only."""
         return BarScene(self.bars[:1])
 
     def draw(self, jitter: random.Random) -> Image.Image:
-        """The picture; `jitter` moves each bar by up to two pixels."""
+        """Draw the image; `jitter` moves each bar by at most one pixel."""
         image, pen = _canvas()
         for i, bar in enumerate(self.bars):
             left = i * CELL + 5 + jitter.randint(-1, 1)
@@ -129,7 +129,7 @@ Scene = ShapeScene | BarScene
 
 
 def shape_scene(draw: random.Random) -> ShapeScene:
-    """A scene of shapes."""
+    """A random scene of shapes."""
     size = draw.choice((2, 3))
     corners = sorted(draw.sample(range(len(CORNERS)), size))
     colours = draw.sample(sorted(COLOURS), size)
@@ -142,7 +142,7 @@ def shape_scene(draw: random.Random) -> ShapeScene:
 
 
 def bar_scene(draw: random.Random) -> BarScene:
-    """A bar chart."""
+    """A random bar chart."""
     colours = draw.sample(sorted(COLOURS), draw.choice((3, 4)))
     return BarScene(tuple(Bar(colour, draw.randint(1, HIGHEST_BAR)) for colour in colours))
 
@@ -155,7 +155,7 @@ def _canvas() -> tuple[Image.Image, ImageDraw.ImageDraw]:
 def _draw_shape(
     pen: ImageDraw.ImageDraw, shape: str, colour: tuple[int, int, int], x: int, y: int, radius: int
 ) -> None:
-    """One shape around (x, y), `radius` px from its middle to its edge."""
+    """Draw one shape centred at (x, y); `radius` is its half width in px."""
     box = (x - radius, y - radius, x + radius, y + radius)
     if shape == "circle":
         pen.ellipse(box, fill=colour)

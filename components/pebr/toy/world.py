@@ -1,13 +1,12 @@
-"""The questions of the tiny world, from easy to hard, each with what a teacher would write about it.
+"""The questions of the toy data, from easy to hard, each with the answer that a teacher would write.
 
-Everything follows from (seed, split, index): any question can be made again alone, and the same seed gives the same
-bytes. Which split a picture may serve is decided by a digest of what is in it, so that no picture of one split can
-turn up in another one, whatever the seeds.
+Everything follows from (seed, split, index): each question can be made again on its own, and the same seed gives the
+same bytes. A hash of the scene decides its split, so no image occurs in two splits, whatever the seeds.
 
-The teacher of the warm-up data has two bad habits, as those who write such data by the thousand have: some descriptions
-leave out all but one thing, and where a question takes work some answers are guessed without a look. The warm-up learns
-these habits with everything else. To drop the first is what perception rewards are for, to drop the second is what
-accuracy rewards are for; the easy questions of stage 1 know nothing of the second.
+The teacher of the warm-up data makes two kinds of errors, as large sets of model-written answers do: some descriptions
+mention only one object, and some answers to questions of medium or hard difficulty are guesses. The warm-up learns both
+habits. Perception rewards should remove the first, accuracy rewards the second. The easy questions of stage 1 are never
+guessed, so stage 1 cannot remove the second.
 """
 
 import hashlib
@@ -22,44 +21,44 @@ from PIL import Image
 from pebr.toy.scenes import CORNERS, HIGHEST_BAR, MOST_SHAPES, Bar, BarScene, Scene, ShapeScene, bar_scene, shape_scene
 
 Split = Literal["sft", "rl", "test"]
-HASTY_DESCRIPTIONS, GUESSES = 0.25, 0.5  # shares of the bad habits, the latter of what takes work
+HASTY_DESCRIPTIONS, GUESSES = 0.25, 0.5  # shares: of all descriptions; of answers to medium and hard questions
 _PORTIONS: dict[Split, range] = {"sft": range(9), "rl": range(9, 14), "test": range(14, 16)}  # sixteenths of all scenes
 
 
 @dataclass(frozen=True)
 class ToyQuestion:
-    """A question about one picture, with all that any of the public formats wants to know of it."""
+    """A question about one image, with the fields of all public formats."""
 
     qid: str
     kind: str
-    difficulty: Literal["easy", "medium", "hard"]  # as designed; a model's own difficulty is measured by rollouts
+    difficulty: Literal["easy", "medium", "hard"]  # by design; rollouts measure the difficulty for a model
     image: Image.Image  # RGB, 112 x 112 px
     problem: str  # with `<image>`
     answer: str
     description: str
     key_words: tuple[str, ...]
-    response: str  # the structured answer that a careful teacher would give
-    taught: str  # the one that the teacher of the warm-up data gives, which now and then is hasty
+    response: str  # the structured answer of a careful teacher
+    taught: str  # the answer in the warm-up data, which has the teacher's errors
 
 
 class Asked(NamedTuple):
-    """A question in words, before it meets a picture."""
+    """The texts of a question and its answer."""
 
     question: str
     answer: str
     rationale: str
     steps: tuple[str, ...]
-    guesses: tuple[str, ...] = ()  # what a hasty teacher may answer; none: the question is too easy to be guessed at
+    guesses: tuple[str, ...] = ()  # possible guesses of the teacher; () if the question is easy
 
 
 def questions(seed: int, rows: int, split: Split) -> Iterator[ToyQuestion]:
-    """The first `rows` questions of a split, all kinds in turn."""
+    """The first `rows` questions of a split; the kinds take turns."""
     for index in range(rows):
         yield question(seed, split, index)
 
 
 def question(seed: int, split: Split, index: int) -> ToyQuestion:
-    """The question at one place of a split."""
+    """The question at index `index` of a split."""
     draw = random.Random(f"{seed}/{split}/{index}")
     kind = _KINDS[index % len(_KINDS)]
     scene = kind.scene(draw)
@@ -80,7 +79,7 @@ def question(seed: int, split: Split, index: int) -> ToyQuestion:
 
 
 def _taught(scene: Scene, asked: Asked, habit: random.Random) -> str:
-    """The response of a teacher who is hasty now and then, in the description, in the answer, or in both."""
+    """The response in the warm-up data: its description may be incomplete, its answer may be a guess."""
     description = scene.glimpse.description if habit.random() < HASTY_DESCRIPTIONS else scene.description
     if asked.guesses and habit.random() < GUESSES:
         asked = asked._replace(answer=habit.choice(asked.guesses), rationale="No look.", steps=("A guess.",))
@@ -88,7 +87,7 @@ def _taught(scene: Scene, asked: Asked, habit: random.Random) -> str:
 
 
 def _response(description: str, asked: Asked) -> str:
-    """The sections of `method.md`, with the answer on the line after its header as Mulberry's rows have it."""
+    """A response in the format of `pebr.vlm.response`. As in Mulberry, the answer is on the line after its header."""
     sections = [
         f"### Image Description:\n{description}",
         f"### Rationales:\n{asked.rationale}",
@@ -100,7 +99,7 @@ def _response(description: str, asked: Asked) -> str:
 
 
 def _portion(scene: Scene) -> int:
-    """Which sixteenth of all scenes this one belongs to, by its content alone."""
+    """The sixteenth of all scenes that this scene belongs to, by a hash of its content."""
     return hashlib.sha256(scene.description.encode()).digest()[0] % 16
 
 
@@ -215,7 +214,7 @@ def _total(scene: BarScene, draw: random.Random) -> Asked | None:
 
 
 def _added(numbers: list[int]) -> tuple[tuple[str, ...], str]:
-    """Numbers added up one after another: the steps and the sum."""
+    """Add numbers one after another: the steps and the sum."""
     sums = list(accumulate(numbers))
     return tuple(f"{sums[i]} + {numbers[i + 1]} = {sums[i + 1]}" for i in range(len(numbers) - 1)), str(sums[-1])
 
@@ -228,7 +227,7 @@ class _Kind(NamedTuple):
     name: str
     difficulty: Literal["easy", "medium", "hard"]
     scene: Callable[[random.Random], Scene]
-    ask: Callable[..., Asked | None]  # None: this scene does not allow the question
+    ask: Callable[..., Asked | None]  # None if the scene does not allow the question
 
 
 _KINDS = (
