@@ -14,10 +14,9 @@ Settings come from the environment, never from parameters, so that no file that 
 import logging
 import os
 import random
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import urllib3
@@ -25,6 +24,7 @@ from minio import Minio
 from minio.credentials import AWSConfigProvider, IamAwsProvider, StaticProvider
 from minio.credentials.providers import Provider
 from minio.error import InvalidResponseError, S3Error, ServerError
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from pebr.errors import InputError
 from pebr.store.connection import pool_manager
@@ -130,43 +130,70 @@ def credentials(environment: Mapping[str, str]) -> Provider:
 
 
 def persist(action: Callable[[], Result], what: str, progress: Callable[[], int] = lambda: 0) -> Result:
-    """Do it, and again after a growing random wait when it fails for a reason that may pass.
+    """Run `action`; retry it after a growing random wait while it fails for a reason that may pass.
 
     Args:
-        action: a request, or several; safe to repeat.
-        what: it does, and where, for messages.
-        progress: how far it has come; tries that have moved it on are not counted.
+        action: one or more requests; must be safe to repeat.
+        what: the action and its place, for messages.
+        progress: how far the action has come. Tries that made progress are not counted.
 
     Raises:
         InputError: for a reason that stays (see `PERMANENT`).
-        StoreError: after `TRIES` tries without progress, `REFUSALS` where the server refuses.
+        StoreError: after `TRIES` tries without progress, or `REFUSALS` where the server refuses the request.
     """
-    tries, reached = 0, progress()
-    while True:
+    reached = progress()
+
+    def attempt() -> Result:
         try:
             return action()
         except PASSING as error:
-            if isinstance(error, S3Error) and error.code in PERMANENT:
-                raise InputError(f"{what}: {PERMANENT[error.code]}") from error
-            if UNTRUSTED in str(error):
-                raise InputError(
-                    f"{what}: the server's certificate is not trusted: name its authority's in SSL_CERT_FILE"
-                ) from error
-            if isinstance(error, S3Error) and error.code == "PreconditionFailed":
-                raise StoreError(f"{what}: another writer replaced it meanwhile: get it again") from error
-            tries = 0 if progress() > reached else tries + 1
-            reached = progress()
-            reason = " ".join(str(error).split())[:200]
-            if tries >= (min(REFUSALS, TRIES) if _is_refusal(error) else TRIES):
-                if isinstance(error, S3Error) and error.code in SPOILED:
-                    raise InputError(f"{what}: refused {tries} times: {SPOILED[error.code]}") from error
-                remedy = "look at what the server says" if _is_refusal(error) else "is the server up?"
-                raise StoreError(f"{what}: failed {tries} times, last: {reason}: {remedy}") from error
-            wait = min(LONGEST_WAIT, FIRST_WAIT * 2**tries) * random.uniform(0.5, 1.0)
-            log.info("%s: %s; again in %.1f s", what, reason, wait)
-            time.sleep(wait)
+            _raise_if_permanent(error, what)
+            raise
+
+    def count(state: RetryCallState) -> None:
+        nonlocal reached
+        if progress() > reached:
+            state.attempt_number = 0
+        reached = progress()
+
+    def give_up(state: RetryCallState) -> NoReturn:
+        error, tries = _error_of(state), state.attempt_number
+        if isinstance(error, S3Error) and error.code in SPOILED:
+            raise InputError(f"{what}: refused {tries} times: {SPOILED[error.code]}") from error
+        remedy = "look at what the server says" if _is_refusal(error) else "is the server up?"
+        raise StoreError(f"{what}: failed {tries} times, last: {_line(error)}: {remedy}") from error
+
+    return Retrying(
+        retry=retry_if_exception_type(PASSING),
+        after=count,
+        stop=lambda state: state.attempt_number >= (min(REFUSALS, TRIES) if _is_refusal(_error_of(state)) else TRIES),
+        wait=lambda state: min(LONGEST_WAIT, FIRST_WAIT * 2**state.attempt_number) * random.uniform(0.5, 1.0),
+        before_sleep=lambda state: log.info(
+            "%s: %s; retry in %.1f s", what, _line(_error_of(state)), state.upcoming_sleep
+        ),
+        retry_error_callback=give_up,
+    )(attempt)
 
 
-def _is_refusal(error: Exception) -> bool:
-    """Whether the server has understood the request and will not do it: a 4xx, but for "later" and "too slow"."""
+def _raise_if_permanent(error: Exception, what: str) -> None:
+    if isinstance(error, S3Error) and error.code in PERMANENT:
+        raise InputError(f"{what}: {PERMANENT[error.code]}") from error
+    if UNTRUSTED in str(error):
+        raise InputError(
+            f"{what}: the server's certificate is not trusted: name its authority's certificate in SSL_CERT_FILE"
+        ) from error
+    if isinstance(error, S3Error) and error.code == "PreconditionFailed":
+        raise StoreError(f"{what}: another writer replaced it meanwhile: get it again") from error
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """True when the server understood the request and declined it: a 4xx other than 408 and 429, which may pass."""
     return isinstance(error, S3Error) and 400 <= error.response.status < 500 and error.response.status not in (408, 429)
+
+
+def _error_of(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _line(error: BaseException | None) -> str:
+    return " ".join(str(error).split())[:200]
