@@ -17,7 +17,8 @@ from pebr.data.benchmark import check_table
 from pebr.errors import InputError
 from pebr.files import atomic_directory
 from pebr.ingest.settings import Settings
-from pebr.store.contract import NotThereError, files_of
+from pebr.store.contract import NotThereError
+from pebr.store.listing import files_of
 from pebr.store.opening import open_store
 
 log = logging.getLogger("pebr")
