@@ -69,6 +69,25 @@ class SplitRow(QuestionRow):
     samples: Int32
 
 
+class AnswerRow(TypedDict):
+    """An answer to a question of a benchmark, with its scores; None where a score needs data that is missing."""
+
+    benchmark: str
+    qid: str
+    question: str
+    answer: str
+    category: str
+    response: str
+    given: str  # the final answer in the response
+    finish_reason: str
+    response_tokens: Int32
+    correct: Float32
+    format: Float32 | None
+    clip: Float32 | None
+    keyword: Float32 | None
+    images: list[ImageFile]
+
+
 class RejectedRow(TypedDict):
     """A row that is not used: the row as JSON, and the reason."""
 
@@ -92,10 +111,13 @@ def _fields(row: type) -> list[tuple[str, pa.DataType]]:
 
 
 def _arrow(kind: type) -> pa.DataType:
+    arguments = get_args(kind)
+    if type(None) in arguments:  # every Arrow column may hold nulls
+        return _arrow(arguments[0])
     if get_origin(kind) is list:
-        return pa.list_(_arrow(get_args(kind)[0]))
+        return pa.list_(_arrow(arguments[0]))
     if get_origin(kind) is Annotated:
-        return get_args(kind)[1]
+        return arguments[1]
     return pa.struct(_fields(kind)) if is_typeddict(kind) else _SCALARS[kind]
 
 
@@ -104,4 +126,5 @@ SFT_SCHEMA = schema_of(SftRow)
 RL_SCHEMA = schema_of(QuestionRow)
 ROLLOUT_SCHEMA = schema_of(RolloutRow)
 SPLIT_SCHEMA = schema_of(SplitRow)
+ANSWER_SCHEMA = schema_of(AnswerRow)
 REJECTED_SCHEMA = schema_of(RejectedRow)
