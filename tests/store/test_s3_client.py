@@ -217,7 +217,7 @@ def test_tries_that_come_further_are_not_counted(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_disk_that_is_full_is_not_taken_for_a_bad_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("tried again"))
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("retried"))
 
     def full() -> None:
         with Path("/dev/full").open("wb", buffering=0) as file:

@@ -48,9 +48,9 @@ def test_a_line_at_most_every_five_seconds_and_one_at_the_end(caplog: pytest.Log
 
 
 def test_the_time_left_is_told_by_the_recent_rate(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
-    told = lines(caplog, clock, [3600.0] + [5.0] * 99, 1000)
-    assert re.search("^filter: 10 of 1000, .* 100 h", told[9])  # an engine that started for an hour
-    assert told[-1] == "filter: 100 of 1000, 0.2 per second, 1 h 15 min left"
+    logged = lines(caplog, clock, [3600.0] + [5.0] * 99, 1000)
+    assert re.search("^filter: 10 of 1000, .* 100 h", logged[9])  # an engine that started for an hour
+    assert logged[-1] == "filter: 100 of 1000, 0.2 per second, 1 h 15 min left"
 
 
 def test_without_a_total_nothing_is_said_of_what_is_left(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:

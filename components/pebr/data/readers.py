@@ -8,7 +8,7 @@ import codecs
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypedDict
+from typing import Any, BinaryIO, NamedTuple
 
 import ijson
 
@@ -19,7 +19,6 @@ from pebr.errors import InputError
 SFT_FILE = "mulberry_sft.json"
 RL_FILE = "pebr_grpo_dataset.json"
 PLACEHOLDER = "<image>"
-Json = Any  # a value of a JSON file, of any type until it is checked
 
 
 class Fault(NamedTuple):
@@ -39,15 +38,6 @@ class SourceRow(NamedTuple):
     image_paths: list[str]
     fault: Fault | None
     source: object
-
-
-class AuthorsRollout(TypedDict):
-    """An answer that the authors sampled and scored."""
-
-    qid: str
-    response: str
-    ground_truth: str
-    accuracy: float
 
 
 def read_sft(path: Path) -> Iterator[SourceRow]:
@@ -107,7 +97,7 @@ def read_rl(path: Path) -> Iterator[SourceRow]:
         yield SourceRow(row, paths, fault, item)
 
 
-def read_rollouts(path: Path) -> Iterator[AuthorsRollout]:
+def read_rollouts(path: Path) -> Iterator[dict[str, str | float]]:
     """Rows of the authors' rollouts, JSON lines of `{"response", "ground_truth", "qid", "score": {"accuracy"}}`.
 
     Raises:
@@ -136,7 +126,7 @@ def _open(path: Path) -> BinaryIO:
         raise InputError(f"{path}: {error.strerror}: give an existing file") from error
 
 
-def _array(path: Path) -> Iterator[Json]:
+def _array(path: Path) -> Iterator[Any]:
     """The items of a JSON array, one at a time."""
     with _open(path) as file:
         count = 0

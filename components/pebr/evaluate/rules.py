@@ -99,11 +99,6 @@ def logicvista(row: BenchmarkRow, given: str) -> bool:
     return reference is not None and any(_letters(text) == reference for text in (answer, *shorter_readings(answer)))
 
 
-def no_more_scores(_rows: Sequence[BenchmarkRow], _correct: Sequence[float]) -> dict[str, float]:
-    """The additional scores of a benchmark that defines none."""
-    return {}
-
-
 def wemath_scores(rows: Sequence[BenchmarkRow], correct: Sequence[float]) -> dict[str, float]:
     """WeMath's four shares and two scores (arXiv 2407.01284), over problems of two and three steps.
 
@@ -154,7 +149,7 @@ class Benchmark(NamedTuple):
     name: str  # the TSV file's name without its suffix
     rule: Rule = compare
     groups: tuple[str, ...] = ("category", "split")  # columns by whose values the accuracy is also reported
-    more_scores: Callable[[Sequence[BenchmarkRow], Sequence[float]], dict[str, float]] = no_more_scores
+    more_scores: Callable[[Sequence[BenchmarkRow], Sequence[float]], dict[str, float]] | None = None
     note: str = ""  # printed with the scores
 
 

@@ -38,7 +38,8 @@ def summarise(
                 groups[label].append(value)
         if groups:
             scores["by"][column] = {k: {"rows": len(v), "accuracy": mean(v)} for k, v in sorted(groups.items())}
-    scores |= record.more_scores(rows, correct)
+    if record.more_scores:
+        scores |= record.more_scores(rows, correct)
     if record.note:
         scores["note"] = record.note
     return scores
