@@ -1,6 +1,7 @@
 """An optional judge model behind an OpenAI-compatible endpoint, asked about the answers that the rules call wrong."""
 
 import os
+import ssl
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -53,7 +54,8 @@ class Judge:
         """
         key = os.environ.get(KEY_VARIABLE)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        with httpx.Client(headers=headers, timeout=self.seconds, follow_redirects=True) as client:
+        trusted = ssl.create_default_context()  # the system's authorities, or SSL_CERT_FILE
+        with httpx.Client(headers=headers, timeout=self.seconds, follow_redirects=True, verify=trusted) as client:
             pool = ThreadPoolExecutor(PARALLEL)
             try:
                 return list(pool.map(partial(self._agrees, client), answers))
