@@ -72,7 +72,7 @@ class Examiner:
         self.sampling, self.max_prompt_tokens = sampling, max_prompt_tokens
         self.encoder, self.sampler, self.checker = encoder, sampler, checker
         self.has_clip, self.judge = clip is not None, judge
-        # The reward of the perception stage; evaluation reports its components.
+        # The perception stage's reward, of which evaluation reports the components; without CLIP where there is none.
         weights = {"clip": 1.0, "keyword": 1.0, "format": 1.0} if clip else {"keyword": 1.0, "format": 1.0}
         self.reward = build_reward("perception", "paper", weights, clip, checker, encoder.count_tokens)
 
