@@ -1,4 +1,4 @@
-"""Commands in a mount namespace of their own, with a small or read-only file system made for them."""
+"""Runs commands in their own mount namespace, with a small or read-only file system."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ _NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _MO
 
 
 def run_in(place: Path, options: str, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with a tmpfs of these mount options at `place`; standard output is what it left there."""
+    """Run a command with a tmpfs with these mount options at `place`; standard output lists the files left there."""
     return subprocess.run(
         ["sh", "-c", '"$@" 3>&1', "sh", *_NAMESPACE, options, str(place), *command],
         env={**os.environ, "PLACE": str(place)}, capture_output=True, text=True, check=False,
@@ -20,5 +20,5 @@ def run_in(place: Path, options: str, *command: str) -> subprocess.CompletedProc
 
 
 def may_mount(place: Path) -> bool:
-    """Containers without user namespaces cannot run such commands."""
+    """True if this machine allows such commands; containers without user namespaces do not."""
     return bool(shutil.which("unshare")) and run_in(place, "size=1m", "true").returncode == 0

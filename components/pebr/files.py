@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and the SHA-256 of a file."""
+"""Files and folders that appear complete or not at all, and the SHA-256 of a file."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from pebr.errors import UNUSABLE
 
 @contextmanager
 def atomic_directory(target: Path | str) -> Iterator[Path]:
-    """A new directory beside `target` that takes its place when the block ends well, and vanishes when it does not."""
+    """A new temporary directory beside `target`: it replaces `target` on success and is removed on an error."""
     target = Path(target)
     beside = _beside(target)
     beside.mkdir(parents=True)
@@ -21,7 +21,7 @@ def atomic_directory(target: Path | str) -> Iterator[Path]:
         yield beside
     except BaseException as error:
         shutil.rmtree(beside, ignore_errors=True)
-        _name_place(error, target)
+        _add_path(error, target)
         raise
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
@@ -32,7 +32,7 @@ def atomic_directory(target: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(target: Path | str) -> Iterator[Path]:
-    """A path beside `target`; it takes the target's place when the block ends well, and vanishes when it does not."""
+    """A temporary path beside `target`: the file there replaces `target` on success and is removed on an error."""
     target = Path(target)
     beside = _beside(target)
     beside.parent.mkdir(parents=True, exist_ok=True)
@@ -40,31 +40,31 @@ def atomic_file(target: Path | str) -> Iterator[Path]:
         yield beside
     except BaseException as error:
         beside.unlink(missing_ok=True)
-        _name_place(error, target)
+        _add_path(error, target)
         raise
     beside.replace(target)
 
 
 def partial(target: Path) -> Path:
-    """The name, beside a target, under which it is written until it is whole."""
+    """The temporary name, beside `target`, of a file or folder that is not complete yet."""
     return target.with_name(f".{target.name}.partial")
 
 
-def _name_place(error: BaseException, target: Path) -> None:
-    """Say in an error of a full disk, which comes from a write and so names no file, what was being written.
+def _add_path(error: BaseException, target: Path) -> None:
+    """Add the target's path to an error such as a full disk; a failed write names no file.
 
     Raises:
-        OSError: in place of the error by which a library in Rust (safetensors, tokenizers) tells of the system's.
+        OSError: replaces the error in which a Rust library (safetensors, tokenizers) wraps the system's error.
     """
     if isinstance(error, OSError):
         if error.errno in UNUSABLE and not error.filename:
             error.filename = str(target)
-    elif (told := re.search(r"\(os error (\d+)\)", str(error))) and (number := int(told[1])) in UNUSABLE:
+    elif (match := re.search(r"\(os error (\d+)\)", str(error))) and (number := int(match[1])) in UNUSABLE:
         raise OSError(number, os.strerror(number), str(target)) from error
 
 
 def _beside(target: Path) -> Path:
-    """The temporary name of `target`; what a killed run left under that name is removed."""
+    """The temporary name of `target`; removes what a killed run left under that name."""
     path = partial(target)
     if path.is_dir():
         shutil.rmtree(path)
@@ -73,6 +73,6 @@ def _beside(target: Path) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, hexadecimal."""
+    """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,14 +1,14 @@
-"""Requests to a cluster: tried again when they fail for a reason that may pass, told in one line when they do not."""
+"""Requests to a cluster: retried while the reason of a failure may pass, else reported in one line."""
 
 import json
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import kfp_server_api
 import kubernetes
 import urllib3
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from pipelines.targets import TargetError
 
@@ -18,43 +18,56 @@ TIMEOUT = (10, 60)  # seconds to connect, to answer
 PASSING = {408, 429, 500, 502, 503, 504}
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
-ApiError = (kfp_server_api.ApiException, kubernetes.client.ApiException)  # twins, made by one generator
+ApiError = (kfp_server_api.ApiException, kubernetes.client.ApiException)  # two classes from one code generator
 
 
 def persist(action: Callable[[], Answer], what: str, where: str, remedies: Mapping[int, str]) -> Answer:
-    """Do it, and again after growing waits while it fails for a reason that may pass.
+    """Run `action`; retry it after growing waits while it fails for a reason that may pass.
 
     Args:
-        action: asks the server, once; whatever it changes there must bear being asked for twice.
-        what: what it does, for the message.
+        action: one request to the server; must be safe to repeat.
+        what: the action, for the message.
         where: the server.
-        remedies: HTTP status -> what it means and how to mend it.
+        remedies: HTTP status -> what it means and how to fix it.
 
     Raises:
         TargetError: for a reason that stays, or after `TRIES` tries.
     """
-    wait = FIRST_WAIT
-    for attempt in range(1, TRIES + 1):
-        try:
-            return action()
-        except ApiError as error:
-            reason = remedies.get(error.status, f"{error.status} {error.reason}: {_message(error.body)}")
-            passing = error.status in PASSING
-        except (urllib3.exceptions.HTTPError, ConnectionError) as error:
-            reason, passing = f"{type(error).__name__}: {error}", True
-        if not passing or attempt == TRIES:
-            break
-        log.info("%s: %s; again in %.0f s", what, reason, wait)
-        time.sleep(wait)
-        wait *= 2
-    raise TargetError(f"{where}: {what}: {reason}", passing)
+
+    def log_retry(state: RetryCallState) -> None:
+        if state.outcome and (error := state.outcome.exception()):
+            log.info("%s: %s; retry in %.0f s", what, _reason(error, remedies), state.upcoming_sleep)
+
+    retrying = Retrying(
+        retry=retry_if_exception(_may_pass),
+        stop=stop_after_attempt(TRIES),
+        wait=wait_exponential(multiplier=FIRST_WAIT),
+        before_sleep=log_retry,
+        reraise=True,
+    )
+    try:
+        return retrying(action)
+    except (*ApiError, urllib3.exceptions.HTTPError, ConnectionError) as error:
+        raise TargetError(f"{where}: {what}: {_reason(error, remedies)}", _may_pass(error)) from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, ApiError):
+        return error.status in PASSING
+    return isinstance(error, urllib3.exceptions.HTTPError | ConnectionError)
+
+
+def _reason(error: BaseException, remedies: Mapping[int, str]) -> str:
+    if isinstance(error, ApiError):
+        return remedies.get(error.status, f"{error.status} {error.reason}: {_message(error.body)}")
+    return f"{type(error).__name__}: {error}"
 
 
 def _message(body: str | bytes | None) -> str:
-    """What the server says about an error, in one line."""
+    """The server's message about an error, in one line."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
     try:
-        told = json.loads(text)
+        answer = json.loads(text)
     except ValueError:
-        told = {}
-    return " ".join(str(told.get("message", text) if isinstance(told, dict) else text).split())[:300]
+        answer = {}
+    return " ".join(str(answer.get("message", text) if isinstance(answer, dict) else text).split())[:300]

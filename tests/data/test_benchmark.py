@@ -1,4 +1,4 @@
-"""VLMEvalKit's tables, with their ways of writing images and options."""
+"""VLMEvalKit's tables, with their formats of images and options."""
 
 import base64
 import tracemalloc
@@ -9,8 +9,8 @@ import pytest
 from pebr.data.benchmark import read_tsv
 from pebr.errors import InputError
 
-PICTURE = bytes(range(200))
-BASE64 = base64.b64encode(PICTURE).decode()
+IMAGE = bytes(range(200))
+BASE64 = base64.b64encode(IMAGE).decode()
 
 
 def table(tmp_path: Path, header: str, *lines: str) -> Path:
@@ -42,12 +42,12 @@ def test_an_image_is_base64_or_a_list_or_another_rows(tmp_path: Path) -> None:
         "5\t6\tQ\t5",  # of a later row
         f'6\t"[""{BASE64}""]"\tQ\t6',
     )
-    expected = [[PICTURE], [PICTURE], [PICTURE, PICTURE], [], [PICTURE], [PICTURE]]
+    expected = [[IMAGE], [IMAGE], [IMAGE, IMAGE], [], [IMAGE], [IMAGE]]
     assert [row.images for row in read_tsv(path)] == expected
 
 
 def test_only_images_that_are_used_again_stay_in_memory(tmp_path: Path) -> None:
-    """20 MB of pictures; the table in memory would take more than that."""
+    """20 MB of images; the table in memory would need more than that."""
     lines = [f"{i}\t{base64.b64encode(bytes([i]) * 200_000).decode()}\tQ\t1" for i in range(100)]
     path = table(tmp_path, "index\timage\tquestion\tanswer", *lines, "100\t3\tQ\t1")
     del lines
@@ -82,7 +82,7 @@ def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
     [
         ("1\tQ\tA\t99", "image is that of a row without one"),
         ("1\tQ\tA\t1", "image is that of a row without one"),
-        ("1\tQ\tA\t2", "image is that of a row without one"),  # row 2's own is broken
+        ("1\tQ\tA\t2", "image is that of a row without one"),  # the image of row 2 is broken
         ("1\tQ\tA\t" + "!" * 100, "image is not base64"),
         ("1\tQ\tA\t[broken", "image list is none"),
         ("1\tQ\tA\t" + "[" * 5000, "image list is none"),
@@ -100,7 +100,7 @@ def test_a_row_that_cannot_be_used_comes_out_with_its_fault_and_the_others_witho
     assert [row.fault.kind if row.fault else "" for row in rows] == ["", kind, "image is not base64", ""]
     assert rows[1].fault is not None
     assert "line 3" in rows[1].fault.detail
-    assert [row.images for row in rows] == [[PICTURE], [], [], [PICTURE]]
+    assert [row.images for row in rows] == [[IMAGE], [], [], [IMAGE]]
 
 
 def test_a_row_that_is_set_aside_takes_no_index_from_a_good_one(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Images are decoded whole, or refused with the reason."""
+"""Images are decoded completely, or rejected with the reason."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""The public JSON formats are read row by row, each with what is wrong with it."""
+"""The public JSON formats are read row by row, each row with its fault or None."""
 
 import json
 import tracemalloc

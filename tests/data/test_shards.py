@@ -1,4 +1,4 @@
-"""Datasets are whole or not there, the same rows give the same bytes, and no row is lost."""
+"""Datasets are complete or absent, the same rows give the same bytes, and no row is lost."""
 
 import json
 import random
@@ -120,7 +120,7 @@ def test_a_broken_dataset_is_refused_with_the_reason(tmp_path: Path, spoil: Any,
 
 
 def test_a_byte_that_changed_on_disk_is_noticed(tmp_path: Path) -> None:
-    """In the middle of an image, where Parquet's own structure would not show it."""
+    """The byte is in the middle of an image, where Parquet's structure does not show the change."""
     schema = pa.schema([("image", pa.binary())])
     with ShardWriter(tmp_path / "d", schema, "test") as writer:
         writer.write({"image": b"\0" * 5_000 + random.Random(0).randbytes(50_000)})

@@ -13,7 +13,7 @@ from pebr.evaluate.judge import Judge
 
 @pytest.fixture
 def busy() -> list[int]:
-    """The statuses that the endpoint says before it answers, the last one first."""
+    """HTTP statuses that the endpoint returns before it answers, the last one first."""
     return []
 
 
@@ -37,7 +37,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch, busy: list[int]) -> Iterator[str]:
             self.wfile.write(reply)
 
         def log_message(self, *_: object) -> None:
-            """Keep the test's output quiet."""
+            """Keep the output of the tests readable."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

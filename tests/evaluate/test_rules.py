@@ -1,4 +1,4 @@
-"""Each benchmark's rule on answers that its own convention decides."""
+"""The rule of each benchmark, on answers that depend on the benchmark's own convention."""
 
 import pytest
 
@@ -6,13 +6,13 @@ from pebr.answers.equality import compare
 from pebr.data.benchmark import BenchmarkRow
 from pebr.evaluate.rules import (
     Comparison,
+    benchmark_of,
     dynamath,
     literal_list,
     logicvista,
     mathvista,
     question_text,
     relaxed,
-    rule_for,
 )
 
 
@@ -124,7 +124,7 @@ def test_logicvista_compares_sets_of_letters(reference: str, given: str, right: 
 
 def test_an_unknown_benchmark_goes_to_the_answer_check() -> None:
     options = {"A": "red", "B": "blue"}
-    assert rule_for("My_Own")(row("B", options=options), "(b)") == Comparison("(b)", "B", options)
+    assert benchmark_of("My_Own").rule(row("B", options=options), "(b)") == Comparison("(b)", "B", options)
 
 
 def test_a_literal_is_read_and_never_evaluated() -> None:
@@ -134,10 +134,10 @@ def test_a_literal_is_read_and_never_evaluated() -> None:
 
 def test_mathvision_is_asked_and_compared_with_its_column_of_choices() -> None:
     chosen = row("B", extra={"choices": "['3/11', '8/11']"})
-    assert rule_for("MathVision")(chosen, "8/11") == Comparison("8/11", "B", {"A": "3/11", "B": "8/11"})
+    assert benchmark_of("MathVision").rule(chosen, "8/11") == Comparison("8/11", "B", {"A": "3/11", "B": "8/11"})
     assert question_text(chosen) == "Q?\nOptions:\nA. 3/11\nB. 8/11"
     letters = row("B", extra={"choices": "['A', 'B']"})
-    assert rule_for("MathVision")(letters, "B") == Comparison("B", "B", {})
+    assert benchmark_of("MathVision").rule(letters, "B") == Comparison("B", "B", {})
     assert question_text(letters) == "Q?"
 
 

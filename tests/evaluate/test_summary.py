@@ -1,4 +1,4 @@
-"""The numbers of a benchmark from its scored answers."""
+"""The scores of a benchmark, computed from scored answers."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The evaluation step on a tiny model: every row is accounted for, and the scores are those of the kept answers."""
+"""The evaluation step on a tiny model: every row is counted, and the scores match the written answers."""
 
 import base64
 import json
@@ -33,7 +33,7 @@ def evaluate(
 
 
 def spoil(benchmarks: Path, column: str, *values: str) -> None:
-    """Put values into a column of the first rows."""
+    """Replace the cells of a column in the first rows."""
     table = benchmarks / "toy.tsv"
     header, *lines = table.read_text().splitlines()
     for i, value in enumerate(values):

@@ -1,4 +1,4 @@
-"""Filter, as a command on real files: what is kept, what is set aside, what stops it."""
+"""Filter on real files: which rows are kept, which are rejected, and which errors stop it."""
 
 import io
 import json
@@ -25,7 +25,7 @@ ANSWER = (
 )
 
 
-def picture(width: int = 60, height: int = 60) -> bytes:
+def image_bytes(width: int = 60, height: int = 60) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (width, height), "red").save(buffer, "PNG")
     return buffer.getvalue()
@@ -35,7 +35,7 @@ def picture(width: int = 60, height: int = 60) -> bytes:
 def source(tmp_path: Path) -> Path:
     images = tmp_path / "source" / "images"
     images.mkdir(parents=True)
-    (images / "good.png").write_bytes(picture())
+    (images / "good.png").write_bytes(image_bytes())
     return tmp_path / "source"
 
 
@@ -83,8 +83,8 @@ def filtered(source: Path, rows: list[Any], kind: str = "sft", **settings: Any) 
     ],
 )
 def test_an_unusable_sft_row_is_set_aside(source: Path, row: Any, reason: str) -> None:
-    (source / "images" / "small.png").write_bytes(picture(27, 60))
-    (source / "images" / "cut.png").write_bytes(picture()[:-30])
+    (source / "images" / "small.png").write_bytes(image_bytes(27, 60))
+    (source / "images" / "cut.png").write_bytes(image_bytes()[:-30])
     (source / "images" / "page.png").write_text("404")
     (source / "images" / "circle").symlink_to("circle")
     kept, manifest = filtered(source, [sft_row(), row])
@@ -113,7 +113,7 @@ def test_an_unusable_rl_row_is_set_aside(source: Path, row: Any, reason: str) ->
 
 def test_images_may_be_a_path_or_a_list_and_travel_inside(source: Path) -> None:
     kept, _ = filtered(source, [sft_row(), sft_row(["images/good.png"]), sft_row([], question="How many?")])
-    assert [[image["bytes"] for image in row["images"]] for row in kept] == [[picture()], [picture()], []]
+    assert [[image["bytes"] for image in row["images"]] for row in kept] == [[image_bytes()], [image_bytes()], []]
 
 
 def test_an_rl_rows_further_columns_are_kept(source: Path) -> None:
@@ -130,7 +130,7 @@ def test_an_rl_row_without_key_words_gets_those_of_its_description(source: Path)
 
 
 def test_a_wrong_image_root_is_said_and_nothing_is_written(source: Path) -> None:
-    """Also when some rows have no image, or another fault."""
+    """The same when some rows have no image, or another fault."""
     text_only = sft_row([], question="How many?")
     with pytest.raises(InputError, match=r"none of the images is here \(first pictures/a.png\): .*--image-root"):
         filtered(source, [text_only, sft_row("pictures/a.png", answer="Seven."), *[sft_row("pictures/a.png")] * 3])
@@ -138,7 +138,7 @@ def test_a_wrong_image_root_is_said_and_nothing_is_written(source: Path) -> None
 
 
 def test_many_missing_images_before_the_first_that_is_there_are_only_rows(source: Path) -> None:
-    """Public sets come sorted by where their images come from, and a part of these may not have been downloaded."""
+    """Public datasets are sorted by the source of their images, and a part of the images may not be downloaded."""
     kept, manifest = filtered(source, [*[sft_row("coco/a.png")] * 150, sft_row()])
     assert len(kept) == 1
     assert manifest.rejected == {"image missing": 150}
@@ -160,7 +160,7 @@ def test_rows_set_aside_are_kept_as_they_were(source: Path) -> None:
 
 
 def test_the_same_rows_give_the_same_bytes(source: Path) -> None:
-    """However many threads decode, and whenever."""
+    """The number and timing of the decoding threads do not matter."""
     rows = [sft_row(answer=f"{ANSWER}{i}") for i in range(200)]
     filtered(source, rows, rows_per_shard=50)
     (source.parent / "output").rename(source.parent / "first")
@@ -227,7 +227,7 @@ def test_a_killed_filter_leaves_nothing_and_ends_with_the_same_bytes_when_run_ag
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(source: Path) -> None:
-    """3,500 rows more, whose images alone are 105 MB."""
+    """3,500 more rows, whose images alone are 105 MB."""
     Image.frombytes("RGB", (100, 100), random.Random(0).randbytes(30_000)).save(source / "images" / "good.png")
     assert (source / "images" / "good.png").stat().st_size > 30_000
     code = (

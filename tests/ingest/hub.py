@@ -1,4 +1,4 @@
-"""A server that speaks as much of the Hugging Face hub's protocol as a download uses, with one model."""
+"""A server with one model and the part of the Hugging Face hub's protocol that a download uses."""
 
 import json
 import threading
@@ -15,13 +15,13 @@ REVISIONS = {
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers the three questions of a download: which files, how large, and their bytes."""
+    """Answers the three requests of a download: the list of files, their sizes, and their bytes."""
 
     protocol_version = "HTTP/1.1"
     asked: ClassVar[list[str]] = []
 
     def log_message(self, *_: object) -> None:
-        """Nothing: the tests' output stays readable."""
+        """Keep the output of the tests readable."""
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str], whole: bool = True) -> None:
         self.send_response(status)
@@ -52,17 +52,17 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(404, b"{}", {"X-Error-Code": code, "Content-Type": "application/json"}, whole)
 
     def do_GET(self) -> None:
-        """The answer with its body."""
+        """Answer with the body."""
         self._serve(whole=True)
 
     def do_HEAD(self) -> None:
-        """The answer's head."""
+        """Answer with the head only."""
         self._serve(whole=False)
 
 
 @contextmanager
 def hub() -> Iterator[tuple[str, list[str]]]:
-    """Run the server; yields its address, for HF_ENDPOINT, and the paths that it is asked for."""
+    """Run the server; yields its address, for HF_ENDPOINT, and the requested paths."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Handler.asked = []
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Ingest, as a command: every scheme ends in a whole directory, or in one clear line."""
+"""Ingest: every scheme gives a complete directory, or one clear error line."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def test_a_folder_and_a_file_are_copied(tmp_path: Path) -> None:
 
 
 def test_links_are_replaced_by_what_they_lead_to(tmp_path: Path) -> None:
-    """As in the hub's own cache, whose snapshots are links."""
+    """The snapshots in the hub's own cache consist of links."""
     (tmp_path / "blobs").mkdir()
     (tmp_path / "blobs" / "1").write_text("weights")
     (tmp_path / "snapshot").mkdir()

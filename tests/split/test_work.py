@@ -1,4 +1,4 @@
-"""Questions are split by their share of right answers, whatever the order of the rows."""
+"""Questions are split by their share of correct answers; the order of the rows does not matter."""
 
 import json
 import random

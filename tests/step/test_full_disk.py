@@ -1,4 +1,4 @@
-"""A disk that fills up under a library's own writer ends a step in one line, like any other write."""
+"""A disk that becomes full while a library writes ends a step with one line, as for any other write."""
 
 import subprocess
 import sys
@@ -17,7 +17,8 @@ import dataclasses, sys
 from pathlib import Path
 import safetensors.torch as torch_files
 import torch
-from pebr.step import atomic_directory, main
+from pebr.files import atomic_directory
+from pebr.step.command import main
 from pebr.toy.vlm import build_tokenizer
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Launching ranks: their exit codes and signals pass through; no rank outlives its launcher."""
+"""Launching ranks: exit codes and signals are forwarded, and no rank outlives its launcher."""
 
 import os
 import signal
@@ -62,7 +62,7 @@ def test_ranks_find_one_another(worker: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("what", "code"), [("2", 2), ("kill", 137)])
 def test_the_first_failure_ends_all_and_gives_the_exit_code(worker: Path, what: str, code: int) -> None:
-    assert start(worker, what).wait(300) == code  # the other rank, asleep for an hour, was ended
+    assert start(worker, what).wait(300) == code  # the other rank, which sleeps for an hour, was killed
 
 
 def test_sigterm_reaches_every_rank(worker: Path) -> None:

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a real server that does to connections what bad networks do, at random, from a seed."""
+"""A TCP proxy in front of a real server that damages connections at random, from a seed, as bad networks do."""
 
 import random
 import socket
@@ -12,10 +12,10 @@ UNAVAILABLE = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close
 
 
 class FaultyProxy:
-    """Passes bytes on, and now and then drops, delays, answers 503, or cuts a body short.
+    """Forwards bytes; some connections are dropped, delayed, answered with 503, or cut off in the body.
 
-    `swap` is a pair of byte strings of one length: the first is replaced by the second wherever it passes, as a broken
-    network card or middlebox does.
+    `swap` is a pair of byte strings of equal length: the first is replaced by the second in the forwarded bytes, as a
+    broken network card or middlebox does.
     """
 
     def __init__(self, port: int, share: float, seed: int, swap: tuple[bytes, bytes] = (b"", b"")) -> None:
@@ -58,7 +58,7 @@ class FaultyProxy:
                 self._pump(server, client, limit if fault == "cut download" else 0)
 
     def _pump(self, source: socket.socket, sink: socket.socket, limit: int) -> None:
-        """Pass bytes on, at most `limit` of them if it is not 0; then end both directions."""
+        """Forward bytes, at most `limit` if it is not 0; then close both directions."""
         passed = 0
         try:
             while data := source.recv(65536):

@@ -1,4 +1,4 @@
-"""The S3 store behind a proxy that spoils connections: right or a clear error, never wrong."""
+"""The S3 store behind a proxy that damages connections: the result is correct or a clear error, never wrong."""
 
 import hashlib
 import math
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pebr.errors import InputError
-from pebr.store.contract import StoreError, files_of
+from pebr.store.contract import StoreError
+from pebr.store.listing import files_of
 from pebr.store.s3 import S3Store
 from tests.s3_server import BUCKET, environment
 from tests.store.faulty_proxy import faulty_proxy
@@ -18,7 +19,7 @@ MOST = 64 * 2**20  # bytes
 
 
 def write(path: Path, data: bytes, files: int) -> None:
-    """A file, or a directory in which the bytes are shared out to several."""
+    """Write the bytes to one file, or to several files of a directory."""
     if files == 1:
         path.write_bytes(data)
         return
@@ -28,7 +29,7 @@ def write(path: Path, data: bytes, files: int) -> None:
 
 
 def digests(path: Path) -> dict[str, str]:
-    """SHA-256 of a file, or of each file of a directory."""
+    """The SHA-256 of a file, or of each file of a directory."""
     files = files_of(path) if path.is_dir() else {"": path}
     return {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
 
@@ -37,14 +38,14 @@ def digests(path: Path) -> dict[str, str]:
 @pytest.mark.slow
 def test_500_transfers_over_a_bad_network_are_right_or_an_error(s3_address: str, tmp_path: Path) -> None:
     draw = random.Random(7)
-    sizes = [1, MOST] + [int(2 ** draw.uniform(0, math.log2(MOST))) for _ in range(248)]  # of each size equally many
+    sizes = [1, MOST] + [int(2 ** draw.uniform(0, math.log2(MOST))) for _ in range(248)]  # log-uniform
     right = 0
     errors: list[str] = []
     direct = S3Store(BUCKET, "bad-network", environment(s3_address))
     with faulty_proxy(int(s3_address.rsplit(":", 1)[1]), share=0.25, seed=3) as proxy:
         settings = environment(f"http://127.0.0.1:{proxy.port}")
         for i, size in enumerate(sizes):
-            store = S3Store(BUCKET, "bad-network", settings)  # with new connections, for the proxy to spoil
+            store = S3Store(BUCKET, "bad-network", settings)  # new connections, which the proxy may damage
             source, back = tmp_path / f"source-{i}", tmp_path / "back"
             write(source, draw.randbytes(size), 1 if i % 10 else 5)
             try:
@@ -55,14 +56,14 @@ def test_500_transfers_over_a_bad_network_are_right_or_an_error(s3_address: str,
                 right += 1
             except StoreError as error:
                 errors.append(str(error))
-                if direct.exists(f"key-{i}"):  # whole, or not there
+                if direct.exists(f"key-{i}"):  # complete or absent
                     direct.get(f"key-{i}", back)
                     assert digests(back) == digests(source)
             for path in (source, back):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         assert {"drop", "503", "cut upload", "cut download", "delay"} <= set(proxy.faults)
         print(f"{right} right, {len(errors)} errors, faults {dict(proxy.faults)}")
-    assert right >= 0.95 * 2 * len(sizes), errors  # the retries are worth something
+    assert right >= 0.95 * 2 * len(sizes), errors  # most transfers succeed because of the retries
     assert all("\n" not in error for error in errors)
 
 

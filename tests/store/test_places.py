@@ -1,6 +1,6 @@
-"""A place that is full, read-only or forbidden ends a command in one line, and nothing half-written stays there.
+"""A full, read-only or forbidden folder ends a command with one line, and no incomplete file stays there.
 
-Each command runs in a mount namespace of its own, with a file system made for it.
+Each command runs in its own mount namespace with its own file system.
 """
 
 import os
@@ -61,14 +61,14 @@ def test_a_full_or_read_only_place_is_said(step: str, options: str, said: str, i
         str(mount_point / "easy"),
         str(mount_point / "medium"),
         str(mount_point / "hard"),
-    }  # of these, one may be done before another
+    }  # one of them may be finished before another
     assert all(any(path.startswith(name) for name in whole) for path in left), left
 
 
 def test_a_place_that_may_not_be_written_is_said(tmp_path: Path, inputs: Path) -> None:
     (tmp_path / "place").mkdir(mode=0o555)
     command = [sys.executable, "-m", "pebr.filter", *commands(inputs, tmp_path / "place")["filter"]]
-    if os.geteuid() == 0:  # who may write everywhere, unless that right is taken away
+    if os.geteuid() == 0:  # root may write everywhere, unless this right is removed
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
@@ -76,7 +76,7 @@ def test_a_place_that_may_not_be_written_is_said(tmp_path: Path, inputs: Path) -
 
 
 def test_pyarrow_says_what_the_system_says() -> None:
-    """`step.main` goes by the error's number: pyarrow's errors have it."""
+    """`pebr.step.command.main` uses the error number; pyarrow's errors have it."""
     with pytest.raises(OSError, match="No space left") as error, pa.OSFile("/dev/full", "wb") as file:
         file.write(b"x" * 2**20)
     assert error.value.errno == 28

@@ -1,4 +1,4 @@
-"""Settings, credentials and failures of the connection: each wrong one is said at once and in one line."""
+"""Settings, credentials and failures of the connection: a wrong one is reported at once and in one line."""
 
 import socket
 import ssl
@@ -72,7 +72,7 @@ def test_what_stays_wrong_is_not_tried_again(s3_address: str, change: dict[str, 
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A server that speaks https only, and the certificate of its authority (itself)."""
+    """A server with https only, and its self-signed certificate."""
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
@@ -125,7 +125,7 @@ def test_waits_grow_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Answering(BaseHTTPRequestHandler):
-    """Answers each GET with the next status and S3 error code; with an empty list of objects when they are used up."""
+    """Answers each GET with the next status and S3 error code, and then with empty lists of objects."""
 
     answers: ClassVar[list[tuple[int, str]]] = []
     asked = 0
@@ -217,7 +217,7 @@ def test_tries_that_come_further_are_not_counted(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_disk_that_is_full_is_not_taken_for_a_bad_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("tried again"))
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("retried"))
 
     def full() -> None:
         with Path("/dev/full").open("wb", buffering=0) as file:

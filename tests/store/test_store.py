@@ -1,4 +1,4 @@
-"""Both stores keep the same promises; the S3 one on a real server."""
+"""The same tests for both stores; the S3 store uses a real server."""
 
 import os
 import random
@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pebr.errors import InputError
-from pebr.store.contract import LISTING, NotThereError, Store, StoreError
+from pebr.store.contract import NotThereError, Store, StoreError
 from pebr.store.folder import FolderStore
+from pebr.store.listing import LISTING
 from pebr.store.opening import open_store
 from pebr.store.s3 import OPEN, S3Store
 from tests.s3_server import BUCKET
@@ -30,7 +31,7 @@ def store(location: str) -> Store:
 
 
 def put_raw(store: Store, key: str, content: bytes, scratch: Path) -> None:
-    """Put bytes there as another program would, or a broken disk."""
+    """Put bytes under a key as another program or a broken disk would."""
     scratch.write_bytes(content)
     if isinstance(store, S3Store):
         store.client.fput_object(BUCKET, store._name(key), str(scratch))
@@ -144,7 +145,7 @@ def test_a_key_cannot_lead_out_of_the_store(store: Store, key: str, tmp_path: Pa
 
 @pytest.mark.slow
 def test_two_writers_of_a_directory_leave_one_whole(location: str, tmp_path: Path) -> None:
-    """Some of their files have the same names; while they write, a reader gets one of them or an error."""
+    """Some of their files have the same names. While they write, a reader gets one version or an error."""
     for i in range(2):
         (tmp_path / f"{i}").mkdir()
         for name in ("a", "b", "c", f"own-{i}"):
@@ -250,7 +251,7 @@ def test_a_location_that_is_none_is_named(location: str) -> None:
 def test_a_directory_half_written_or_half_deleted_is_not_there(
     s3_address: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: str
 ) -> None:
-    """The process dies at its third request of a kind; what it leaves is neither there nor taken for foreign files."""
+    """The process dies at its third request of a kind. The rest is neither a complete directory nor foreign files."""
     store = S3Store(BUCKET, tmp_path.name)
     store.put(folder, "model")
     calls = 0
@@ -269,7 +270,7 @@ def test_a_directory_half_written_or_half_deleted_is_not_there(
     after = S3Store(BUCKET, tmp_path.name)
     assert after.list("model/") != []
     assert not after.exists("model")
-    with pytest.raises(NotThereError, match="not whole"):
+    with pytest.raises(NotThereError, match="not complete"):
         after.get("model", tmp_path / "back")
     after.put(folder, "model")
     after.get("model", tmp_path / "back")
@@ -302,7 +303,7 @@ def test_other_programs_read_the_objects_by_their_names(s3_address: str, folder:
 def test_the_servers_etag_is_the_one_we_compute(
     s3_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    """So that what is stored is checked without reading it back."""
+    """An upload is checked without reading it back."""
     monkeypatch.setattr(S3Store, "_digest", lambda *_: pytest.fail("read back"))
     (tmp_path / "file").write_bytes(random.Random(1).randbytes(size))
     S3Store(BUCKET, tmp_path.name).put(tmp_path / "file", "key")

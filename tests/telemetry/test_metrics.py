@@ -1,4 +1,4 @@
-"""What Prometheus scrapes is what the history says."""
+"""Prometheus scrapes the numbers of the history."""
 
 import socket
 import subprocess

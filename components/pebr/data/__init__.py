@@ -1,1 +1,1 @@
-"""Records and their schemas, Parquet shards, images, readers of the public formats, object storage."""
+"""Row types and schemas, Parquet shards, images, readers of the public formats."""

@@ -1,8 +1,8 @@
-"""VLMEvalKit's benchmark tables: one TSV a benchmark, images inside as base64.
+"""Reads VLMEvalKit's benchmark tables: one TSV per benchmark, with base64 images inside.
 
-The table is read as a stream, up to three times: rows may use the image of any other row, also of a later one, and only
-images that are used again are kept in memory. As in `pebr.data.readers` every row comes out, one that cannot be used
-with its fault; only a file that is no such table raises.
+The table is read as a stream, up to three times: a row may use the image of any other row, also of a later one, and
+only such shared images are kept in memory. As in `pebr.data.readers`, every row is yielded, an unusable one with its
+fault; only a file that is not such a table raises.
 """
 
 import ast
@@ -20,7 +20,7 @@ from pathlib import Path
 from pebr.data.readers import Fault
 from pebr.errors import InputError
 
-# A value in the image column that is no longer than this is the index of another row, whose image is used again.
+# An image cell of at most this many characters is the index of another row, whose image is used.
 LONGEST_INDEX = 64
 NEEDED = ("index", "question", "answer")
 _OPTION = re.compile(r"[A-Z]")
@@ -29,7 +29,7 @@ _ABSENT = {"", "nan", "NaN", "None"}
 
 @dataclass(frozen=True)
 class BenchmarkRow:
-    """One question of a benchmark; `images` are encoded pictures, `extra` the columns that have no field here.
+    """One question of a benchmark; `images` are encoded, `extra` has the columns without a field here.
 
     A row with a `fault` cannot be asked or scored, and has no images.
     """
@@ -47,14 +47,14 @@ class BenchmarkRow:
 
 
 class _BadImageError(Exception):
-    """An image cell cannot be read; the message is the kind of fault."""
+    """An image cell that cannot be read; the message is the kind of fault."""
 
 
 def read_tsv(path: Path | str) -> Iterator[BenchmarkRow]:
     """The rows of a benchmark, in order.
 
     Raises:
-        InputError: the file is not such a table, or a needed column is missing.
+        InputError: the file is not a benchmark table, or a required column is missing.
     """
     path = Path(path)
     shared = _shared_images(path)
@@ -76,10 +76,10 @@ def read_tsv(path: Path | str) -> Iterator[BenchmarkRow]:
 
 
 def check_table(path: Path) -> None:
-    """See, by its head, that a file is a benchmark.
+    """Check the header and first row of a benchmark file.
 
     Raises:
-        InputError: it is not a table, or a needed column is missing.
+        InputError: the file is not a benchmark table, or a required column is missing.
     """
     next(_cells(path), None)
 
@@ -98,19 +98,19 @@ def _is_index(value: str) -> bool:
 
 
 def _shared_images(path: Path) -> dict[str, list[bytes]]:
-    """The images that other rows use again, by the index of the row that has them."""
+    """The images that other rows use, by the index of the row that contains them."""
     used = {value for _, cell in _cells(path) if _is_index(value := cell.get("image", ""))}
     shared: dict[str, list[bytes]] = {}
     for _, cell in _cells(path) if used else ():
         index, value = cell["index"], cell.get("image", "")
         if index in used and index not in shared and len(value) > LONGEST_INDEX:
-            with suppress(_BadImageError):  # the row's own fault, and that of the rows that use its image
+            with suppress(_BadImageError):  # becomes the fault of this row and of the rows that use its image
                 shared[index] = _images(value)
     return shared
 
 
 def _cells(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """A table's rows by their columns' names, "" for what is absent; before each, where in the file it stands."""
+    """The rows of a table as (place in the file, column name -> cell); absent cells are ""."""
     csv.field_size_limit(sys.maxsize)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -147,23 +147,23 @@ def _row(cell: dict[str, str], images: list[bytes], fault: Fault | None) -> Benc
 
 
 def _images(value: str) -> list[bytes]:
-    """The pictures of an image cell: base64, or a list of base64 as JSON or Python writes it; [] for an empty cell.
+    """The images of a cell: base64, or a JSON or Python list of base64; [] for an empty cell.
 
     Raises:
-        _BadImageError: it is neither.
+        _BadImageError: the cell is neither.
     """
     if not value:
         return []
     if not value.startswith("["):
-        return [_picture(value)]
+        return [_image(value)]
     try:
         items = json.loads(value) if value.startswith('["') else ast.literal_eval(value)
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise _BadImageError("image list is none") from error
-    return [_picture(str(item)) for item in items]
+    return [_image(str(item)) for item in items]
 
 
-def _picture(text: str) -> bytes:
+def _image(text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Images from bytes: usable ones decoded whole, others refused with the reason."""
+"""Decodes images from bytes, and rejects unusable ones with the reason."""
 
 import io
 import struct
@@ -7,32 +7,32 @@ import zlib
 
 from PIL import Image, ImageOps
 
-# What public data sets hold. Pillow knows many more, some of which start other programs.
+# The formats in public data sets. Pillow reads many more, and starts other programs for some of them.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 2**26  # of an image before resizing (8192 x 8192); a larger one is a decompression bomb or a mistake
 ORIENTATION = 0x0112  # EXIF tag
-ON_ITS_SIDE = {5, 6, 7, 8}  # its values for a picture turned by 90 degrees
-# What Pillow's decoders raise on broken files; tests/data/test_images.py spoils files at random to hold this list.
+ON_ITS_SIDE = {5, 6, 7, 8}  # orientations that swap width and height
+# Errors of Pillow's decoders on broken files; tests/data/test_images.py damages files at random to check this list.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, LookupError, struct.error, zlib.error)
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is stricter
 
 
 class ImageError(ValueError):
-    """An image that cannot be used; the message says why."""
+    """An image that cannot be used; the message is the reason."""
 
 
 def size_of(data: bytes) -> tuple[int, int]:
-    """(width, height) in pixels as displayed; no pixel is decoded.
+    """(width, height) in pixels as displayed, without decoding pixels.
 
-    A PNG that says only behind its pixels that it is turned is taken as it lies: its sides are the same, swapped.
+    If a PNG stores its orientation after the pixels, width and height may be swapped.
 
     Raises:
-        ImageError: when the bytes are not an image.
+        ImageError: the bytes are not an image.
     """
     with _open(data) as image:
         try:
-            # Not image.getexif(): that of a PNG without EXIF data first decodes the pixels, to see if it comes last.
+            # Not image.getexif(): for a PNG without EXIF data it decodes the pixels, to look for EXIF data after them.
             turned = Image.Image.getexif(image).get(ORIENTATION, 1) in ON_ITS_SIDE
         except BROKEN as error:
             raise ImageError(f"broken image: {_line(error)}") from error
@@ -40,10 +40,10 @@ def size_of(data: bytes) -> tuple[int, int]:
 
 
 def decode(data: bytes) -> Image.Image:
-    """The image, RGB, turned as its EXIF says, what is transparent on white as a page shows it, all pixels read.
+    """The fully decoded RGB image, rotated by its EXIF orientation; transparent pixels are shown on white.
 
     Raises:
-        ImageError: when the bytes are not an image, or only the beginning of one.
+        ImageError: the bytes are not an image, or an image that is cut off.
     """
     with _open(data) as image:
         try:

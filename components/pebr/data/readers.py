@@ -1,17 +1,18 @@
-"""Readers of the public data sets' own formats: rows in a stream, each with what is wrong with it, if anything is.
+"""Readers of the formats of the public data sets. Rows are yielded as a stream, an unusable one with its fault.
 
-A reader yields every row of its file, so that rows in = rows kept + rows set aside. It raises only where the file as a
-whole cannot be what it is taken for.
+A reader yields every row of its file, so that rows read = rows kept + rows rejected. It raises only if the file as a
+whole has the wrong format.
 """
 
 import codecs
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import ijson
 
+from pebr.data.records import Row
 from pebr.english.key_words import extract_key_words
 from pebr.errors import InputError
 
@@ -21,31 +22,34 @@ PLACEHOLDER = "<image>"
 
 
 class Fault(NamedTuple):
-    """Why a row cannot be used: a kind to count under, and the particulars."""
+    """Why a row cannot be used: the kind, which is counted, and the details."""
 
     kind: str
     detail: str
 
 
 class SourceRow(NamedTuple):
-    """A row of a source: its fields, the paths of its images, its fault if it has one, and the row as it stands."""
+    """A row of a source: its fields, the paths of its images, its fault or None, and the original row.
 
-    row: dict[str, Any]
+    The fields of a row with a fault may have wrong types.
+    """
+
+    row: Row
     image_paths: list[str]
     fault: Fault | None
-    source: Any
+    source: object
 
 
 def read_sft(path: Path) -> Iterator[SourceRow]:
     """Rows of a Mulberry-style SFT file: `{"messages": [{"role", "content"}, ...], "images": str | [str]}`.
 
-    Yields rows with qid (the place in the file) and messages.
+    Yields rows with qid (the row's number in the file) and messages.
 
     Raises:
         InputError: the file is missing, cut off, or not a JSON array.
     """
     for number, item in enumerate(_array(path)):
-        row: dict[str, Any] = {"qid": f"{number:08d}"}
+        row: Row = {"qid": f"{number:08d}"}
         fault = None
         paths: list[str] = []
         if not isinstance(item, dict):
@@ -60,8 +64,8 @@ def read_sft(path: Path) -> Iterator[SourceRow]:
 def read_rl(path: Path) -> Iterator[SourceRow]:
     """Rows of an RL file: `{"qid": str | int, "problem", "answer", "images": [str], "key_words": [str]}`.
 
-    Yields rows with the fields of `RL_SCHEMA` but the images; further columns go to `extra`. A row without key words
-    that has a `description`, a teacher's of its image, gets those of the description.
+    Yields rows with the fields of `QuestionRow` except the images; other columns go to `extra`. If a row has no
+    keywords but a teacher's `description` of its image, the keywords are extracted from the description.
 
     Raises:
         InputError: the file is missing, cut off, or not a JSON array.
@@ -88,16 +92,16 @@ def read_rl(path: Path) -> Iterator[SourceRow]:
             fault = fault or Fault("no qid", f"row {number}")
         elif qid in seen:
             fault = fault or Fault("qid occurs twice", qid)
-        if fault is None:  # a row that is set aside takes no name from a good one
+        if fault is None:  # a rejected row does not use up its qid
             seen.add(qid)
         yield SourceRow(row, paths, fault, item)
 
 
-def read_rollouts(path: Path) -> Iterator[dict[str, Any]]:
+def read_rollouts(path: Path) -> Iterator[dict[str, str | float]]:
     """Rows of the authors' rollouts, JSON lines of `{"response", "ground_truth", "qid", "score": {"accuracy"}}`.
 
     Raises:
-        InputError: a line is not such a row; the message says which.
+        InputError: a line is not such a row; the message has its number.
     """
     with _open(path) as file:
         for number, line in enumerate(file, start=1):
@@ -112,10 +116,10 @@ def read_rollouts(path: Path) -> Iterator[dict[str, Any]]:
                     "accuracy": float(item["score"]["accuracy"]),
                 }
             except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path} (line {number}): not a rollout ({error}): mend or remove the line") from error
+                raise InputError(f"{path} (line {number}): not a rollout ({error}): fix or remove the line") from error
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
@@ -145,8 +149,8 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:120]
 
 
-def _paths(value: Any) -> tuple[list[str], Fault | None]:
-    """Image paths from a string, a list of strings or nothing."""
+def _paths(value: object) -> tuple[list[str], Fault | None]:
+    """Image paths from a string, a list of strings or None."""
     if value is None or value == "":
         return [], None
     paths = [value] if isinstance(value, str) else value
@@ -157,8 +161,8 @@ def _paths(value: Any) -> tuple[list[str], Fault | None]:
     return paths, None
 
 
-def _messages_fault(messages: Any, images: int) -> Fault | None:
-    """What is wrong with an SFT row's turns, if anything is."""
+def _messages_fault(messages: object, images: int) -> Fault | None:
+    """The fault of an SFT row's turns, or None."""
     if not isinstance(messages, list) or not messages:
         return Fault("no messages", "messages is missing or empty")
     for message in messages:
@@ -173,8 +177,8 @@ def _messages_fault(messages: Any, images: int) -> Fault | None:
     return _placeholder_fault(asked, images)
 
 
-def _question_fault(row: Mapping[str, Any], images: int) -> Fault | None:
-    """What is wrong with an RL row, if anything is."""
+def _question_fault(row: Row, images: int) -> Fault | None:
+    """The fault of an RL row, or None."""
     if not isinstance(row["problem"], str) or not row["problem"].replace(PLACEHOLDER, "").strip():
         return Fault("no question", "problem is missing or empty")
     if not row["answer"]:
@@ -186,14 +190,14 @@ def _question_fault(row: Mapping[str, Any], images: int) -> Fault | None:
 
 
 def _placeholder_fault(placeholders: int, images: int) -> Fault | None:
-    """A question has a placeholder for each image, or none at all."""
+    """The fault of a text that has neither one placeholder per image nor none at all, or None."""
     if placeholders in {0, images}:
         return None
     return Fault("placeholders and images differ", f"{placeholders} <image> in the text, {images} images")
 
 
-def _text(value: Any) -> str:
-    """An answer or id as text, "" when it is neither text nor a number: quotes around numbers are now and then missing.
+def _text(value: object) -> str:
+    """An answer or id as text, "" if it is neither text nor a number: numbers sometimes have no quotes.
 
     >>> [_text(value) for value in (" 7 ", 7, 0.5, True, None, ["7"])]
     ['7', '7', '0.5', 'True', '', '']

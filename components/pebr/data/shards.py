@@ -1,11 +1,11 @@
-"""Datasets as Parquet shards with a manifest: written and read in a stream, whole or not there.
+"""Datasets as Parquet shards with a manifest, written and read as a stream.
 
     part-00000.parquet ...      rows, zstd, at most `rows_per_shard` each
-    rejected/part-00000.parquet rows set aside: qid, the row as JSON, the reason
+    rejected/part-00000.parquet rejected rows: qid, the row as JSON, the reason
     manifest.json               written last: schema version, kind, row counts, shards with digests, rejects by reason
 
-Rows are written and read a small row group at a time, whose pages have checksums: a damaged shard is an error and not
-other rows. The same rows give the same bytes.
+Rows are written and read in small row groups. Their pages have checksums, so that a damaged shard is an error and does
+not return other rows. The same rows give the same bytes.
 """
 
 import json
@@ -17,23 +17,23 @@ from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, SupportsIndex, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pebr.data.records import REJECTED_SCHEMA
+from pebr.data.records import REJECTED_SCHEMA, RejectedRow, Row
 from pebr.errors import InputError
 from pebr.files import atomic_file, sha256
 
 SCHEMA_VERSION = 1
-ROWS_PER_GROUP = 16  # rows of one Parquet row group: what is in memory at a time, and what random access reads
+ROWS_PER_GROUP = 16  # rows per Parquet row group, the unit of writing and of random access
 MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One Parquet file: its name in the directory, its rows, the SHA-256 of its bytes."""
+    """One Parquet file: its name in the directory, its number of rows, the SHA-256 of its bytes."""
 
     file: str
     rows: int
@@ -42,7 +42,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a dataset directory holds."""
+    """The content of a dataset directory."""
 
     schema_version: int
     kind: str
@@ -53,23 +53,23 @@ class Manifest:
 
 
 class ShardWriter:
-    """Writes a dataset directory, a shard at a time; the manifest appears when the block ends well.
+    """Writes a dataset directory shard by shard; the manifest is written when the block ends without an error.
 
     Args:
-        directory: where to; made when it is not there.
+        directory: to write; created if it does not exist.
         schema: of the rows.
-        kind: what the rows are, for the manifest: sft, rl, rollouts, ...
-        rows_per_shard: rows of a full shard.
+        kind: of the rows, for the manifest: sft, rl, rollouts, ...
+        rows_per_shard: maximum number of rows per shard.
     """
 
     def __init__(self, directory: Path | str, schema: pa.Schema, kind: str, rows_per_shard: int = 512) -> None:
         self.directory, self.schema, self.kind, self.rows_per_shard = Path(directory), schema, kind, rows_per_shard
-        self.extra: dict[str, Any] = {}  # further facts for the manifest
-        self._group: list[Mapping[str, Any]] = []
-        self._rows = 0  # of the shard that is open
+        self.extra: dict[str, Any] = {}  # additional facts for the manifest
+        self._group: list[Mapping[str, object]] = []
+        self._rows = 0  # of the open shard
         self._open = ExitStack()
         self._file: pq.ParquetWriter | None = None
-        self._rejected_rows: list[Mapping[str, Any]] = []
+        self._rejected_rows: list[RejectedRow] = []
         self._shards: list[Shard] = []
         self._rejected_shards = 0
         self._rejected: Counter[str] = Counter()
@@ -80,8 +80,8 @@ class ShardWriter:
         self.directory.mkdir(parents=True, exist_ok=True)
         return self
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Add a row; its keys are the schema's."""
+    def write(self, row: Mapping[str, object]) -> None:
+        """Add a row with the keys of the schema."""
         self._group.append(row)
         self._rows += 1
         if len(self._group) >= ROWS_PER_GROUP or self._rows >= self.rows_per_shard:
@@ -89,13 +89,13 @@ class ShardWriter:
         if self._rows >= self.rows_per_shard:
             self._close_shard()
 
-    def reject(self, row: Mapping[str, Any], reason: str, group: str = "") -> None:
-        """Set a row aside.
+    def reject(self, row: Mapping[str, object], reason: str, group: str = "") -> None:
+        """Add a rejected row.
 
         Args:
-            row: what was read of it; of bytes only their number is kept.
-            reason: why, with the value.
-            group: what it is counted under in the manifest; the reason itself when empty.
+            row: as it was read; bytes are replaced by their number.
+            reason: why the row is rejected, with the value.
+            group: the name under which the manifest counts the row; empty for the reason itself.
         """
         self._rejected[group or reason] += 1
         text = json.dumps(row, default=lambda value: f"{len(value)} bytes" if isinstance(value, bytes) else str(value))
@@ -107,9 +107,9 @@ class ShardWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._open.__exit__(kind, error, trace)  # the open shard vanishes
+            self._open.__exit__(kind, error, trace)  # removes the open shard
             return
-        if self._rows or not self._shards:  # an empty dataset has one empty shard, so that its schema is there
+        if self._rows or not self._shards:  # an empty dataset has one empty shard, which stores the schema
             self._flush_group()
             self._close_shard()
         self._flush_rejected()
@@ -143,7 +143,7 @@ class ShardWriter:
 
 @contextmanager
 def open_shard(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """A writer of one Parquet file, which appears when the block ends well; a table written is a row group."""
+    """A writer of one Parquet file, which appears when the block ends without an error. Each table is a row group."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         atomic_file(path) as partial,
@@ -152,8 +152,8 @@ def open_shard(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
         yield writer
 
 
-def write_shard(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> Shard:
-    """Write one Parquet file, whole or not at all."""
+def write_shard(path: Path, rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> Shard:
+    """Write one Parquet file, completely or not at all."""
     with open_shard(path, schema) as writer:
         for start in range(0, max(len(rows), 1), ROWS_PER_GROUP):
             group = [dict(row) for row in rows[start : start + ROWS_PER_GROUP]]
@@ -163,10 +163,10 @@ def write_shard(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema
 
 @contextmanager
 def read_shard(directory: Path, shard: Shard) -> Iterator[pq.ParquetFile]:
-    """A shard, opened.
+    """An open shard.
 
     Raises:
-        InputError: it is not the Parquet file that the manifest tells of, or is damaged where it is read.
+        InputError: the file is not the one that the manifest describes, or the part that is read is damaged.
     """
     path = directory / shard.file
     try:
@@ -177,14 +177,14 @@ def read_shard(directory: Path, shard: Shard) -> Iterator[pq.ParquetFile]:
                 )
             yield file
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno:  # of the disk, not of what is on it
+        if isinstance(error, OSError) and error.errno:  # an error of the disk, not of the file's content
             raise
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path}: a damaged shard ({reason}): copy or write the dataset again") from error
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Write a dataset's manifest, the last file of the directory."""
+    """Write the manifest of a dataset, the last file of the directory."""
     with atomic_file(directory / MANIFEST) as path:
         path.write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
 
@@ -193,7 +193,7 @@ def read_manifest(directory: Path | str) -> Manifest:
     """The manifest of a dataset directory.
 
     Raises:
-        InputError: when there is none, or it is of another version, or a shard is missing.
+        InputError: the manifest is missing or has another version, or a shard is missing.
     """
     path = Path(directory) / MANIFEST
     if not path.is_file():
@@ -214,12 +214,12 @@ def read_manifest(directory: Path | str) -> Manifest:
     return manifest
 
 
-def iter_rows(directory: Path | str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of a dataset in order, a row group in memory at a time.
+def iter_rows(directory: Path | str, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """The rows of a dataset in order, with one row group in memory at a time.
 
     Args:
         directory: of the dataset.
-        columns: which to read; all when None.
+        columns: to read; None for all.
 
     Raises:
         InputError: see `read_manifest`.
@@ -230,13 +230,13 @@ def iter_rows(directory: Path | str, columns: Sequence[str] | None = None) -> It
                 yield from batch.to_pylist()
 
 
-class ShardedDataset(Sequence[dict[str, Any]]):
-    """Random access to a dataset's rows; a few row groups are kept in memory.
+class ShardedDataset(Sequence[Row]):
+    """Random access to the rows of a dataset.
 
     Args:
         directory: of the dataset.
-        groups_in_memory: how many.
-        columns: which to read; all when None.
+        groups_in_memory: maximum number of row groups to keep in memory.
+        columns: to read; None for all.
 
     Raises:
         InputError: see `read_manifest` and `read_shard`.
@@ -246,21 +246,25 @@ class ShardedDataset(Sequence[dict[str, Any]]):
         self.directory = Path(directory)
         self.manifest = read_manifest(directory)
         self.columns = columns
-        self._groups: list[tuple[Shard, int]] = []  # a shard, and the number of a row group in it
+        self._groups: list[tuple[Shard, int]] = []  # (shard, number of a row group in it)
         sizes: list[int] = []
         for shard in self.manifest.shards:
             with read_shard(self.directory, shard) as file:
                 numbers = range(file.metadata.num_row_groups)
                 self._groups += [(shard, number) for number in numbers]
                 sizes += [file.metadata.row_group(number).num_rows for number in numbers]
-        self._starts = [0, *accumulate(sizes)]  # the first row of each group, and the number of rows
+        self._starts = [0, *accumulate(sizes)]  # the first row of each group, then the number of rows
         self._cache: OrderedDict[int, pa.Table] = OrderedDict()
         self._capacity = groups_in_memory
 
     def __len__(self) -> int:
         return self._starts[-1]
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Row | list[Row]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         row = range(len(self))[index]

@@ -1,1 +1,1 @@
-"""Evaluate: rule-scored benchmarks and perception rewards of one model."""
+"""Evaluate: scores of a model on benchmarks by rule, and its perception rewards."""

@@ -1,28 +1,27 @@
-"""One benchmark and one model: every row asked, every answer scored by rule and kept.
+"""Asks a model all rows of one benchmark, scores the answers by rule and writes them.
 
-Besides accuracy a benchmark gets the perception measures (format, and where the data allow it the CLIP and keyword
-rewards) and the share of answers in which no final answer could be found: a low accuracy has two causes, and only that
-share tells them apart. A row whose prompt is too long for this model counts as wrong; a row that no model could be
-asked, because the row itself is broken, counts for nothing and is set aside.
+Besides accuracy, a benchmark gets the perception measures (format, and if the data allow it the CLIP and keyword
+rewards) and the share of responses without a final answer: a low accuracy can come from wrong answers or from missing
+ones, and this share distinguishes the two. A row whose prompt is too long for the model counts as wrong. A row that
+cannot be asked at all, because the row itself is broken, is rejected and does not count.
 """
 
 import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
-
-import pyarrow as pa
+from typing import NamedTuple
 
 from pebr.answers.check import AnswerChecker
 from pebr.data.benchmark import BenchmarkRow
 from pebr.data.images import ImageError, decode
 from pebr.data.readers import Fault
+from pebr.data.records import AnswerRow
 from pebr.data.shards import ShardWriter
 from pebr.errors import InputError
 from pebr.evaluate.judge import Judge
-from pebr.evaluate.rules import MAX_ANSWER_CHARACTERS, Comparison, question_text, rule_for
-from pebr.evaluate.summary import mean, summarise
+from pebr.evaluate.rules import MAX_ANSWER_CHARACTERS, Comparison, benchmark_of, question_text
+from pebr.evaluate.summary import Scores, mean, summarise
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.clip import ClipScorer
 from pebr.rewards.settings import RewardSettings
@@ -34,30 +33,12 @@ from pebr.vlm.prompt import PromptError
 
 log = logging.getLogger("pebr")
 
-ANSWER_SCHEMA = pa.schema(
-    [
-        ("benchmark", pa.string()),
-        ("qid", pa.string()),
-        ("question", pa.string()),
-        ("answer", pa.string()),
-        ("category", pa.string()),
-        ("response", pa.string()),
-        ("given", pa.string()),
-        ("finish_reason", pa.string()),
-        ("response_tokens", pa.int32()),
-        ("correct", pa.float32()),
-        ("format", pa.float32()),
-        ("clip", pa.float32()),
-        ("keyword", pa.float32()),
-        ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
-    ]
-)
 MEASURES = ("format", "clip", "keyword", "no_answer", "cut_off", "response_tokens")
 TOO_LONG = "prompt too long"  # for this model: such a row counts as wrong
 
 
 class Answered(NamedTuple):
-    """One response to one row, scored."""
+    """One scored response to one row."""
 
     response: str
     sample: Sample
@@ -67,16 +48,16 @@ class Answered(NamedTuple):
 
 
 class Examiner:
-    """Holds what all benchmarks share: the model, and what its answers are scored with.
+    """The model and the scorers that all benchmarks share.
 
     Args:
-        sampling: how to sample.
-        max_prompt_tokens: longer prompts are not asked.
+        sampling: settings of sampling.
+        max_prompt_tokens: questions with a longer prompt are not asked.
         encoder: of the model.
         sampler: of the model.
         checker: of answers.
-        clip: scores the image descriptions; None for no such measure.
-        judge: a second look at answers that the rules call wrong, or None.
+        clip: scores the image descriptions; None for no CLIP measure.
+        judge: checks the answers that the rules call wrong; None for no judge.
     """
 
     def __init__(
@@ -96,11 +77,11 @@ class Examiner:
         settings = RewardSettings(stage="perception", clip_weight=float(self.has_clip), length_weight=0.0)
         self.reward = build_reward(settings, Tools(checker, encoder.count_tokens, clip))
 
-    def examine(self, name: str, rows: Sequence[BenchmarkRow], writer: ShardWriter) -> dict[str, Any]:
+    def examine(self, name: str, rows: Sequence[BenchmarkRow], writer: ShardWriter) -> Scores:
         """Ask, score and write all rows of a benchmark; returns its scores.
 
         Raises:
-            InputError: when not one row can be asked.
+            InputError: no row can be asked.
         """
         faults = {place: row.fault for place, row in enumerate(rows) if row.fault}
         streamed = self.sampler.stream(self._questions(rows, faults), self.sampling, step=0)
@@ -108,7 +89,7 @@ class Examiner:
         if not answers:
             kind, detail = next(iter(faults.values()))
             raise InputError(
-                f"{name}: not one of {len(rows)} rows can be asked; {kind} ({detail}): mend the table, or raise"
+                f"{name}: not one of {len(rows)} rows can be asked; {kind} ({detail}): fix the table, or raise"
                 " --max-prompt-tokens"
             )
         asked = [row for place, row in enumerate(rows) if place not in faults]
@@ -129,7 +110,7 @@ class Examiner:
         kinds = Counter(fault.kind for fault in faults.values())
         scores["too_long"] = kinds.pop(TOO_LONG, 0) / len(counted)
         scores["set_aside"] = dict(sorted(kinds.items()))
-        log.info("%s: accuracy %.3f over %d rows, %d set aside", name, scores["accuracy"], len(counted), kinds.total())
+        log.info("%s: accuracy %.3f over %d rows, %d rejected", name, scores["accuracy"], len(counted), kinds.total())
         return scores
 
     def _questions(self, rows: Sequence[BenchmarkRow], faults: dict[int, Fault]) -> Iterator[Question]:
@@ -195,8 +176,8 @@ class Examiner:
             yield scored[start : start + self.sampling.samples]
 
     def _correct(self, name: str, rows: Sequence[BenchmarkRow], given: Sequence[str]) -> list[float]:
-        """1.0 for each right answer, 0.0 for each other."""
-        rule = rule_for(name)
+        """1.0 for each correct answer, 0.0 for each other one."""
+        rule = benchmark_of(name).rule
         verdicts = [
             rule(row, text) if 0 < len(text) <= MAX_ANSWER_CHARACTERS else False
             for row, text in zip(rows, given, strict=True)
@@ -216,7 +197,7 @@ class Examiner:
         return correct
 
 
-def _record(name: str, row: BenchmarkRow, answered: Answered) -> dict[str, Any]:
+def _record(name: str, row: BenchmarkRow, answered: Answered) -> AnswerRow:
     """An answer as a row of the answers dataset."""
     return {
         "benchmark": name,
@@ -229,13 +210,15 @@ def _record(name: str, row: BenchmarkRow, answered: Answered) -> dict[str, Any]:
         "finish_reason": answered.sample.finish_reason,
         "response_tokens": len(answered.sample.token_ids),
         "correct": answered.correct,
-        **{measure: answered.measures[measure] for measure in ("format", "clip", "keyword")},
+        "format": answered.measures["format"],
+        "clip": answered.measures["clip"],
+        "keyword": answered.measures["keyword"],
         "images": [{"bytes": data, "path": ""} for data in row.images],
     }
 
 
 def _key_words(row: BenchmarkRow) -> list[str]:
-    """The keywords in a row's column `key_words`, a JSON list; [] where there is none."""
+    """The keywords of a row, from the JSON list in column `key_words`; [] if there is none."""
     try:
         words = json.loads(row.extra.get("key_words") or "[]")
     except ValueError:

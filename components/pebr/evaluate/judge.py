@@ -1,21 +1,21 @@
-"""A judge model behind an OpenAI-compatible endpoint: a second look at answers that the rules call wrong. Optional."""
+"""An optional judge model behind an OpenAI-compatible endpoint, asked about the answers that the rules call wrong."""
 
-import http.client
-import json
 import os
-import time
-import urllib.error
-import urllib.request
+import ssl
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import httpx
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from pebr.errors import InputError
 
 KEY_VARIABLE = "PEBR_JUDGE_KEY"
-BESIDE = 8  # questions that are with the judge at a time
+PARALLEL = 8  # requests at a time
 TRIES = 6
-PAUSE = 1.0  # seconds after the first failure; doubled after each further one
-PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that may be others a little later
+PAUSE = 1.0  # seconds after the first failure; doubles after each further one
+PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that are retried
 
 QUESTION = (
     "A student answered a question about an image. Say whether the student's answer means the same as the reference.\n"
@@ -24,12 +24,12 @@ QUESTION = (
 
 
 class Judge:
-    """Asks the endpoint `url` + /chat/completions, at temperature 0, several questions side by side.
+    """Asks the endpoint `url` + /chat/completions at temperature 0, with several requests in parallel.
 
     Args:
         url: of the endpoint, such as https://host/v1.
-        model: name of the judge's model there.
-        seconds: limit for one reply.
+        model: name of the judge's model at that endpoint.
+        seconds: timeout of one reply.
         pause: seconds after the first failure.
     """
 
@@ -44,45 +44,55 @@ class Judge:
         self.pause = pause
 
     def agrees(self, answers: Sequence[tuple[str, str, str]]) -> list[bool]:
-        """Whether the judge says that an answer means the same as the reference.
+        """Whether each answer means the same as its reference, according to the judge.
 
         Args:
             answers: (question, reference, given) of each.
 
         Raises:
-            InputError: when the endpoint cannot be reached, also when tried again, or does not answer as OpenAI's does.
+            InputError: the endpoint cannot be reached after `TRIES` tries, or does not reply as OpenAI's does.
         """
-        pool = ThreadPoolExecutor(BESIDE)
-        try:
-            return list(pool.map(self._agrees, answers))
-        finally:
-            pool.shutdown(cancel_futures=True)
+        key = os.environ.get(KEY_VARIABLE)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        trusted = ssl.create_default_context()  # the system's authorities, or SSL_CERT_FILE
+        with httpx.Client(headers=headers, timeout=self.seconds, follow_redirects=True, verify=trusted) as client:
+            pool = ThreadPoolExecutor(PARALLEL)
+            try:
+                return list(pool.map(partial(self._agrees, client), answers))
+            finally:
+                pool.shutdown(cancel_futures=True)
 
-    def _agrees(self, answer: tuple[str, str, str]) -> bool:
+    def _agrees(self, client: httpx.Client, answer: tuple[str, str, str]) -> bool:
         question, reference, given = answer
         message = QUESTION.format(question=question, reference=reference, given=given)
         body = {"model": self.model, "temperature": 0, "messages": [{"role": "user", "content": message}]}
-        headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(KEY_VARIABLE):
-            headers["Authorization"] = f"Bearer {key}"
-        request = urllib.request.Request(self.url, json.dumps(body).encode(), headers)  # noqa: S310 - http(s) only, checked
-        for attempt in range(1, TRIES + 1):
-            try:
-                with urllib.request.urlopen(request, timeout=self.seconds) as reply:  # noqa: S310 - as above
-                    text = json.load(reply)["choices"][0]["message"]["content"]
-                return str(text).strip().lower().startswith("yes")
-            except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
-                if attempt == TRIES or not _passing(error):
-                    raise InputError(
-                        f"judge_url {self.url}: {error} (tries: {attempt}): check the address and {KEY_VARIABLE},"
-                        " or leave judge_url empty"
-                    ) from error
-            time.sleep(self.pause * 2 ** (attempt - 1))
-        raise AssertionError("the last try returns or raises")
+        retrying = Retrying(
+            retry=retry_if_exception(_may_pass),
+            stop=stop_after_attempt(TRIES),
+            wait=wait_exponential(multiplier=self.pause),
+            reraise=True,
+        )
+        try:
+            return retrying(self._ask, client, body)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
+            raise InputError(
+                f"judge_url {self.url}: {_line(error)} (tries: {retrying.statistics['attempt_number']}): check the"
+                f" address and {KEY_VARIABLE}, or leave judge_url empty"
+            ) from error
+
+    def _ask(self, client: httpx.Client, body: object) -> bool:
+        reply = client.post(self.url, json=body).raise_for_status()
+        text = reply.json()["choices"][0]["message"]["content"]
+        return str(text).strip().lower().startswith("yes")
 
 
-def _passing(error: Exception) -> bool:
-    """Whether trying again may help: a busy or absent server, a lost connection, a late reply; not a wrong one."""
-    if isinstance(error, urllib.error.HTTPError):
-        return error.code in PASSING
-    return isinstance(error, OSError | http.client.HTTPException)
+def _may_pass(error: BaseException) -> bool:
+    """True when a retry may help: a busy or absent server, a lost connection, a late reply; not a wrong reply."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in PASSING
+    return isinstance(error, httpx.TransportError)
+
+
+def _line(error: Exception) -> str:
+    """The error in one line; httpx adds a link in a second line."""
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,13 +1,14 @@
-"""How each benchmark's answers are scored, by rule: VLMEvalKit's conventions without its judge model.
+"""The rules that score each benchmark, with one record per benchmark: VLMEvalKit's conventions without a judge model.
 
-A rule takes a row and the answer that a response gave. It either decides, or names the comparison that the one answer
-check of `pebr.answers.check` is to make, so that benchmarks and rewards agree on what "equal" means. Where a rule
-decides, it reads the answer in its plain form, as the answer check does: `**14**` is 14, "Yes." is yes.
+A rule takes a row and the final answer of a response. It either decides, or returns a comparison for the answer check
+of `pebr.answers.check`, so that benchmarks and rewards use the same definition of equal answers. A rule that decides
+reads the answer in its plain form, as the answer check does: `**14**` is 14, "Yes." is yes.
 """
 
 import ast
 import re
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from pebr.answers.sentences import shorter_readings
 from pebr.answers.wording import same_words
 from pebr.data.benchmark import BenchmarkRow
 
-MAX_ANSWER_CHARACTERS = 2000  # a longer "answer" is a response without one
+MAX_ANSWER_CHARACTERS = 2000  # a longer answer counts as wrong
 RELAXED_TOLERANCE = Fraction("0.05")  # ChartQA, arXiv 2203.10244
 DYNAMATH_TOLERANCE = Fraction("0.001")  # DynaMath, arXiv 2411.00836
 PI = "3.14159265358979"
@@ -27,7 +28,7 @@ LETTERS = frozenset("ABCDEFGHIJ")
 
 
 class Comparison(NamedTuple):
-    """A question for the answer check: is `given` the same answer as `reference`?"""
+    """Input of the answer check: is `given` the same answer as `reference`?"""
 
     given: str
     reference: str
@@ -38,17 +39,17 @@ Rule = Callable[[BenchmarkRow, str], bool | Comparison]
 
 
 def compare(row: BenchmarkRow, given: str) -> bool | Comparison:
-    """The rule of MMStar, MathVision, WeMath, MathVerse and any benchmark not named here: the answer check decides.
+    """The rule of MMStar, MathVision, WeMath, MathVerse and unknown benchmarks: the answer check decides.
 
-    An option's letter and an option's text are both taken when the row has options.
+    If the row has options, both the letter and the text of an option are accepted.
     """
     return Comparison(given, row.answer, options(row))
 
 
 def relaxed(row: BenchmarkRow, given: str) -> bool:
-    """ChartQA's relaxed accuracy: numbers within 5 % of the reference ("%" means /100), else equal but for case.
+    """ChartQA's relaxed accuracy: numbers within 5 % of the reference ("%" means /100), other text equal but for case.
 
-    Where the row has a list of references, one of them is enough.
+    If the row has a list of references, the answer must match one of them.
 
     >>> relaxed(BenchmarkRow(index="0", question="", answer="100"), "104.9")
     True
@@ -66,7 +67,7 @@ def relaxed(row: BenchmarkRow, given: str) -> bool:
 
 
 def mathvista(row: BenchmarkRow, given: str) -> bool | Comparison:
-    """MathVista: an option for multiple choice, else by answer type: integer, float (to its precision), list, text."""
+    """MathVista: an option for multiple choice, else by answer type: integer, float (row's precision), list or text."""
     if row.extra.get("question_type") == "multi_choice":
         return Comparison(given, row.extra.get("answer_option") or row.answer, options(row))
     if row.answer_type in {"integer", "float"}:
@@ -81,7 +82,7 @@ def mathvista(row: BenchmarkRow, given: str) -> bool | Comparison:
 
 
 def dynamath(row: BenchmarkRow, given: str) -> bool | Comparison:
-    """DynaMath: a number within 0.001 of the reference, or the option, or the text."""
+    """DynaMath: a number within 0.001 of the reference, or the same option, or the same text."""
     if row.answer_type == "float":
         number, reference = _number(given), _number(row.answer)
         return number is not None and reference is not None and abs(number - reference) <= DYNAMATH_TOLERANCE
@@ -89,7 +90,7 @@ def dynamath(row: BenchmarkRow, given: str) -> bool | Comparison:
 
 
 def logicvista(row: BenchmarkRow, given: str) -> bool:
-    """LogicVista: the same set of option letters, in any order and with any separators.
+    """LogicVista: the same set of option letters, in any order and with any separator.
 
     >>> logicvista(BenchmarkRow(index="0", question="", answer="A, C"), "(C) and (A).")
     True
@@ -98,37 +99,83 @@ def logicvista(row: BenchmarkRow, given: str) -> bool:
     return reference is not None and any(_letters(text) == reference for text in (answer, *shorter_readings(answer)))
 
 
-RULES: dict[str, Rule] = {
-    "ChartQA_TEST": relaxed,
-    "MathVista_MINI": mathvista,
-    "DynaMath": dynamath,
-    "LogicVista": logicvista,
-}
+def wemath_scores(rows: Sequence[BenchmarkRow], correct: Sequence[float]) -> dict[str, float]:
+    """WeMath's four shares and two scores (arXiv 2407.01284), over problems of two and three steps.
 
-# Which columns a benchmark's accuracy is shown by; any other TSV by its category and split, where it has them.
-GROUPS: dict[str, tuple[str, ...]] = {
-    "ChartQA_TEST": ("split",),
-    "MMStar": ("category", "l2_category"),
-    "MathVista_MINI": ("task", "skills"),
-    "MathVision": ("category",),
-    "MathVerse_MINI": ("problem_version",),
-    "WeMath": ("key",),
-    "DynaMath": ("subject", "knowledge_level"),
-    "LogicVista": ("skill",),
-}
+    A problem has one composite question and one question per step. If the composite answer is wrong: insufficient
+    knowledge if a step is wrong too, inadequate generalisation if all steps are correct. If it is correct: complete
+    mastery or rote memorisation; for mastery, the strict score requires all steps to be correct, the loose one at least
+    one. Score = mastery + 0.5 x inadequate generalisation, as shares of the problems.
+    """
+    problems: dict[str, dict[str, bool]] = defaultdict(dict)
+    for row, value in zip(rows, correct, strict=True):
+        problems[row.extra.get("ID", "")][row.extra.get("key", "")] = value >= 0.5
+    counts = dict.fromkeys(("insufficient", "inadequate", "mastery_strict", "mastery_loose"), 0)
+    total = 0
+    for answers in problems.values():
+        composite = [right for key, right in answers.items() if key.endswith("multi")]
+        steps = [right for key, right in answers.items() if not key.endswith("multi")]
+        if not composite or not steps:
+            continue
+        total += 1
+        if composite[0]:
+            counts["mastery_strict"] += all(steps)
+            counts["mastery_loose"] += any(steps)
+        else:
+            counts["inadequate" if all(steps) else "insufficient"] += 1
+    share = {name: count / total if total else 0.0 for name, count in counts.items()}
+    return {
+        "score_strict": share["mastery_strict"] + 0.5 * share["inadequate"],
+        "score_loose": share["mastery_loose"] + 0.5 * share["inadequate"],
+        "insufficient_knowledge": share["insufficient"],
+        "inadequate_generalisation": share["inadequate"],
+        "complete_mastery_strict": share["mastery_strict"],
+        "complete_mastery_loose": share["mastery_loose"],
+    }
 
-NOTES: dict[str, str] = {
-    "MathVerse_MINI": "approximate: scored by rule, while its published scores use a judge model",
-}
+
+def dynamath_worst_case(rows: Sequence[BenchmarkRow], correct: Sequence[float]) -> dict[str, float]:
+    """DynaMath's worst-case accuracy: the share of questions with all variants correct (arXiv 2411.00836)."""
+    worst: dict[str, float] = {}
+    for row, value in zip(rows, correct, strict=True):
+        question = row.extra.get("qid", row.index)
+        worst[question] = min(worst.get(question, 1.0), value)
+    return {"worst_case_accuracy": sum(worst.values()) / len(worst)}
 
 
-def rule_for(benchmark: str) -> Rule:
-    """The rule of a benchmark by its TSV name."""
-    return RULES.get(benchmark, compare)
+class Benchmark(NamedTuple):
+    """How a benchmark is scored; the defaults are used for every TSV that is not in `BENCHMARKS`."""
+
+    name: str  # the TSV file's name without its suffix
+    rule: Rule = compare
+    groups: tuple[str, ...] = ("category", "split")  # columns by whose values the accuracy is also reported
+    more_scores: Callable[[Sequence[BenchmarkRow], Sequence[float]], dict[str, float]] | None = None
+    note: str = ""  # printed with the scores
+
+
+BENCHMARKS = (
+    Benchmark("ChartQA_TEST", relaxed, ("split",)),
+    Benchmark("MMStar", groups=("category", "l2_category")),
+    Benchmark("MathVista_MINI", mathvista, ("task", "skills")),
+    Benchmark("MathVision", groups=("category",)),
+    Benchmark(
+        "MathVerse_MINI",
+        groups=("problem_version",),
+        note="approximate: scored by rule, while its published scores use a judge model",
+    ),
+    Benchmark("WeMath", groups=("key",), more_scores=wemath_scores),
+    Benchmark("DynaMath", dynamath, ("subject", "knowledge_level"), dynamath_worst_case),
+    Benchmark("LogicVista", logicvista, ("skill",)),
+)
+
+
+def benchmark_of(name: str) -> Benchmark:
+    """The record of a benchmark by its TSV name."""
+    return next((benchmark for benchmark in BENCHMARKS if benchmark.name == name), Benchmark(name))
 
 
 def question_text(row: BenchmarkRow) -> str:
-    """The question as it is asked: with its options, a line each, unless the question shows them already."""
+    """The question with its options, one per line, unless the question already contains them."""
     texts = options(row)
     if not texts or all(f"{letter}." in row.question or f"({letter})" in row.question for letter in texts):
         return row.question
@@ -137,16 +184,16 @@ def question_text(row: BenchmarkRow) -> str:
 
 
 def options(row: BenchmarkRow) -> dict[str, str]:
-    """A row's options, letter -> text: of its columns A..Z, else of its column `choices`; {} for none.
+    """The options of a row, letter -> text: from columns A..Z, else from column `choices`; {} for none.
 
-    Choices that are their own letters (they stand in the picture) are no texts.
+    Choices that are equal to their letters are left out: their texts are in the image.
     """
     choices = {chr(ord("A") + i): choice for i, choice in enumerate(literal_list(row.extra.get("choices", "")))}
     return row.options or {letter: text for letter, text in choices.items() if text != letter}
 
 
 def literal_list(text: str) -> list[str]:
-    """The items of a list written as a Python or JSON literal, as text; [] for anything else. Nothing is evaluated.
+    """The items, as text, of a list in Python or JSON syntax; [] for anything else. No code is executed.
 
     >>> literal_list("['3/11', '8/11']")
     ['3/11', '8/11']
@@ -161,13 +208,13 @@ def literal_list(text: str) -> list[str]:
 
 
 def _as_list(text: str) -> str:
-    """A list written as a literal without the quotes of its items; any other text as it is."""
+    """A list literal without the quotes of its items; any other text unchanged."""
     items = literal_list(plain(text))
     return f"[{', '.join(items)}]" if items else text
 
 
 def _number(text: str) -> Fraction | None:
-    """The number that a whole answer is, with or without a unit or a noun ("%" means /100), or None."""
+    """The number of an answer that is one number, with or without a unit or a noun ("%" means /100), or None."""
     answer = plain(text)
     quantity = read_answer_quantity(answer)
     if quantity is not None or "π" not in answer:
@@ -176,7 +223,7 @@ def _number(text: str) -> Fraction | None:
 
 
 def _letters(text: str) -> frozenset[str] | None:
-    """The set of option letters that a plain text picks, or None when it says anything else."""
+    """The set of option letters that a plain text picks, or None if it contains anything else."""
     pick = read_pick(text)
     if pick is not None and not pick.hedged:
         return frozenset(pick.letter)

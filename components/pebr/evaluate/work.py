@@ -1,7 +1,7 @@
-"""Evaluation: a model is asked every question of every benchmark, one benchmark after the other.
+"""The work of evaluate: ask a model all questions of all benchmarks, one benchmark after the other.
 
-A finished benchmark is kept beside the output (or where `checkpoints` says), so that a run that is started again goes
-on with the next one. What it is kept under follows from all that its answers depend on.
+A finished benchmark is kept beside the output (or in `checkpoints`), so that a restarted run continues with the next
+one. Its key is derived from all inputs that change its answers.
 """
 
 import json
@@ -15,9 +15,10 @@ import torch
 
 from pebr.answers.check import AnswerChecker
 from pebr.data.benchmark import read_tsv
+from pebr.data.records import ANSWER_SCHEMA
 from pebr.data.shards import ShardWriter, read_manifest
 from pebr.errors import InputError
-from pebr.evaluate.examination import ANSWER_SCHEMA, Examiner
+from pebr.evaluate.examination import Examiner
 from pebr.evaluate.judge import Judge
 from pebr.evaluate.settings import Settings
 from pebr.evaluate.summary import overall
@@ -35,10 +36,10 @@ log = logging.getLogger("pebr")
 
 
 def work(settings: Settings) -> dict[str, float]:
-    """Evaluate a model; returns the means over the benchmarks, and how many rows were set aside.
+    """Evaluate a model; returns the means over the benchmarks, and how many rows were rejected.
 
     Raises:
-        InputError: when benchmarks, model or judge are not what they must be.
+        InputError: the benchmarks, the model or the judge's settings are wrong.
     """
     benchmarks = find_benchmarks(Path(settings.benchmarks), settings.only)
     judge = Judge(settings.judge_url, settings.judge_model) if settings.judge_url else None
@@ -82,10 +83,10 @@ def work(settings: Settings) -> dict[str, float]:
 
 
 def find_benchmarks(directory: Path, only: str) -> dict[str, Path]:
-    """The benchmarks of a directory by name, all or those in `only`, in alphabetical order; each is read to its end.
+    """The benchmarks of a directory by name, all or those in `only`, in alphabetical order; all rows are checked.
 
     Raises:
-        InputError: when there are none, one that is asked for is not there, or one has no rows that can be used.
+        InputError: there are no benchmarks, one in `only` is missing, or one has no usable row.
     """
     found = {path.stem: path for path in sorted(directory.glob("*.tsv"))}
     if not found:
@@ -97,16 +98,16 @@ def find_benchmarks(directory: Path, only: str) -> dict[str, Path]:
     for path in chosen.values():
         kinds = [row.fault.kind if row.fault else "" for row in read_tsv(path)]
         if "" not in kinds:
-            told = f"none of {len(kinds)} rows can be used (the first: {kinds[0]})" if kinds else "no rows"
-            raise InputError(f"{path}: {told}: give a benchmark with questions")
+            reason = f"none of {len(kinds)} rows can be used (the first: {kinds[0]})" if kinds else "no rows"
+            raise InputError(f"{path}: {reason}: give a benchmark with questions")
     return chosen
 
 
 def sampling_of(settings: Settings) -> SamplingSettings:
-    """How the answers are sampled.
+    """The settings of sampling.
 
     Raises:
-        InputError: in a way that there is not, such as no samples.
+        InputError: a setting is out of range, such as 0 samples.
     """
     names = ("samples", "temperature", "top_p", "max_response_tokens", "seed")
     try:
@@ -116,6 +117,6 @@ def sampling_of(settings: Settings) -> SamplingSettings:
 
 
 def keys_of(settings: Settings, benchmarks: dict[str, Path]) -> dict[str, str]:
-    """What each benchmark's answers are kept under: it changes with anything that changes them."""
+    """The store key of each benchmark's answers; it changes with every input that changes the answers."""
     facts = facts_of(settings, ignoring=("benchmarks",))
     return {name: f"{name}-{run_name(facts | {'benchmark': sha256(path)})}" for name, path in benchmarks.items()}

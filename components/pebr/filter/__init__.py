@@ -1,1 +1,1 @@
-"""Filter: read a dataset in its public format, set unusable rows aside with the reason, write Parquet shards."""
+"""Filter: reads a dataset in its public format, rejects unusable rows with the reason, writes Parquet shards."""

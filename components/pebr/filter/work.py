@@ -1,8 +1,8 @@
-"""Filter: a row of a public dataset is written to Parquet with its images inside, or set aside with the reason.
+"""The work of filter: write each usable row of a public dataset to Parquet with its images, and reject the others.
 
-The rules for warm-up data are the released code's: no reflective answers ("let me rethink it"), no image that is
-missing, cannot be opened, or is less than 28 pixels on a side. Rows are read, checked and written one at a time; images
-are decoded side by side, a bounded number ahead.
+The rules for warm-up data are those of the released code: no reflective answers ("let me rethink it"), and no image
+that is missing, unreadable, or less than 28 pixels on a side. Rows are streamed; images are decoded in threads, a
+limited number of rows ahead.
 """
 
 import errno
@@ -12,11 +12,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from pebr.data.images import ImageError, decode, size_of
 from pebr.data.readers import RL_FILE, SFT_FILE, Fault, SourceRow, read_rl, read_sft
-from pebr.data.records import RL_SCHEMA, SFT_SCHEMA
+from pebr.data.records import RL_SCHEMA, SFT_SCHEMA, ImageFile, Row
 from pebr.data.shards import ShardWriter
 from pebr.errors import InputError
 from pebr.files import atomic_directory
@@ -32,14 +31,14 @@ IMAGE_IS_THERE = {UNREADABLE, TOO_SMALL}
 NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 AHEAD = 64  # rows whose images are being read
 
-Checked = tuple[SourceRow, list[dict[str, Any]]]
+Checked = tuple[SourceRow, list[ImageFile]]
 
 
 def work(settings: Settings) -> dict[str, float]:
-    """Filter a dataset; returns how many rows were read, kept, and set aside for each reason.
+    """Filter a dataset; returns how many rows were read, kept, and rejected for each reason.
 
     Raises:
-        InputError: the source's file or image root is not what it must be.
+        InputError: the source or its image root is missing or wrong, or no row can be used.
     """
     source = find_source(Path(settings.source), SFT_FILE if settings.kind == "sft" else RL_FILE)
     root = source.parent / settings.image_root
@@ -49,38 +48,38 @@ def work(settings: Settings) -> dict[str, float]:
     schema = SFT_SCHEMA if settings.kind == "sft" else RL_SCHEMA
     read = kept = 0
     reasons: Counter[str] = Counter()
-    here, example = False, ""  # whether any image is, and one that is not
+    any_image, missing = False, ""  # whether any image exists, and the first missing one
     with atomic_directory(settings.output) as output:
         with ShardWriter(output, schema, settings.kind, settings.rows_per_shard) as writer:
             for row, images in progress(check(rows, root, settings.min_side), 0, f"filter {settings.kind}"):
                 read += 1
                 if row.fault is None:
                     kept += 1
-                    here = here or bool(images)
+                    any_image = any_image or bool(images)
                     writer.write(row.row | {"images": images})
                     continue
                 kind, detail = row.fault
                 reasons[kind] += 1
-                here = here or kind in IMAGE_IS_THERE
-                example = example or (detail if kind == MISSING else "")
+                any_image = any_image or kind in IMAGE_IS_THERE
+                missing = missing or (detail if kind == MISSING else "")
                 source_row = row.source if isinstance(row.source, dict) else {"value": row.source}
                 writer.reject(source_row | {"qid": row.row["qid"]}, f"{kind}: {detail}" if detail else kind, kind)
             writer.extra = {"source": source.name, "read": read}
-        if example and not here:
-            raise InputError(f"{root}: none of the images is here (first {example}): give the right --image-root")
+        if missing and not any_image:
+            raise InputError(f"{root}: none of the images is here (first {missing}): give the right --image-root")
         if not kept:
             raise InputError(
-                f"{source}: none of {read} rows can be used ({dict(reasons) or 'it is empty'}): mend the dataset"
+                f"{source}: none of {read} rows can be used ({dict(reasons) or 'it is empty'}): fix the dataset"
             )
-    log.info("filter %s: %d of %d rows kept; set aside: %s", settings.kind, kept, read, dict(reasons) or "none")
+    log.info("filter %s: %d of %d rows kept; rejected: %s", settings.kind, kept, read, dict(reasons) or "none")
     return {"read": read, "kept": kept, **{f"rejected/{kind}": count for kind, count in sorted(reasons.items())}}
 
 
 def find_source(directory: Path, name: str) -> Path:
-    """The JSON file of a source: the one of the usual name, or the only one there, or the source itself if it is one.
+    """The JSON file of a source: the source itself, or in a folder the file with the usual name or the only JSON file.
 
     Raises:
-        InputError: there is none, or more than one and none has the usual name.
+        InputError: there is no such file, or several and none has the usual name.
     """
     if directory.is_file():
         return directory
@@ -108,18 +107,18 @@ def check(rows: Iterator[SourceRow], root: Path, min_side: int) -> Iterator[Chec
 
 
 def check_row(row: SourceRow, root: Path, min_side: int) -> Checked:
-    """A row with its images' bytes, or with its fault and none."""
+    """A row with its images, or with its fault and no images."""
     fault = row.fault or next(filter(None, (rule(row.row) for rule in RULES)), None)
     if fault:
         return row._replace(fault=fault), []
     try:
         return row, [{"bytes": read_image(root, path, min_side), "path": path} for path in row.image_paths]
-    except Refused as refused:
-        return row._replace(fault=refused.fault), []
+    except Rejected as rejected:
+        return row._replace(fault=rejected.fault), []
 
 
-class Refused(Exception):  # noqa: N818 - an outcome
-    """An image cannot be used; the fault says why."""
+class Rejected(Exception):  # noqa: N818 - an outcome
+    """An image cannot be used; the fault is the reason."""
 
     def __init__(self, kind: str, detail: str) -> None:
         self.fault = Fault(kind, detail)
@@ -127,48 +126,48 @@ class Refused(Exception):  # noqa: N818 - an outcome
 
 
 def read_image(root: Path, path: str, min_side: int) -> bytes:
-    """An image file's bytes. Links in the root are followed wherever they lead; a path cannot leave it by `..`.
+    """The bytes of an image file. Links inside the root are followed, but a path cannot leave the root by `..`.
 
     Raises:
-        Refused: it is not there or cannot be used.
-        OSError: the disk fails: no reason to leave a row out.
+        Rejected: the image is missing or cannot be used.
+        OSError: the disk fails, which is no reason to reject a row.
     """
     full = os.path.normpath(root / path)
     if not Path(full).is_relative_to(os.path.normpath(root)):
-        raise Refused("image outside the root", path)
+        raise Rejected("image outside the root", path)
     try:
         data = Path(full).read_bytes()
         width, height = size_of(data)
         if min(width, height) < min_side:
-            raise Refused(TOO_SMALL, f"{path}: {width} x {height} px, at least {min_side} are needed")
+            raise Rejected(TOO_SMALL, f"{path}: {width} x {height} px, at least {min_side} are needed")
         decode(data)
     except ImageError as error:
-        raise Refused(UNREADABLE, f"{path}: {error}") from error
+        raise Rejected(UNREADABLE, f"{path}: {error}") from error
     except ValueError as error:  # a zero byte in the path
-        raise Refused(MISSING, repr(path)) from error
+        raise Rejected(MISSING, repr(path)) from error
     except OSError as error:
         if error.errno in NOT_THERE:
-            raise Refused(MISSING, path[:200]) from error
+            raise Rejected(MISSING, path[:200]) from error
         if error.errno == errno.EACCES:
-            raise Refused(UNREADABLE, f"{path}: no permission") from error
+            raise Rejected(UNREADABLE, f"{path}: no permission") from error
         raise
     return data
 
 
-def reflective(row: dict[str, Any]) -> Fault | None:
-    """The teacher changes its mind in the answer: a habit that the warm-up must not teach."""
+def reflective(row: Row) -> Fault | None:
+    """The fault of an answer in which the teacher reconsiders: the warm-up must not teach this habit."""
     for message in row.get("messages", []):
         if message["role"] == "assistant" and REFLECTION in message["content"].lower():
             return Fault("reflective", f"holds {REFLECTION!r}")
     return None
 
 
-def unanswered(row: dict[str, Any]) -> Fault | None:
-    """An answer without a final answer teaches to give none."""
+def unanswered(row: Row) -> Fault | None:
+    """The fault of a response without a final answer: it would teach the model to give none."""
     answers = [message["content"] for message in row.get("messages", []) if message["role"] == "assistant"]
     if answers and not parse(answers[-1]).answer:
         return Fault("no final answer", "the assistant's turn has no final-answer section")
     return None
 
 
-RULES: tuple[Callable[[dict[str, Any]], Fault | None], ...] = (reflective, unanswered)
+RULES: tuple[Callable[[Row], Fault | None], ...] = (reflective, unanswered)

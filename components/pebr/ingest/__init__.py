@@ -1,1 +1,1 @@
-"""Ingest: bring a dataset, a benchmark or a model from where it is named (toy://, a path, s3://, hf://) to the DAG."""
+"""Ingest: brings a dataset, benchmarks or a model (toy://, a path, s3://, hf://) into the pipeline."""

@@ -1,11 +1,11 @@
-"""Ingest: one source in, one directory out, whatever the source's scheme.
+"""The work of ingest: copy one source to one directory.
 
-toy://NAME      made on the spot from a seed: sft, rl, benchmarks, model, clip
+toy://NAME      generated from a seed: sft, rl, benchmarks, model, clip
 s3://b/prefix   copied from object storage
-hf://org/name   downloaded from the Hugging Face hub: datasets/org/name for a dataset, @revision to pin one
-a path          copied from a file or folder that is mounted
+hf://org/name   downloaded from the Hugging Face hub: datasets/org/name for a dataset, @revision to pin a revision
+a path          copied from a mounted file or folder
 
-What a later step would refuse after hours is refused here, where its kind is named: see `check`.
+Inputs that a later step would refuse after hours are refused here, if `kind` is given: see `check`.
 """
 
 import logging
@@ -17,23 +17,24 @@ from pebr.data.benchmark import check_table
 from pebr.errors import InputError
 from pebr.files import atomic_directory
 from pebr.ingest.settings import Settings
-from pebr.store.contract import NotThereError, files_of
+from pebr.store.contract import NotThereError
+from pebr.store.listing import files_of
 from pebr.store.opening import open_store
 
 log = logging.getLogger("pebr")
 
 TOY = ("sft", "rl", "benchmarks", "model", "clip")
-NEEDED = {  # files at the top of a model's folder: all of one of these sets
+NEEDED = {  # files at the top of a model's folder: all files of one of these sets
     "model": [("config.json", "*.safetensors")],
     "clip": [("open_clip_config.json", "open_clip_model.safetensors"), ("config.json", "model.safetensors")],
 }
 
 
 def work(settings: Settings) -> dict[str, float]:
-    """Bring the source to the output; returns the number of files and bytes.
+    """Copy the source to the output; returns the number of files and bytes.
 
     Raises:
-        InputError: a source that is not there, not of a known scheme, or not of the kind that it must be.
+        InputError: the source is missing, has an unknown scheme, or is not of the given kind.
     """
     if settings.rows < 0:
         raise InputError(f"--rows {settings.rows}: give 0 for the usual number, or more")
@@ -59,10 +60,10 @@ def work(settings: Settings) -> dict[str, float]:
 
 
 def check(output: Path, kind: str, source: str) -> None:
-    """See that what was brought is of its kind.
+    """Check that the copied files are of the given kind.
 
     Raises:
-        InputError: a benchmark without a needed column, no benchmark, or a model that lacks a file.
+        InputError: there is no benchmark, a benchmark lacks a required column, or a model lacks a file.
     """
     if kind == "benchmarks":
         tables = sorted(output.glob("*.tsv"))
@@ -81,10 +82,10 @@ def check(output: Path, kind: str, source: str) -> None:
 
 
 def make_toy(name: str, output: Path, seed: int, rows: int) -> None:
-    """Make a part of the tiny world.
+    """Generate a toy dataset or model.
 
     Raises:
-        InputError: no such part.
+        InputError: the name is unknown.
     """
     if name == "model":
         from pebr.toy.vlm import build_model
@@ -104,16 +105,16 @@ def make_toy(name: str, output: Path, seed: int, rows: int) -> None:
 
 
 def copy_path(source: Path, output: Path) -> None:
-    """Copy a folder's files, or one file; links are replaced by what they lead to.
+    """Copy the files of a folder, or one file; links are replaced by the files they point to.
 
     Raises:
-        InputError: nothing is there, or a link leads nowhere.
+        InputError: the source does not exist, or a link is broken.
     """
     if not source.exists():
         raise InputError(f"--source {source}: no such file or folder: check the path and the volume's mount")
     for name, path in files_of(source).items() if source.is_dir() else [(source.name, source)]:
         if not path.exists():
-            raise InputError(f"--source {source}: {name} is a link that leads nowhere: mend or remove it")
+            raise InputError(f"--source {source}: {name} is a link that leads nowhere: fix or remove it")
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, output / name)
 
@@ -122,7 +123,7 @@ def copy_s3(source: str, output: Path) -> None:
     """Copy an object, or all objects under a prefix.
 
     Raises:
-        InputError: nothing whole is there, or the store's settings are wrong.
+        InputError: nothing complete is stored there, or the settings of the store are wrong.
     """
     location, _, name = source.rstrip("/").rpartition("/")
     if location in {"s3:/", "s3:"}:
@@ -141,12 +142,12 @@ def copy_s3(source: str, output: Path) -> None:
 
 
 def download(name: str, output: Path) -> None:
-    """Download a repository of the Hugging Face hub, or of what HF_ENDPOINT names.
+    """Download a repository from the Hugging Face hub, or from the server in HF_ENDPOINT.
 
-    Where HF_HOME names a volume (a cluster file's `cache_claim`), it goes there first, and the next run copies it.
+    If HF_HOME names a volume (`cache_claim` in a cluster file), the files are kept there, and the next run copies them.
 
     Raises:
-        InputError: it is not there, or may not be read.
+        InputError: the repository does not exist, or may not be read.
         ConnectionError: the hub cannot be reached.
     """
     from huggingface_hub import snapshot_download

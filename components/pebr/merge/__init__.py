@@ -1,1 +1,1 @@
-"""Merge: one Hugging Face model from the sharded weights of a training step."""
+"""Merge: one Hugging Face model from the sharded weights of a GRPO stage."""

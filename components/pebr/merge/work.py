@@ -1,4 +1,4 @@
-"""The work of merge: check what it is given, then let `consolidate` stream the weights."""
+"""The work of merge: check the inputs, then stream the weights with `consolidate`."""
 
 import logging
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ log = logging.getLogger(__name__)
 
 
 def work(settings: Settings) -> Mapping[str, float]:
-    """Merge, and return how much was written.
+    """Merge a sharded checkpoint; returns the number of bytes written.
 
     Raises:
-        InputError: when the checkpoint is damaged, or does not fit the model.
+        InputError: the checkpoint is damaged, or does not fit the model.
     """
     if settings.max_shard_bytes < 1:
         raise InputError(f"--max-shard-bytes {settings.max_shard_bytes}: give at least 1")

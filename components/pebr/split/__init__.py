@@ -1,1 +1,1 @@
-"""Split: easy, medium and hard questions by the share of right answers."""
+"""Split: easy, medium and hard questions by the share of correct answers."""

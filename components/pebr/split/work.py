@@ -1,11 +1,10 @@
-"""Split: a question's difficulty is the share of right answers among those sampled from the warmed-up model.
+"""The work of split: sort questions by difficulty, the share of correct answers of the warmed-up model.
 
-A GRPO group whose rewards are all equal has no advantage and teaches nothing. Easy questions (all answers right) have
-no variance in accuracy but do in how well the image is described: they serve perception. Medium ones serve reasoning.
-Hard ones (none right) go back to the warm-up data.
+A GRPO group with equal rewards has no advantage and teaches nothing. Easy questions (all answers correct) have no
+variance in accuracy, but the quality of their image descriptions varies: they are used for perception. Medium questions
+are used for reasoning. Hard questions (no answer correct) go back to the warm-up data.
 
-Output follows the questions' ids and not the order of the rows, so that it does not depend on how the rollout was cut
-into shards.
+The output is sorted by question id, so that it does not depend on the shards of the rollout.
 """
 
 import logging
@@ -13,9 +12,8 @@ from collections import Counter
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from pebr.data.records import RL_SCHEMA, SPLIT_SCHEMA
+from pebr.data.records import RL_SCHEMA, SPLIT_SCHEMA, Row
 from pebr.data.shards import ShardedDataset, ShardWriter, iter_rows
 from pebr.errors import InputError
 from pebr.files import atomic_directory
@@ -27,10 +25,10 @@ LEVELS = ("easy", "medium", "hard")
 
 
 def work(settings: Settings) -> dict[str, float]:
-    """Write the three datasets; returns their sizes and the histogram of right answers.
+    """Write the three datasets; returns their sizes and the histogram of correct answers.
 
     Raises:
-        InputError: thresholds that overlap, no questions, or a question that occurs twice.
+        InputError: the thresholds overlap, no question has an answer, or a question occurs twice.
     """
     if not 0 <= settings.hard_at_most < settings.easy_at_least <= 1:
         raise InputError(
@@ -68,10 +66,10 @@ def work(settings: Settings) -> dict[str, float]:
 
 
 def survey(rollouts: Path) -> tuple[int, list[int]]:
-    """How many answers a complete question has (the most that any has), and the rows' places in the order of their ids.
+    """The number of answers of a complete question (the maximum over all), and the row numbers sorted by question id.
 
     Raises:
-        InputError: there is no answered question, or an id occurs twice.
+        InputError: no question has an answer, or an id occurs twice.
     """
     ids: list[str] = []
     samples = 0
@@ -88,7 +86,7 @@ def survey(rollouts: Path) -> tuple[int, list[int]]:
 
 
 def difficulty(share: float, easy_at_least: float, hard_at_most: float) -> str:
-    """The level of a question with this share of right answers.
+    """The level of a question with this share of correct answers.
 
     >>> [difficulty(k / 8, 1.0, 0.0) for k in (0, 1, 7, 8)]
     ['hard', 'medium', 'medium', 'easy']
@@ -98,5 +96,5 @@ def difficulty(share: float, easy_at_least: float, hard_at_most: float) -> str:
     return "hard" if share <= hard_at_most else "medium"
 
 
-def _question(row: dict[str, Any]) -> dict[str, Any]:
+def _question(row: Row) -> Row:
     return {name: row[name] for name in RL_SCHEMA.names}

@@ -1,10 +1,10 @@
-"""Processes of a training step: one a GPU, started here, joined into one group.
+"""Starts the processes of a DAG step that trains, one per GPU, and joins them into one process group.
 
-A step's command is one process. Where it shall train on several, `relaunch_with_processes` starts the same command
-once a rank and passes on what the ranks say: their exit code (torch.distributed.run turns each into 1, and the pipeline
-must tell a preempted run from a broken one) and the signals that the command gets (so that every rank finishes its
-step and writes its checkpoint). Ranks that something else has started (torch.distributed.run on several machines, a
-PyTorchJob) are taken as they are: the environment names their rank.
+The command of a DAG step is one process. To train with several, `relaunch_with_processes` starts the same command once
+per rank. It returns the ranks' exit code (torch.distributed.run turns every failure into 1, but the pipeline must
+distinguish a preempted run from a broken one) and forwards signals, so that each rank finishes its training step and
+writes its checkpoint. Ranks that were started by other programs (torch.distributed.run on several machines, a
+PyTorchJob) are used as they are: the environment has their rank.
 """
 
 import ctypes
@@ -28,13 +28,13 @@ from pebr.errors import Preempted
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
-COLLECTIVE_TIMEOUT = timedelta(hours=2)  # the longest that one rank may wait for another: a slow sampler, a big save
-LAUNCHER = "PEBR_LAUNCHER"  # the process id of who started a rank
-GRACE_SECONDS = 20.0  # between asking the other ranks to end and killing them, after one has failed
+COLLECTIVE_TIMEOUT = timedelta(hours=2)  # the longest wait of one rank for another: a slow sampler, a large checkpoint
+LAUNCHER = "PEBR_LAUNCHER"  # process id of the launcher of a rank
+GRACE_SECONDS = 20.0  # after one rank has failed: time between SIGTERM and SIGKILL to the others
 
 
 class Place(NamedTuple):
-    """Where this process stands among the ranks."""
+    """The rank of this process, the number of ranks, and the device of this rank."""
 
     rank: int
     world_size: int
@@ -42,7 +42,7 @@ class Place(NamedTuple):
 
 
 class StopSignal:
-    """Notes a SIGTERM, which a cluster sends before it takes a machine away, for the training loop to obey."""
+    """Remembers a SIGTERM, which a cluster sends before it removes a machine; the training loop reads `received`."""
 
     def __init__(self) -> None:
         self.received = False
@@ -51,16 +51,16 @@ class StopSignal:
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.received = True
-        log.warning("SIGTERM: finishing the step, then writing a checkpoint")
+        log.warning("SIGTERM: finishing the training step, then writing a checkpoint")
 
 
 def relaunch_with_processes(module: str, processes: int, arguments: Sequence[str] | None = None) -> None:
-    """Start `python -m module` once a rank and exit with their code; return where this process is itself a rank.
+    """Start `python -m module` once per rank and exit with the ranks' code. Return at once if this process is a rank.
 
     Args:
-        module: the step's module, `pebr.sft`.
-        processes: how many; 0 means one a GPU, or one where there is no GPU.
-        arguments: the command line, this process's own when None.
+        module: of the DAG step, such as `pebr.sft`.
+        processes: number of ranks; 0 for one per GPU, or one without a GPU. With one rank nothing is started.
+        arguments: command line of the ranks; None for that of this process.
 
     Raises:
         SystemExit: with 0, or the exit code of the first rank that failed.
@@ -68,7 +68,7 @@ def relaunch_with_processes(module: str, processes: int, arguments: Sequence[str
     count = processes or max(torch.cuda.device_count(), 1)
     if "RANK" in os.environ or count == 1:
         return
-    # The ranks meet at a store that this process holds: no port has to be guessed.
+    # This process owns the store at which the ranks meet, so that no port has to be guessed.
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     shared = {
         "WORLD_SIZE": str(count),
@@ -89,7 +89,7 @@ def relaunch_with_processes(module: str, processes: int, arguments: Sequence[str
 
 
 def join() -> Place:
-    """Make this process a member of the group of ranks, and choose its device and communication library."""
+    """Add this process to the process group, and choose its device and communication backend."""
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if "RANK" in os.environ:
         die_with_parent()
@@ -98,7 +98,7 @@ def join() -> Place:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        # Checkpoints and small agreements between ranks are on the CPU, gradients where the model is.
+        # Checkpoints and small messages between ranks use the CPU, gradients use the model's device.
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         if world_size == 1:
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=COLLECTIVE_TIMEOUT)
@@ -108,9 +108,9 @@ def join() -> Place:
 
 
 def as_rank(work: Callable[[Place], Result]) -> Result:
-    """Do a step's work as a member of the group of ranks, and leave the group with the others.
+    """Run `work` as a member of the process group, then leave the group together with the other ranks.
 
-    A rank that ended early would break the connections of the others; after an error there is nothing left to break.
+    A rank that ends early breaks the connections of the others. After an error the other ranks are not waited for.
     """
     place = join()
     try:
@@ -123,51 +123,51 @@ def as_rank(work: Callable[[Place], Result]) -> Result:
 
 
 def is_first_here() -> bool:
-    """True in the one rank of a machine that does what one must do for all of them."""
+    """True in exactly one rank per machine, which does the work that is needed once per machine."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def available_cores() -> int:
-    """The number of CPU cores that this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def _leave() -> None:
-    if dist.get_world_size() > 1:  # a single process may need its group again: DeepSpeed can start in one group only
+    if dist.get_world_size() > 1:  # a single process may reuse its group: DeepSpeed can start in one group only
         dist.barrier()
         dist.destroy_process_group()
 
 
 def die_with_parent() -> None:
-    """Let the kernel kill this rank when its launcher is gone: an orphan would go on writing beside a restarted run."""
+    """Let the kernel kill this rank when its launcher ends: an orphan would write to the files of a restarted run."""
     set_parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
         if os.environ.get(LAUNCHER, str(os.getppid())) != str(os.getppid()):
-            os.kill(os.getpid(), signal.SIGKILL)  # it was gone before the kernel was asked
+            os.kill(os.getpid(), signal.SIGKILL)  # the launcher ended before the call above
 
 
 def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Wait for all ranks, passing signals on; when one fails, end the others. Returns the first failure's exit code."""
+    """Wait for all ranks and forward signals; if one fails, end the others. Returns the first failure's exit code."""
 
-    def pass_on(number: int, _frame: FrameType | None) -> None:
+    def forward(number: int, _frame: FrameType | None) -> None:
         for process in ranks:
             if process.poll() is None:
                 process.send_signal(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, pass_on)
+        signal.signal(number, forward)
     try:
         code, deadline = 0, float("inf")
         while None in (codes := [process.poll() for process in ranks]):
             failed = [ended for ended in codes if ended]
             if failed and not code:
                 code, deadline = failed[0], time.monotonic() + GRACE_SECONDS
-                pass_on(signal.SIGTERM, None)
+                forward(signal.SIGTERM, None)
             if time.monotonic() > deadline:
-                pass_on(signal.SIGKILL, None)
+                forward(signal.SIGKILL, None)
             time.sleep(0.05)
         code = code or next((process.returncode for process in ranks if process.returncode), 0)
-        return 128 - code if code < 0 else code  # a killed rank: the shell's convention
+        return 128 - code if code < 0 else code  # a killed rank: 128 + signal, as in a shell
     finally:
-        pass_on(signal.SIGKILL, None)
+        forward(signal.SIGKILL, None)

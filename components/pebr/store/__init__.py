@@ -1,1 +1,1 @@
-"""Object storage: one contract, kept by a folder and by an S3 bucket."""
+"""Object storage with one interface and two implementations: a folder and an S3 bucket."""

@@ -1,17 +1,17 @@
-"""HTTP connections that do not take half an answer for a whole one.
+"""HTTP connections that detect a response whose head was cut off.
 
-Python's http.client ends an answer's head where the connection ends: cut off there, a size loses digits, and a digest
-is not missed. Here the head must end with its empty line; without it the request has failed, and is sent again.
+Python's http.client accepts a head that ends where the connection breaks: a content length may lose digits, and a
+missing digest header is not noticed. Here the head must end with an empty line; else the request fails and is retried.
 """
 
 import http.client
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO  # Any: attributes and settings of other libraries
 
 import urllib3
 
 
 class Lines:
-    """A file that remembers the last line read from it."""
+    """A file that keeps the last line read from it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.last = file, b""
@@ -26,13 +26,13 @@ class Lines:
 
 
 class Response(http.client.HTTPResponse):
-    """An answer whose head is whole."""
+    """A response with a complete head."""
 
     def begin(self) -> None:
         """Read the head.
 
         Raises:
-            IncompleteRead: it is cut off.
+            IncompleteRead: the head is cut off.
         """
         lines = Lines(self.fp)
         self.fp = lines  # type: ignore[assignment]
@@ -43,31 +43,31 @@ class Response(http.client.HTTPResponse):
 
 
 class PlainConnection(urllib3.connection.HTTPConnection):
-    """Over http."""
+    """A connection over http."""
 
     response_class = Response
 
 
 class SecureConnection(urllib3.connection.HTTPSConnection):
-    """Over https."""
+    """A connection over https."""
 
     response_class = Response
 
 
 class PlainPool(urllib3.HTTPConnectionPool):
-    """Of http."""
+    """Connections over http."""
 
     ConnectionCls = PlainConnection
 
 
 class SecurePool(urllib3.HTTPSConnectionPool):
-    """Of https."""
+    """Connections over https."""
 
     ConnectionCls = SecureConnection
 
 
 def pool_manager(**settings: Any) -> urllib3.PoolManager:
-    """A `urllib3.PoolManager` of such connections."""
+    """A `urllib3.PoolManager` of connections that check the head."""
     manager = urllib3.PoolManager(**settings)
     manager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
     return manager

@@ -1,28 +1,28 @@
-"""The etag by which S3 tells what it has stored: the MD5 of an object, or of the MD5s of the parts it was sent in."""
+"""The etag that S3 reports for an object: the MD5 of its bytes, or of the MD5s of its uploaded parts."""
 
 import hashlib
 from typing import BinaryIO
 
-PART = 2**25  # bytes of one part of a large object
-SMALL_PART = 2**23  # of a middling one: what SeaweedFS stores in one piece, and so gives the plain MD5 of
+PART = 2**25  # bytes per part of a large object
+SMALL_PART = 2**23  # bytes per part of a smaller one: SeaweedFS stores these in one piece and reports the plain MD5
 
 
 class CountedFile:
-    """A file as the minio client reads it, part by part, that knows the etag of what has been read.
+    """A file that the minio client reads part by part, with the etag of the bytes read so far.
 
     Args:
-        file: read from its beginning.
+        file: open at its beginning.
         size: of the file in bytes.
     """
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.part_size = PART if size > PART else SMALL_PART
         self._file = file
-        self._room = self.part_size  # bytes that the current part still takes
+        self._room = self.part_size  # bytes left in the current part
         self._parts = [hashlib.md5(usedforsecurity=False)]
 
     def read(self, count: int) -> bytes:
-        """At most `count` bytes, and none beyond the current part."""
+        """Read at most `count` bytes, and none beyond the current part."""
         if not self._room:
             self._room = self.part_size
             self._parts.append(hashlib.md5(usedforsecurity=False))
@@ -33,7 +33,7 @@ class CountedFile:
 
     @property
     def etag(self) -> str:
-        """The etag of what has been read.
+        """The etag of the bytes read so far.
 
         >>> import io
         >>> file = CountedFile(io.BytesIO(b"abc"), 3)

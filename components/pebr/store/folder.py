@@ -1,4 +1,4 @@
-"""The store in a folder, local or shared by many machines: what is put appears by a rename."""
+"""The store in a folder, local or shared by several machines. A rename makes a stored file or directory visible."""
 
 import contextlib
 import errno
@@ -9,23 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pebr.files import atomic_directory, atomic_file
-from pebr.store.contract import (
-    LISTING,
-    Entry,
-    NotThereError,
-    StoreError,
-    checked_key,
-    files_of,
-    read_listing,
-    write_listing,
-)
+from pebr.store.contract import NotThereError, StoreError
+from pebr.store.listing import LISTING, Entry, checked_key, files_of, read_listing, write_listing
 
 CHUNK = 2**20  # bytes
-OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR}  # why a rename fails where something stands
+OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR}  # a rename fails because the target exists
 
 
 class FolderStore:
-    """A store in a folder. Writers of one key use names of their own until they are done, so they never mix."""
+    """A store in a folder. Each writer of a key uses its own temporary name, so writers do not disturb each other."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -64,7 +56,7 @@ class FolderStore:
             try:
                 copied = _copy_files(files if listing is None else {n: source / n for n in listing}, directory)
             except FileNotFoundError as error:
-                raise StoreError(f"{error.filename}: it is gone, though it is listed: store {key} again") from error
+                raise StoreError(f"{error.filename}: listed but missing: store {key} again") from error
             for name, entry in (listing or {}).items():
                 if copied[name] != entry:
                     raise StoreError(f"{source / name}: not what was stored ({entry}, now {copied[name]}): store again")
@@ -111,7 +103,7 @@ def _copy_files(files: Mapping[str, Path], directory: Path) -> dict[str, Entry]:
 
 
 def _copy(source: Path, target: Path) -> Entry:
-    """Copy a file; its size and digest are those of the bytes that were read."""
+    """Copy a file; the returned size and digest are those of the bytes that were read."""
     hasher = hashlib.sha256()
     size = 0
     with source.open("rb") as read, target.open("wb") as written:
@@ -127,7 +119,7 @@ def _name_beside(target: Path) -> Path:
 
 
 def _take_place(new: Path, target: Path) -> None:
-    """Rename `new` to `target`; what stands there is moved away first, again if another writer is as fast."""
+    """Rename `new` to `target`; move an existing target away first, repeatedly if other writers put it back."""
     while True:
         try:
             new.replace(target)
@@ -140,7 +132,7 @@ def _take_place(new: Path, target: Path) -> None:
 
 
 def _moved_away(path: Path) -> Path:
-    """Rename a file or folder so that no reader finds it any more; returns its new name."""
+    """Rename a file or folder so that readers no longer find it; returns the new name."""
     away = _name_beside(path)
     with contextlib.suppress(FileNotFoundError):  # another writer was faster
         path.rename(away)

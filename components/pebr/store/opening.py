@@ -1,4 +1,4 @@
-"""The store at a location: which kind it is, and the code of that kind alone is imported."""
+"""Opens the store at a location; only the code of that kind of store is imported."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def open_store(location: str | Path) -> Store:
         location: `s3://bucket/prefix`, `file:///folder`, or a folder's path.
 
     Raises:
-        InputError: a scheme that is not known, or an S3 store whose settings are wrong.
+        InputError: the scheme is unknown, or the settings of an S3 store are wrong.
     """
     scheme, separator, rest = str(location).partition("://")
     if scheme == "s3" and separator:

@@ -1,14 +1,15 @@
 """The S3 store: any server that speaks S3 (AWS, MinIO, SeaweedFS, ...), through the minio client.
 
-A directory's objects lie under their own names, so that other programs can read them. Beside them stands the listing:
-it names a writer while the directory is being written or deleted, and all files, sizes and digests when it is whole.
+The objects of a directory keep their relative names, so that other programs can read them. The listing is one more
+object: it names a writer while the directory is being written or deleted, and all files with sizes and digests when the
+directory is complete.
 
-Several writers at a time need no lock: each looks, after its listing is there, whether its files are; when some are not
-and the listing is still its own, it writes them again. So the last one wins.
+Several writers at a time need no lock. After a writer has stored its listing, it checks that its files are still there.
+If some are not and the listing is still its own, it writes them again. So the last writer wins.
 
-Networks fail: requests are tried again (`s3_client.persist`), a download goes on where it was cut off. Not every server
-checks what it is sent, so what is stored is compared by its MD5, which S3 gives as the etag, and what has arrived by
-the SHA-256 that was stored with it.
+Networks fail: requests are retried (`s3_client.persist`), and a download continues where it was cut off. Not every
+server checks what it receives, so uploads are compared by MD5, which S3 reports as the etag, and downloads by the
+SHA-256 that is stored with the object.
 """
 
 import hashlib
@@ -26,18 +27,9 @@ from minio.helpers import check_bucket_name
 
 from pebr.errors import InputError
 from pebr.files import atomic_directory, atomic_file, sha256
-from pebr.store.contract import (
-    LISTING,
-    AlteredError,
-    Entry,
-    NotThereError,
-    StoreError,
-    checked_key,
-    files_of,
-    read_listing,
-    write_listing,
-)
+from pebr.store.contract import AlteredError, NotThereError, StoreError
 from pebr.store.etag import PART, CountedFile
+from pebr.store.listing import LISTING, Entry, checked_key, files_of, read_listing, write_listing
 from pebr.store.s3_client import ABSENT, Interrupted, connect, persist
 
 Item = TypeVar("Item")
@@ -45,8 +37,8 @@ Result = TypeVar("Result")
 
 DIGEST = "x-amz-meta-sha256"
 PARALLEL = 4  # requests at a time
-ROUNDS = 20  # how often a directory is written when other writers come between
-OPEN = b"being written by "  # how the listing of a directory begins that is not whole
+ROUNDS = 20  # how often a directory is written while other writers replace its files
+OPEN = b"being written by "  # start of the listing of an incomplete directory
 
 
 class S3Store:
@@ -68,7 +60,7 @@ class S3Store:
         """See `Store.put`."""
         checked_key(key)
         if local.is_dir():
-            self._remove(key)  # a file that was stored under it
+            self._remove(key)  # a file stored under the same key
             self._put_directory(files_of(local), key)
         elif local.is_file():
             if self._stat(f"{key}/{LISTING}") is not None:
@@ -95,7 +87,7 @@ class S3Store:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._get_file(f"{key}/{name}", path, listing[name] if listing else None)
 
-            list(side_by_side(fetch, names))
+            list(in_parallel(fetch, names))
 
     def exists(self, key: str) -> bool:
         """See `Store.exists`."""
@@ -112,20 +104,20 @@ class S3Store:
         """See `Store.delete_prefix`."""
         keys = self._keys(prefix)
         listings = [key for key in keys if _is_listing(key)]
-        for key in listings:  # from here on, no directory is whole
+        for key in listings:  # from here on, no directory is complete
             self._put_bytes(OPEN + b"nobody: it is being deleted", key)
-        list(side_by_side(self._remove, [key for key in keys if not _is_listing(key)]))
-        list(side_by_side(self._remove, listings))
+        list(in_parallel(self._remove, [key for key in keys if not _is_listing(key)]))
+        list(in_parallel(self._remove, listings))
 
     def _name(self, key: str) -> str:
-        """The object's name in the bucket."""
+        """The name of the object in the bucket."""
         return f"{self.prefix}/{key}" if self.prefix else key
 
     def _where(self, key: str) -> str:
         return f"s3://{self.bucket}/{self._name(key)}"
 
     def _keys(self, prefix: str) -> Sequence[str]:
-        """As `list`, listings included."""
+        """The same as `list`, with the listings."""
         start, cut = self._name(checked_key(prefix)), len(self._name(""))
 
         def ask() -> Sequence[str]:
@@ -138,7 +130,7 @@ class S3Store:
         persist(lambda: self.client.remove_object(self.bucket, self._name(key)), f"delete {self._where(key)}")
 
     def _stat(self, key: str) -> Object | None:
-        """An object's size, etag and metadata; None when it is not there."""
+        """Size, etag and metadata of an object; None if it is absent."""
 
         def ask() -> Object | None:
             try:
@@ -152,41 +144,40 @@ class S3Store:
 
     def _put_directory(self, files: Mapping[str, Path], key: str) -> None:
         listing = f"{key}/{LISTING}"
-        entries = dict(zip(files, side_by_side(_measure, files.values()), strict=True))
+        entries = dict(zip(files, in_parallel(_measure, files.values()), strict=True))
         missing = list(files)
         for _ in range(ROUNDS):
             self._put_bytes(OPEN + uuid.uuid4().hex.encode(), listing)
-            list(side_by_side(lambda name: self._put_file(files[name], f"{key}/{name}", entries[name]), missing))
-            list(side_by_side(self._remove, set(self.list(f"{key}/")) - {f"{key}/{name}" for name in files}))
+            list(in_parallel(lambda name: self._put_file(files[name], f"{key}/{name}", entries[name]), missing))
+            list(in_parallel(self._remove, set(self.list(f"{key}/")) - {f"{key}/{name}" for name in files}))
             published = write_listing(entries)
             self._put_bytes(published, listing)
-            there = dict(zip(files, side_by_side(lambda name: self._entry(f"{key}/{name}"), files), strict=True))
+            there = dict(zip(files, in_parallel(lambda name: self._entry(f"{key}/{name}"), files), strict=True))
             missing = [name for name, entry in entries.items() if there[name] != entry]
             if not missing or self._content(listing) != published:
-                return  # in the second case a later writer has taken over, and looks after its own files
+                return  # in the second case a later writer has replaced the listing and checks its own files
         raise StoreError(
             f"put {self._where(key)}: other writers replaced {missing[0]} {ROUNDS} times: let one process write it"
         )
 
     def _listing(self, key: str) -> dict[str, Entry] | None:
-        """The files of a directory that is whole; None when there is no listing.
+        """The files of a complete directory; None if there is no listing.
 
         Raises:
-            NotThereError: the directory is being written or deleted, or was when that was broken off.
+            NotThereError: the directory is being written or deleted, or its writer was killed.
         """
-
         content = self._content(f"{key}/{LISTING}")
         if content is None:
             return None
         if content.startswith(OPEN):
-            raise NotThereError(f"{self._where(key)}: not whole (yet): {content.decode()}")
+            raise NotThereError(f"{self._where(key)}: not complete (yet): {content.decode()}")
         try:
             return read_listing(content)
         except ValueError as error:
             raise StoreError(f"{self._where(key)}/{LISTING}: {error}: store the directory again") from error
 
     def _content(self, key: str) -> bytes | None:
-        """A small object's bytes; None when it is not there."""
+        """The bytes of a small object; None if it is absent."""
 
         def read() -> bytes | None:
             try:
@@ -207,7 +198,7 @@ class S3Store:
         self._put(lambda: path.open("rb"), key, entry, parts_at_a_time)
 
     def _put(self, source: Callable[[], BinaryIO], key: str, entry: Entry, parts_at_a_time: int = 1) -> None:
-        """Store an object, a large one in parts, with its digest as metadata; see that it is there as it was sent."""
+        """Store an object, a large one in parts, with its digest as metadata; check that it is stored as sent."""
 
         def send() -> None:
             with source() as file:
@@ -223,7 +214,7 @@ class S3Store:
                 )
             stored = self._stat(key)
             if stored is None:
-                raise Interrupted("it is not there")
+                raise Interrupted("the stored object is missing")
             if (stored.metadata or {}).get(DIGEST, entry.sha256) != entry.sha256:
                 return  # another writer has replaced it since
             if stored.etag != counted.etag and self._digest(key) != entry.sha256:
@@ -232,7 +223,7 @@ class S3Store:
         persist(send, f"put {self._where(key)}")
 
     def _digest(self, key: str) -> str:
-        """The SHA-256 of an object's bytes, read back: for servers whose etags say something else (encryption)."""
+        """The SHA-256 of an object, read back: for servers whose etags are not MD5s (encryption)."""
         hasher = hashlib.sha256()
         with self.client.get_object(self.bucket, self._name(key)) as response:
             for chunk in response.stream(2**20):
@@ -245,28 +236,28 @@ class S3Store:
         return None if stored is None else Entry(int(stored.size or 0), (stored.metadata or {}).get(DIGEST, ""))
 
     def _get_file(self, key: str, path: Path, entry: Entry | None = None) -> None:
-        """Fetch an object in ranges side by side; the digest is taken in order while later ranges still arrive."""
+        """Fetch an object in parallel ranges; ranges are hashed in order while later ones still arrive."""
         stored = self._stat(key)
         if stored is None:
             if entry:
-                raise StoreError(f"{self._where(key)}: it is gone, though it is listed: store the directory again")
+                raise StoreError(f"{self._where(key)}: listed but missing: store the directory again")
             raise NotThereError(f"{self._where(key)}: nothing is stored here (any more)")
         size, etag = int(stored.size or 0), str(stored.etag)
         digest = entry.sha256 if entry else (stored.metadata or {}).get(DIGEST, "")
         hasher = hashlib.sha256()
-        with path.open("w+b", buffering=0) as file:  # unbuffered: it must not read ahead of what has arrived
+        with path.open("w+b", buffering=0) as file:  # unbuffered: it must not read ahead of the arrived bytes
             file.truncate(size)
             starts = range(0, size, PART)
-            for _ in side_by_side(lambda at: self._get_range(key, etag, path, at, min(PART, size - at)), starts):
+            for _ in in_parallel(lambda at: self._get_range(key, etag, path, at, min(PART, size - at)), starts):
                 hasher.update(file.read(PART))
         if digest and hasher.hexdigest() != digest:
             raise AlteredError(
                 f"{self._where(key)}: what arrived is not what was stored (SHA-256 {hasher.hexdigest()[:12]}, stored"
-                f" {digest[:12]}): another writer, or a broken object; store it again"
+                f" {digest[:12]}): another writer replaced it, or it is damaged: store it again"
             )
 
     def _get_range(self, key: str, etag: str, path: Path, start: int, length: int) -> None:
-        """Fetch bytes [start, start + length) of an object into their place; goes on where a connection broke off."""
+        """Fetch bytes [start, start + length) of an object; continues where a connection broke."""
         done = 0
 
         def fetch() -> None:
@@ -291,8 +282,8 @@ class S3Store:
         persist(fetch, f"get {self._where(key)}", lambda: done)
 
 
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The results in order, `PARALLEL` at a time; the first error ends it, and what has not begun is not done."""
+def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The results in order, computed `PARALLEL` at a time; after the first error no further item is started."""
     with ThreadPoolExecutor(PARALLEL) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:

@@ -1,1 +1,1 @@
-"""What a run says of itself while it works: logs, progress, history files, Prometheus metrics."""
+"""Logs, progress, history files and Prometheus metrics of a run."""

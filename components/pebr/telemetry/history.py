@@ -1,4 +1,4 @@
-"""The history of a training run: one JSON object a step, in a file that survives a kill and a resume."""
+"""The history of a training run: one JSON object per training step, in a file that survives a kill and a resume."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,27 +10,28 @@ from pebr.telemetry.metrics import publish
 
 
 class History:
-    """Appends one row a step to a JSON-lines file, each flushed at once.
+    """Appends one row per training step to a JSON-lines file and flushes it at once.
 
     Args:
-        path: of the file; what is there is replaced.
-        rows: of the steps done, from the checkpoint: after a resume the file ends the same as without the kill.
+        path: of the file, which is replaced.
+        rows: of the finished training steps, from the checkpoint: a resumed run ends with the same file as one that
+            was not killed.
     """
 
-    def __init__(self, path: Path | str, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, path: Path | str, rows: Iterable[Mapping[str, object]] = ()) -> None:
         self.path = Path(path)
         with atomic_file(self.path) as beside:
             beside.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Add one step's row, which must have a key `step`, and publish its numbers to Prometheus."""
+    def append(self, row: Mapping[str, object]) -> None:
+        """Add the row of one training step, with a key `step`, and publish its numbers to Prometheus."""
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         publish(row)
 
 
 def read_history(path: Path | str) -> list[dict[str, Any]]:
-    """The rows of a history file, [] when there is none; a last line that a kill cut short is left out."""
+    """The rows of a history file, without a last line that a kill cut off; [] if the file is missing."""
     path = Path(path)
     if not path.is_file():
         return []

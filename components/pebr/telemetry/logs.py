@@ -1,4 +1,4 @@
-"""Logs and progress: one line an event on standard error, the same in a terminal, a pod's log and a file."""
+"""Logs and progress: one line per event on standard error, the same in a terminal, a pod's log and a file."""
 
 import logging
 import os
@@ -10,14 +10,14 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 log = logging.getLogger("pebr")
-_RECENT = 60  # lines of progress: five minutes
+_RECENT = 60  # progress lines, which take at least five minutes
 
 
 def configure(level: str | None = None) -> None:
-    """Send the logs of `pebr` to standard error; other libraries only from warnings on.
+    """Send the logs of `pebr`, and the warnings and errors of other libraries, to standard error.
 
     Args:
-        level: a level's name; by default the environment variable PEBR_LOG_LEVEL, or INFO.
+        level: name of the level; by default the environment variable PEBR_LOG_LEVEL, or INFO.
     """
     rank = os.environ.get("RANK")
     prefix = f"[rank {rank}] " if rank not in (None, "0") else ""
@@ -28,16 +28,15 @@ def configure(level: str | None = None) -> None:
 
 
 def progress(items: Iterable[Item], total: int, description: str, every_seconds: float = 5.0) -> Iterator[Item]:
-    """Pass `items` on, logging how many are done, the rate and the time left, at most every `every_seconds`.
+    """Yield `items` and log how many are done, the rate and the time left, at most every `every_seconds`.
 
-    Rate and time left are those of the last `_RECENT` lines, so that neither a slow start nor an old stall is held
-    against the rest; the last line tells of the whole.
+    Rate and time left use the last `_RECENT` lines; the final line reports the whole run.
 
     Args:
-        items: what is worked on.
-        total: how many there will be; 0 when that is not known.
-        description: stands before the numbers.
-        every_seconds: the shortest time between two lines.
+        items: to yield.
+        total: number of items; 0 if unknown.
+        description: first words of each line.
+        every_seconds: shortest time between two lines.
     """
     started = time.monotonic()
     lines = deque([(started, 0)], maxlen=_RECENT)
@@ -50,11 +49,11 @@ def progress(items: Iterable[Item], total: int, description: str, every_seconds:
             rate = (done - before) / max(now - since, 1e-9)
             of_total = f" of {total}" if total else ""
             time_left = f"{duration((total - done) / rate)} left" if done < total else duration(now - started)
-            log.info("%s: %d%s, %.3g a second, %s", description, done, of_total, rate, time_left)
+            log.info("%s: %d%s, %.3g per second, %s", description, done, of_total, rate, time_left)
 
 
 def duration(seconds: float) -> str:
-    """A time for people.
+    """A duration in readable form.
 
     >>> [duration(s) for s in (0.42, 38.2, 95, 7300)]
     ['0.4 s', '38 s', '1 min 35 s', '2 h 1 min']

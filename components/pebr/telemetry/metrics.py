@@ -1,19 +1,18 @@
-"""A run's numbers for Prometheus: each value of a history row is a gauge, `pebr_training{name="reward/clip"}`.
+"""Prometheus metrics of a run: each number of a history row is a gauge, `pebr_training{name="reward/clip"}`.
 
-Nothing listens unless PEBR_METRICS_PORT is set, as it is in the pods of a cluster that scrapes them.
+No port is opened unless PEBR_METRICS_PORT is set, as in the pods of a cluster with Prometheus.
 """
 
 import os
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 
 @cache
 def _gauge() -> Gauge | None:
-    """The gauge behind the HTTP endpoint, started on first use; None where no port is set."""
+    """The gauge, with its HTTP endpoint started on first use; None if no port is set."""
     port = os.environ.get("PEBR_METRICS_PORT")
     if not port:
         return None
@@ -25,8 +24,8 @@ def _gauge() -> Gauge | None:
     return gauge
 
 
-def publish(row: Mapping[str, Any]) -> None:
-    """Set the gauges to the numbers of a history row; other values are left out."""
+def publish(row: Mapping[str, object]) -> None:
+    """Set the gauges to the numbers of a history row; other values are ignored."""
     gauge = _gauge()
     if gauge is None:
         return
