@@ -8,12 +8,13 @@ limited number of rows ahead.
 import errno
 import logging
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from pebr.data.images import ImageError, decode, size_of
+from pebr.data.read_ahead import read_ahead
 from pebr.data.readers import RL_FILE, SFT_FILE, Fault, SourceRow, read_rl, read_sft
 from pebr.data.records import RL_SCHEMA, SFT_SCHEMA, ImageFile, Row
 from pebr.data.shards import ShardWriter
@@ -96,14 +97,7 @@ def find_source(directory: Path, name: str) -> Path:
 
 def check(rows: Iterator[SourceRow], root: Path, min_side: int) -> Iterator[Checked]:
     """Rows with their images' bytes, in order; a row that cannot be used has a fault."""
-    pending: deque[Future[Checked]] = deque()
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for row in rows:
-            pending.append(pool.submit(check_row, row, root, min_side))
-            if len(pending) >= AHEAD:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+    return read_ahead(partial(check_row, root=root, min_side=min_side), rows, AHEAD, len(os.sched_getaffinity(0)))
 
 
 def check_row(row: SourceRow, root: Path, min_side: int) -> Checked:

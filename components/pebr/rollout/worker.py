@@ -17,6 +17,7 @@ import torch
 
 from pebr.answers.check import AnswerChecker
 from pebr.answers.options import options_of
+from pebr.data.read_ahead import read_ahead
 from pebr.data.records import ROLLOUT_SCHEMA
 from pebr.data.shards import ShardedDataset, ShardWriter, iter_rows
 from pebr.rollout.shards import Finished, Plan
@@ -114,18 +115,7 @@ class Worker:
     def _reads(self, shards: Sequence[int]) -> Iterator[_Read]:
         """The rows of these shards, read and encoded as far ahead as `rows_ahead` says."""
         places = ((shard, index) for shard in shards for index in self.plan.rows_of(shard))
-        most = rows_ahead()
-        if not most:
-            yield from (self._read(*place) for place in places)
-            return
-        with ThreadPoolExecutor(1) as reader:
-            ahead: deque[Future[_Read]] = deque()
-            for place in places:
-                ahead.append(reader.submit(self._read, *place))
-                if len(ahead) > most:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+        return read_ahead(lambda place: self._read(*place), places, rows_ahead())
 
     def _admitted(self, read: _Read, refused: deque[_Read]) -> Iterator[Question]:
         if isinstance(read.admitted, Refused):

@@ -5,16 +5,15 @@ rank looks at the lengths of all rows of a batch (arithmetic, no pixels) and so 
 batch's token count and its own share; it decodes the images of its share only.
 """
 
-import queue
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from pebr.data.images import ImageError, decode, size_of
+from pebr.data.read_ahead import read_ahead
 from pebr.data.shards import ShardedDataset
 from pebr.errors import InputError
 from pebr.training.balance import deal
@@ -22,7 +21,6 @@ from pebr.vlm.encoding import Encoder
 from pebr.vlm.prompt import PromptError
 from pebr.vlm.rows import Group, Row, pack
 
-Item = TypeVar("Item")
 READ_AHEAD = 2  # batches
 
 
@@ -81,7 +79,8 @@ class Batches:
 
     def run(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of steps `first` to `last` - 1, prepared ahead in a thread."""
-        return _ahead(self.batch(step) for step in range(first, last))
+        # One torch thread: small images only lose by sharing their work among cores.
+        return read_ahead(self.batch, range(first, last), READ_AHEAD, start_thread=lambda: torch.set_num_threads(1))
 
     def batch(self, step: int) -> Batch:
         """The batch of one step."""
@@ -135,32 +134,3 @@ class Batches:
         except ImageError as error:
             raise InputError(f"{self.dataset.directory}: row {example.row}: {error}: filter the data again") from error
         return Group(self.encoder.prompt(example.problem, images), [example.answer], [example.row])
-
-
-def _ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The items, made in a thread while the caller works; an error comes up where its item would have."""
-    made: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(READ_AHEAD)
-    stop = threading.Event()
-
-    def make() -> None:
-        torch.set_num_threads(1)  # of this thread: small pictures only lose by sharing them among cores
-        try:
-            for item in items:
-                if stop.is_set():
-                    return
-                made.put((item, None))
-            made.put((None, None))
-        except BaseException as error:  # noqa: BLE001 - carried over to the caller's thread
-            made.put((None, error))
-
-    threading.Thread(target=make, name="batches", daemon=True).start()
-    try:
-        while True:
-            item, error = made.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        stop.set()
