@@ -1,4 +1,4 @@
-"""Batches: every row once an epoch, the same rows whatever the ranks, long rows set aside whole."""
+"""Batches: every row once an epoch, the same rows whatever the ranks, long rows are rejected and not cut."""
 
 import io
 import shutil
@@ -54,7 +54,7 @@ def test_ranks_share_a_batch_and_agree_on_its_size(sft_dataset: Path, encoder: E
 
 def test_long_rows_are_set_aside_and_not_cut(sft_dataset: Path, encoder: Encoder) -> None:
     made = list(batches(sft_dataset, encoder).run(0, 3))
-    assert sum((batch.set_aside for batch in made), Counter[str]()) == {"too long": 1}
+    assert sum((batch.rejected for batch in made), Counter[str]()) == {"too long": 1}
     assert sorted(number for batch in made for number in numbers(batch)) == [i for i in range(24) if i != TOO_LONG]
 
 
@@ -94,7 +94,7 @@ def test_what_cannot_be_asked_is_set_aside_and_a_broken_picture_stops_the_run(
         for row in rows:
             writer.write(row)
     [batch] = batches(tmp_path / "faulty", encoder).run(0, 1)
-    assert batch.set_aside == {
+    assert batch.rejected == {
         "not one question with one answer": 1,
         "question cannot be asked": 1,
         "unusable image": 1,

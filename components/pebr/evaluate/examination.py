@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from pebr.answers.check import AnswerChecker
 from pebr.data.benchmark import BenchmarkRow
-from pebr.data.images import ImageError, decode
 from pebr.data.readers import Fault
 from pebr.data.records import AnswerRow
 from pebr.data.shards import ShardWriter
@@ -28,13 +27,12 @@ from pebr.rewards.settings import RewardSettings
 from pebr.rewards.stages import Tools, build_reward
 from pebr.sampling.contract import Question, Sample, Sampler, SamplingSettings
 from pebr.telemetry.logs import progress
+from pebr.vlm.admission import TOO_LONG, encode
 from pebr.vlm.encoding import Encoder
-from pebr.vlm.prompt import PromptError
 
 log = logging.getLogger("pebr")
 
 MEASURES = ("format", "clip", "keyword", "no_answer", "cut_off", "response_tokens")
-TOO_LONG = "prompt too long"  # for this model: such a row counts as wrong
 
 
 class Answered(NamedTuple):
@@ -120,22 +118,14 @@ class Examiner:
             rows: of the benchmark.
             faults: of rows, by their place; those that are found are added.
         """
-        limit = self.max_prompt_tokens
         for place, row in enumerate(rows):
             if place in faults:
                 continue
-            try:
-                prompt = self.encoder.prompt(question_text(row), [decode(data) for data in row.images])
-            except PromptError as error:
-                faults[place] = Fault("question cannot be asked", str(error))
-                continue
-            except ImageError as error:
-                faults[place] = Fault("image cannot be used", str(error))
-                continue
-            if len(prompt.token_ids) > limit:
-                faults[place] = Fault(TOO_LONG, f"{len(prompt.token_ids)} tokens, at most {limit} are asked")
-                continue
-            yield Question(row.index, prompt)
+            prompt = encode(question_text(row), row.images, self.encoder, self.max_prompt_tokens)
+            if isinstance(prompt, Fault):
+                faults[place] = prompt
+            else:
+                yield Question(row.index, prompt)
 
     def _score(
         self, name: str, rows: Sequence[BenchmarkRow], answers: dict[str, list[Sample]]

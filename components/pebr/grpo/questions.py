@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pebr.data.images import ImageError, size_of
+from pebr.data.readers import Fault
 from pebr.data.shards import iter_rows
 from pebr.english.key_words import fold_key_word
 from pebr.errors import InputError
+from pebr.vlm.admission import image_bytes, prompt_tokens
 from pebr.vlm.encoding import Encoder
-from pebr.vlm.prompt import PromptError
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,9 @@ def askable(
     seen: set[str] = set()
     refused: Counter[str] = Counter()
     for index, row in enumerate(iter_rows(Path(dataset), columns=["qid", "problem", "images", "key_words"])):
-        try:
-            sizes = [size_of(image["bytes"]) for image in row["images"]]
-            length = encoder.prompt_length(row["problem"], sizes)
-        except (PromptError, ImageError) as error:
-            refused[str(error)] += 1
-            continue
-        if length > max_prompt_tokens:
-            refused["prompt too long"] += 1
+        tokens = prompt_tokens(row["problem"], image_bytes(row["images"]), encoder, max_prompt_tokens)
+        if isinstance(tokens, Fault):
+            refused[tokens.kind] += 1
         elif row["qid"] in seen:  # random numbers are named by it
             refused["qid twice"] += 1
         elif needs_key_words and not any(map(fold_key_word, row["key_words"])):

@@ -1,8 +1,8 @@
-"""One worker's way through its shards: admit, sample, score, save.
+"""A worker: admits, samples, scores and saves the questions of its shards.
 
-Questions flow to the sampler across the borders of shards, so that an engine that takes them one by one never runs
-dry while the last answers of a shard are awaited. Beside a GPU a thread reads and encodes ahead of the sampler; another
-one scores and saves behind it.
+The sampler gets the questions of all shards as one stream, so that it always has work while the last answers of a shard
+are sampled. With a GPU, one thread reads and encodes questions ahead of the sampler. Another thread scores and saves
+finished shards.
 """
 
 import json
@@ -18,38 +18,41 @@ import torch
 from pebr.answers.check import AnswerChecker
 from pebr.answers.options import options_of
 from pebr.data.read_ahead import read_ahead
+from pebr.data.readers import Fault
 from pebr.data.records import ROLLOUT_SCHEMA
 from pebr.data.shards import ShardedDataset, ShardWriter, iter_rows
 from pebr.rollout.shards import Finished, Plan
 from pebr.sampling.contract import Question, Sample, Sampler, SamplingSettings
 from pebr.telemetry.logs import progress
-from pebr.vlm.admission import Refused, admit
-from pebr.vlm.encoding import Encoder
+from pebr.vlm.admission import admit, image_bytes
+from pebr.vlm.encoding import Encoder, Prompt
 from pebr.vlm.response import parse
+
+Row = Mapping[str, Any]  # of `RL_SCHEMA`
 
 
 def rows_ahead() -> int:
     """How many rows are read and encoded before the sampler asks for them.
 
-    None without a GPU: a second thread's operators would slow down the engine's own threads.
+    0 without a GPU, because a second thread would slow down the engine's own threads.
     """
     return 32 if torch.cuda.is_available() else 0
 
 
 class _Read(NamedTuple):
-    """A row that is under way."""
+    """A row that was read and checked."""
 
     shard: int
     place: int  # in the source
-    row: Mapping[str, Any]
-    admitted: Question | Refused
+    row: Row
+    admitted: Prompt | Fault
 
 
 class _Settled(NamedTuple):
-    """A row that is done with."""
+    """A row with its answers, or with the reason why it has none."""
 
-    row: Mapping[str, Any]
-    outcome: Refused | list[Sample]
+    row: Row
+    outcome: Fault | list[Sample]
 
 
 class Worker:
@@ -57,13 +60,13 @@ class Worker:
 
     Args:
         dataset: the source.
-        plan: how it is cut.
-        finished: where finished shards go.
+        plan: which rows each shard has.
+        finished: the store of finished shards.
         encoder: of the model.
-        sampler: answers.
-        sampling: how.
+        sampler: an engine with the model.
+        sampling: how to sample.
         checker: compares answers with references.
-        max_prompt_tokens: longer prompts are refused.
+        max_prompt_tokens: longer prompts are rejected.
     """
 
     def __init__(
@@ -82,7 +85,7 @@ class Worker:
         self.max_prompt_tokens = max_prompt_tokens
         self._first = first_rows(dataset.directory)
         self._asked: dict[str, _Read] = {}  # by question id
-        self._open: dict[int, dict[int, _Settled]] = {}  # shard -> index of the row -> what came of it
+        self._open: dict[int, dict[int, _Settled]] = {}  # shard -> index of the row -> its outcome
 
     def run(self, shards: Sequence[int]) -> None:
         """Sample and save these shards, in this order."""
@@ -92,61 +95,58 @@ class Worker:
             for read in progress(self._settled_rows(shards), rows, "rollout: questions"):
                 if whole := self._whole(read.shard):
                     if saving:
-                        saving.result()  # at most one shard waits, and an error is not found at the end only
+                        saving.result()  # at most one shard waits; an error is raised now and not at the end
                     saving = saver.submit(self._save, read.shard, whole)
             if saving:
                 saving.result()
 
     def _settled_rows(self, shards: Sequence[int]) -> Iterator[_Read]:
-        """The source's rows as they are settled, each once."""
-        refused: deque[_Read] = deque()
-        for question_id, samples in self.sampler.stream(self._questions(shards, refused), self.sampling, step=0):
-            yield self._settle(self._asked.pop(question_id), samples)
-            while refused:
-                yield self._settle(refused.popleft())
-        while refused:
-            yield self._settle(refused.popleft())
+        """The rows of these shards, each once, as soon as its answers or its reason are known."""
+        rejected: deque[tuple[_Read, Fault]] = deque()
+        for question_id, samples in self.sampler.stream(self._questions(shards, rejected), self.sampling, step=0):
+            yield self._settle(self._asked.pop(question_id), self._complete(samples))
+            while rejected:
+                yield self._settle(*rejected.popleft())
+        while rejected:
+            yield self._settle(*rejected.popleft())
 
-    def _questions(self, shards: Sequence[int], refused: deque[_Read]) -> Iterator[Question]:
-        """The questions of these shards; refused rows go to `refused`."""
-        for read in self._reads(shards):
-            yield from self._admitted(read, refused)
-
-    def _reads(self, shards: Sequence[int]) -> Iterator[_Read]:
-        """The rows of these shards, read and encoded as far ahead as `rows_ahead` says."""
+    def _questions(self, shards: Sequence[int], rejected: deque[tuple[_Read, Fault]]) -> Iterator[Question]:
+        """The questions of these shards, read and encoded ahead; rejected rows are added to `rejected`."""
         places = ((shard, index) for shard in shards for index in self.plan.rows_of(shard))
-        return read_ahead(lambda place: self._read(*place), places, rows_ahead())
-
-    def _admitted(self, read: _Read, refused: deque[_Read]) -> Iterator[Question]:
-        if isinstance(read.admitted, Refused):
-            refused.append(read)
-        else:
-            self._asked[read.admitted.question_id] = read
-            yield read.admitted
+        for read in read_ahead(lambda place: self._read(*place), places, rows_ahead()):
+            if isinstance(read.admitted, Fault):
+                rejected.append((read, read.admitted))
+            else:
+                self._asked[read.row["qid"]] = read
+                yield Question(read.row["qid"], read.admitted)
 
     def _read(self, shard: int, index: int) -> _Read:
         row = self.dataset[index]
-        first = self._first[row["qid"]] == index
-        return _Read(shard, index, row, admit(row, self.encoder, self.max_prompt_tokens, first))
+        qid = row["qid"]
+        if self._first[qid] != index:  # it would get the same random numbers as the first row
+            return _Read(shard, index, row, Fault("qid not unique", f"qid {qid}: an earlier row has the same"))
+        admitted = admit(row["problem"], image_bytes(row["images"]), self.encoder, self.max_prompt_tokens)
+        return _Read(shard, index, row, admitted)
 
-    def _settle(self, read: _Read, samples: list[Sample] | None = None) -> _Read:
-        outcome = read.admitted if samples is None else samples
-        assert not isinstance(outcome, Question)  # noqa: S101 - only a refused row has no samples
-        if isinstance(outcome, list) and len(outcome) < self.sampling.samples:
-            reason = f"{len(outcome)} of {self.sampling.samples} answers: the engine gave up the others"
-            outcome = Refused(reason, "incomplete")
+    def _complete(self, samples: list[Sample]) -> list[Sample] | Fault:
+        """The answers to a question, or a fault where the engine gave up some of them."""
+        if len(samples) >= self.sampling.samples:
+            return samples
+        return Fault("incomplete", f"{len(samples)} of {self.sampling.samples} answers: the engine gave up the others")
+
+    def _settle(self, read: _Read, outcome: Fault | list[Sample]) -> _Read:
         self._open.setdefault(read.shard, {})[read.place] = _Settled(read.row, outcome)
         return read
 
     def _whole(self, shard: int) -> list[_Settled]:
-        """All rows of a shard, in order, once the last one is settled; till then none."""
+        """All rows of a shard, in order; [] until the last one is settled."""
         if len(self._open[shard]) < len(self.plan.rows_of(shard)):
             return []
         settled = self._open.pop(shard)
         return [settled[index] for index in sorted(settled)]
 
     def _save(self, shard: int, settled: Sequence[_Settled]) -> None:
-        """Score a shard's answers and put it among the finished ones."""
+        """Score a shard's answers and put the shard into the store."""
         texts = [
             [self.encoder.decode(sample.token_ids) for sample in outcome] if isinstance(outcome, list) else []
             for _, outcome in settled
@@ -159,15 +159,15 @@ class Worker:
         with tempfile.TemporaryDirectory() as scratch:
             with ShardWriter(Path(scratch) / "shard", ROLLOUT_SCHEMA, "rollouts", len(settled)) as writer:
                 for (row, outcome), group in zip(settled, texts, strict=True):
-                    if isinstance(outcome, Refused):
-                        writer.reject(row, outcome.reason, outcome.group)
+                    if isinstance(outcome, Fault):
+                        writer.reject(row, outcome.detail, outcome.kind)
                     else:
                         responses = [_response(*pair, next(right)) for pair in zip(group, outcome, strict=True)]
                         writer.write({**row, "responses": responses})
             self.finished.put(shard, Path(scratch) / "shard")
 
 
-def _response(text: str, sample: Sample, right: bool) -> dict[str, Any]:
+def _response(text: str, sample: Sample, right: bool) -> dict[str, str | float]:
     return {
         "text": text,
         "token_count": len(sample.token_ids),
@@ -178,7 +178,7 @@ def _response(text: str, sample: Sample, right: bool) -> dict[str, Any]:
 
 
 def first_rows(directory: Path) -> dict[str, int]:
-    """For every qid of a dataset the first row that has it."""
+    """The first row of every qid of a dataset."""
     first: dict[str, int] = {}
     for index, row in enumerate(iter_rows(directory, columns=["qid"])):
         first.setdefault(row["qid"], index)

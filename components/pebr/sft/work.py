@@ -2,8 +2,8 @@
 
     loss = - sum over the answers' tokens of log p(token | question, images, tokens before) / tokens of the batch
 
-The vision tower and its projector stay as they are (they hold what pre-training has taught them, and a step costs
-less). A run started again goes on from its newest checkpoint and ends with the same bytes.
+The vision tower and its projector are frozen: they keep what pre-training has taught them, and a step costs less. A
+restarted run resumes from its newest checkpoint and ends with the same bytes.
 """
 
 import logging
@@ -12,6 +12,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def work(settings: Settings) -> Mapping[str, float]:
 
     Raises:
         InputError: when model or dataset cannot be used, before a process is started.
-        Preempted: stopped by SIGTERM, with a checkpoint to go on from.
+        Preempted: stopped by SIGTERM, with a checkpoint to resume from.
     """
     dataset = ShardedDataset(settings.dataset)
     if dataset.manifest.kind != "sft":
@@ -53,7 +54,7 @@ def work(settings: Settings) -> Mapping[str, float]:
             f"{settings.dataset}: rows of kind {dataset.manifest.kind}: give the output of filter --kind sft"
         )
     if not len(dataset):
-        raise InputError(f"{settings.dataset}: no rows: look at its rejected/ for why the filter kept none")
+        raise InputError(f"{settings.dataset}: no rows: its folder rejected/ has the reasons")
     for name, least in {"epochs": 1, "batch_size": 1, "max_tokens": 1, "tokens_per_batch": 1, "max_steps": 0}.items():
         if getattr(settings, name) < least:
             raise InputError(f"--{name.replace('_', '-')} {getattr(settings, name)}: give at least {least}")
@@ -77,19 +78,15 @@ def work(settings: Settings) -> Mapping[str, float]:
 def _train(
     settings: Settings, engine_settings: EngineSettings, dataset: ShardedDataset, place: launch.Place
 ) -> Mapping[str, float]:
+    """The run on one of its ranks."""
     seed_everything(settings.seed)
     encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels))
     model = load_model(settings.model, DTYPES[settings.dtype])
     if settings.lora_rank:
         lora.attach(model, settings.lora_rank, settings.seed)
     model.model.visual.requires_grad_(False)
-    engine = TrainingEngine(
-        PolicyModel(model),
-        engine_settings,
-        place,
-        weights=model,
-        checkpoints=Checkpoints(_prefix(settings), settings.keep_checkpoints, place),
-    )
+    checkpoints = Checkpoints(_prefix(settings), settings.keep_checkpoints, place)
+    engine = TrainingEngine(PolicyModel(model), engine_settings, place, weights=model, checkpoints=checkpoints)
     batches = Batches(
         dataset,
         encoder,
@@ -100,32 +97,73 @@ def _train(
         place.rank,
         place.world_size,
     )
+    log.info("%d rows, %d training steps of %d rows", len(dataset), engine_settings.total_steps, settings.batch_size)
+    totals = _run(settings, engine, batches, blank_row(encoder).to(engine.device))
+    engine.finish()
+    if totals.rejected:
+        log.warning("rows rejected: %s", totals.reasons())
+    _write(engine, settings)
+    return {
+        "loss": totals.loss,
+        "steps": engine.step,
+        "rows": len(dataset),
+        "set_aside": totals.rejected.total(),
+        "tokens": totals.tokens,
+        "refused_steps": engine.refused_steps,
+        "parameters_trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }
+
+
+@dataclass
+class _Totals:
+    """What a run has counted so far; saved with each checkpoint."""
+
+    rejected: Counter[str]  # rows by reason
+    tokens: int
+    loss: float  # of the last update that was not refused
+    history: list[dict[str, float | None]]
+
+    def state(self) -> dict[str, object]:
+        """The form that a checkpoint holds."""
+        return {
+            "set_aside": dict(self.rejected),
+            "tokens": self.tokens,
+            "loss": self.loss,
+            "history": self.history,
+        }
+
+    def reasons(self) -> str:
+        """Counts and reasons of the rejected rows, the most frequent first."""
+        return ", ".join(f"{count} {reason}" for reason, count in self.rejected.most_common())
+
+
+def _run(settings: Settings, engine: TrainingEngine, batches: Batches, filler: Row) -> _Totals:
+    """Train from the newest checkpoint to the last training step.
+
+    Raises:
+        InputError: when no row can be trained on.
+    """
     saved = engine.resume() or {"set_aside": {}, "tokens": 0, "loss": 0.0, "history": []}
-    set_aside, tokens, loss, rows = Counter(saved["set_aside"]), saved["tokens"], saved["loss"], saved["history"]
-    history = History(settings.history, rows) if place.rank == 0 else None
-    filler = blank_row(encoder).to(engine.device)
-    steps = engine_settings.total_steps
-    log.info("%d rows, %d steps of %d rows", len(dataset), steps, settings.batch_size)
+    totals = _Totals(Counter(saved["set_aside"]), saved["tokens"], saved["loss"], saved["history"])
+    history = History(settings.history, totals.history) if engine.rank == 0 else None
+    steps = engine.settings.total_steps
     started = logged = time.monotonic()
     first = engine.step
     for batch in batches.run(engine.step, steps):
         began = time.monotonic()
-        report = engine.update(
-            [row.to(engine.device) for row in batch.rows],
-            partial(_loss, answer_tokens=batch.answer_tokens),
-            filler,
-        )
-        if engine.step <= batches.steps_per_epoch:  # each row is seen once an epoch: count in the first
-            set_aside += batch.set_aside
-        tokens, loss = tokens + batch.tokens, loss if report.refused else report.loss
-        if not tokens and engine.step == min(batches.steps_per_epoch, steps):
-            reasons = ", ".join(f"{count} {reason}" for reason, count in set_aside.most_common())
+        rows = [row.to(engine.device) for row in batch.rows]
+        report = engine.update(rows, partial(_loss, answer_tokens=batch.answer_tokens), filler)
+        if engine.step <= batches.steps_per_epoch:  # each epoch has all rows: count those of the first
+            totals.rejected += batch.rejected
+        totals.tokens += batch.tokens
+        totals.loss = totals.loss if report.refused else report.loss
+        if not totals.tokens and engine.step == min(batches.steps_per_epoch, steps):
             raise InputError(
-                f"{settings.dataset}: no row can be trained on ({reasons}): raise --max-tokens"
+                f"{settings.dataset}: no row can be trained on ({totals.reasons()}): raise --max-tokens"
                 f" ({settings.max_tokens}) or filter the data again"
             )
         now = time.monotonic()
-        rows.append(
+        totals.history.append(
             {
                 "step": engine.step,
                 "loss": None if report.refused else report.loss,
@@ -136,27 +174,14 @@ def _train(
             }
         )
         if history is not None:
-            history.append(rows[-1])
+            history.append(totals.history[-1])
         if now - logged > LOG_SECONDS or engine.step == steps:
             logged = now
             left = (now - started) / (engine.step - first) * (steps - engine.step)
             log.info("step %d of %d: loss %.4f, %s left", engine.step, steps, report.loss, duration(left))
-        state = {"set_aside": dict(set_aside), "tokens": tokens, "loss": loss, "history": rows}
         due = bool(settings.save_every) and engine.step % settings.save_every == 0
-        engine.checkpoint(state, due=due or engine.step == steps)
-    engine.finish()
-    if set_aside:
-        log.warning("rows set aside: %s", ", ".join(f"{count} {reason}" for reason, count in set_aside.most_common()))
-    _write(engine, settings)
-    return {
-        "loss": loss,
-        "steps": engine.step,
-        "rows": len(dataset),
-        "set_aside": set_aside.total(),
-        "tokens": tokens,
-        "refused_steps": engine.refused_steps,
-        "parameters_trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
-    }
+        engine.checkpoint(totals.state(), due=due or engine.step == steps)
+    return totals
 
 
 def _loss(module: nn.Module, row: Row, answer_tokens: int) -> Tensor:
@@ -165,7 +190,7 @@ def _loss(module: nn.Module, row: Row, answer_tokens: int) -> Tensor:
 
 
 def _write(engine: TrainingEngine, settings: Settings) -> None:
-    """The trained model as a Hugging Face directory, by way of each rank's share."""
+    """Write the trained model as a Hugging Face directory, from the shards that the ranks write first."""
     sharded = Path(f"{settings.output}.sharded")
     engine.save_sharded(sharded)
     if engine.rank == 0:
@@ -174,5 +199,5 @@ def _write(engine: TrainingEngine, settings: Settings) -> None:
 
 
 def _prefix(settings: Settings) -> str:
-    """Where this run's checkpoints are: of its settings, model and dataset, and of no other run's."""
+    """Where the checkpoints of this run are: the name follows from its settings, model and dataset."""
     return f"{settings.checkpoint_root}/{run_name(facts_of(settings))}"

@@ -1,44 +1,58 @@
-"""Which rows are asked: each becomes an encoded question, or is refused with the reason before anything is sampled.
+"""Which questions are asked: the one check of SFT, rollout, GRPO and evaluation, with one set of reasons.
 
-Lengths come by arithmetic from the images' sizes, so that a prompt too long costs no decoding; nothing is shortened.
+A prompt's length follows from its text and its images' sizes, so a prompt that is too long is rejected before any pixel
+is decoded. Prompts are never shortened.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from pebr.data.images import ImageError, decode, size_of
-from pebr.sampling.contract import Question
-from pebr.vlm.encoding import Encoder
+from pebr.data.readers import Fault
+from pebr.vlm.encoding import Encoder, Prompt
 from pebr.vlm.prompt import PromptError
 
+NOT_ASKABLE = "question cannot be asked"
+BAD_IMAGE = "image cannot be used"
+TOO_LONG = "prompt too long"
 
-class Refused(NamedTuple):
-    """A row that is not asked."""
-
-    reason: str  # with the value
-    group: str  # what it is counted under
+Result = TypeVar("Result")
 
 
-def admit(
-    row: Mapping[str, Any], encoder: Encoder, max_prompt_tokens: int, first_of_its_name: bool
-) -> Question | Refused:
-    """Encode a row's question.
+def image_bytes(images: Iterable[Mapping[str, bytes | None]] | None) -> list[bytes]:
+    """The bytes of a row's images; b"" for an image without any."""
+    return [image["bytes"] or b"" for image in images or ()]
 
-    Args:
-        row: of the RL dataset.
-        encoder: of the model.
-        max_prompt_tokens: a longer prompt is refused.
-        first_of_its_name: no earlier row has this row's qid; a second one would draw the first one's random numbers.
-    """
-    if not first_of_its_name:
-        return Refused(f"qid {row['qid']}: an earlier row has the same", "qid not unique")
-    data = [image["bytes"] or b"" for image in row["images"] or ()]
+
+def prompt_tokens(
+    problem: str, images: Sequence[bytes], encoder: Encoder, max_prompt_tokens: float = math.inf
+) -> int | Fault:
+    """The number of tokens of a prompt, or why it is not asked. No pixel is decoded."""
+    tokens = _or_fault(lambda: encoder.prompt_length(problem, [size_of(image) for image in images]))
+    return tokens if isinstance(tokens, Fault) else _too_long(tokens, max_prompt_tokens) or tokens
+
+
+def encode(problem: str, images: Sequence[bytes], encoder: Encoder, max_prompt_tokens: int) -> Prompt | Fault:
+    """The encoded prompt, or why it is not asked. All pixels are decoded, so a broken image is found in any case."""
+    prompt = _or_fault(lambda: encoder.prompt(problem, [decode(image) for image in images]))
+    return prompt if isinstance(prompt, Fault) else _too_long(len(prompt.token_ids), max_prompt_tokens) or prompt
+
+
+def admit(problem: str, images: Sequence[bytes], encoder: Encoder, max_prompt_tokens: int) -> Prompt | Fault:
+    """As `encode`, but of a prompt that is too long no pixel is decoded."""
+    tokens = prompt_tokens(problem, images, encoder, max_prompt_tokens)
+    return tokens if isinstance(tokens, Fault) else encode(problem, images, encoder, max_prompt_tokens)
+
+
+def _too_long(tokens: int, limit: float) -> Fault | None:
+    return Fault(TOO_LONG, f"{tokens} prompt tokens, at most {limit} are asked") if tokens > limit else None
+
+
+def _or_fault(make: Callable[[], Result]) -> Result | Fault:
     try:
-        length = encoder.prompt_length(row["problem"], [size_of(image) for image in data])
-        if length > max_prompt_tokens:
-            return Refused(f"{length} prompt tokens, at most {max_prompt_tokens} are asked", "prompt too long")
-        return Question(row["qid"], encoder.prompt(row["problem"], [decode(image) for image in data]))
+        return make()
     except PromptError as error:
-        return Refused(str(error), "question cannot be asked")
+        return Fault(NOT_ASKABLE, str(error))
     except ImageError as error:
-        return Refused(str(error), "image cannot be used")
+        return Fault(BAD_IMAGE, str(error))
