@@ -179,7 +179,7 @@ def trl_batches(
                 "advantages": advantages[start : start + micro_batch],
                 "num_items_in_batch": torch.tensor(sum(len(ids) for ids in answers)),
                 "pixel_values": prompt.pixel_values.repeat(micro_batch, 1),  # type: ignore[union-attr]
-                "image_grid_thw": prompt.image_grid_thw.repeat(micro_batch, 1),  # type: ignore[union-attr]
+                "image_grid_thw": prompt.image_grids.repeat(micro_batch, 1),  # type: ignore[union-attr]
                 "num_images": [1] * micro_batch,
                 "mm_token_type_ids": torch.cat([kinds, torch.zeros_like(completion_ids)], dim=1),
             }

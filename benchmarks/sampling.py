@@ -73,7 +73,7 @@ def transformers_against_generate(folder: Path) -> dict[str, Any]:
                 attention_mask=torch.ones_like(ids),
                 mm_token_type_ids=(ids == encoder.image_token_id).int(),
                 pixel_values=prompt.pixel_values,
-                image_grid_thw=prompt.image_grid_thw,
+                image_grid_thw=prompt.image_grids,
                 do_sample=True,
                 temperature=1.2,
                 top_k=0,

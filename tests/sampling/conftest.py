@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pebr.sampling.contract import Sampler, SamplingSettings
-from pebr.toy.vlm import Family, build_model
+from pebr.toy.vlm import build_model
 from pebr.toy.world import questions
 from pebr.vlm.encoding import Encoder, Prompt
 from pebr.vlm.loading import load_model, load_processor
@@ -32,7 +32,7 @@ class Tiny(NamedTuple):
             logits = self.model(
                 input_ids=ids,
                 pixel_values=prompt.pixel_values,
-                image_grid_thw=prompt.image_grid_thw,
+                image_grid_thw=prompt.image_grids,
                 mm_token_type_ids=(ids == self.model.config.image_token_id).int(),
             ).logits[0]
         logits = logits[len(prompt.token_ids) - 1 : -1] / temperature
@@ -85,7 +85,7 @@ def hub_like(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return made._replace(model=load_model(made.path))
 
 
-def make_tiny(path: Path, family: Family, tied: bool = True) -> Tiny:
+def make_tiny(path: Path, family: str, tied: bool = True) -> Tiny:
     torch.set_num_threads(1)
     build_model(path, 0, family, width=64, layers=2, vision_width=64, tied=tied)
     model = load_model(path)

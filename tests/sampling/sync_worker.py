@@ -38,7 +38,7 @@ def difference(sampler: Sampler, model: Any, encoder: Encoder, prompts: list[Pro
                 logits = model(
                     input_ids=ids,
                     pixel_values=prompt.pixel_values,
-                    image_grid_thw=prompt.image_grid_thw,
+                    image_grid_thw=prompt.image_grids,
                     mm_token_type_ids=(ids == encoder.image_token_id).int(),
                 ).logits[0, len(prompt.token_ids) - 1 : -1]
             logits[:, list(encoder.banned_token_ids)] = -torch.inf

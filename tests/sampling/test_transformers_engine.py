@@ -24,7 +24,7 @@ def test_greedy_answers_are_those_of_generate(tiny: Any, sampler: Sampler) -> No
     for prompt, (first, second) in zip(tiny.prompts, answers, strict=True):
         ids = torch.tensor([prompt.token_ids])
         images = {} if prompt.pixel_values is None else {
-            "pixel_values": prompt.pixel_values, "image_grid_thw": prompt.image_grid_thw
+            "pixel_values": prompt.pixel_values, "image_grid_thw": prompt.image_grids
         }  # fmt: skip
         expected = tiny.model.generate(
             input_ids=ids,

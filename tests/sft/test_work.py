@@ -94,7 +94,7 @@ def test_the_loss_is_that_of_transformers_row_by_row(base: Settings, tiny_models
         ids = torch.tensor([[*prompt.token_ids, *example.answer]])
         labels = ids.clone()
         labels[:, : len(prompt.token_ids)] = -100
-        pixels = {"pixel_values": prompt.pixel_values, "image_grid_thw": prompt.image_grid_thw}
+        pixels = {"pixel_values": prompt.pixel_values, "image_grid_thw": prompt.image_grids}
         types = (ids == encoder.image_token_id).int()
         inputs = pixels if prompt.pixel_values is not None else {}
         with torch.no_grad():

@@ -38,7 +38,7 @@ def test_loads_and_sees_the_picture(family: Any, tmp_path: Path) -> None:
             return model(
                 input_ids=ids,
                 pixel_values=prompt.pixel_values,
-                image_grid_thw=prompt.image_grid_thw,
+                image_grid_thw=prompt.image_grids,
                 mm_token_type_ids=(ids == encoder.image_token_id).long(),
             ).logits[0, -1]
 

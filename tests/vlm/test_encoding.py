@@ -52,7 +52,7 @@ def test_a_very_long_picture_is_resized_as_the_processor_does(encoder: Encoder, 
     prompt = encoder.prompt("<image>How many?", [image])
     expected = encoder.processor(text=[prompt.text], images=[image], return_tensors="pt")
     assert prompt.token_ids == expected["input_ids"][0].tolist()
-    assert torch.equal(prompt.image_grid_thw, expected["image_grid_thw"])
+    assert torch.equal(prompt.image_grids, expected["image_grid_thw"])
     assert encoder.prompt_length("<image>How many?", [size]) == len(prompt.token_ids)
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from pebr.training.logprobs import PolicyModel
 from pebr.vlm.encoding import Encoder
+from pebr.vlm.families.qwen import prompt_positions
 from pebr.vlm.loading import load_model, load_processor
-from pebr.vlm.positions import prompt_positions
 from pebr.vlm.rows import Group, pack
 
 FAMILIES = ["qwen2_5_vl", "qwen3_vl", "untied"]
@@ -58,7 +58,7 @@ def by_copies(model, groups: list[Group]) -> dict[int, torch.Tensor]:
                 input_ids=input_ids,
                 attention_mask=torch.ones_like(input_ids),
                 pixel_values=prompt.pixel_values,
-                image_grid_thw=prompt.image_grid_thw,
+                image_grid_thw=prompt.image_grids,
                 mm_token_type_ids=(input_ids == model.config.image_token_id).int(),
             ).logits[0]
             logprobs = (logits[len(prompt.token_ids) - 1 : -1] / TEMPERATURE).log_softmax(-1)
@@ -119,10 +119,9 @@ def test_positions_are_the_models_own(model, encoders, family):
     for group in random_groups(encoder, random.Random(1), [1, 2, 3]):
         input_ids = torch.tensor([group.prompt.token_ids])
         expected, _ = model.model.get_rope_index(
-            input_ids, (input_ids == encoder.image_token_id).int(), group.prompt.image_grid_thw
+            input_ids, (input_ids == encoder.image_token_id).int(), group.prompt.image_grids
         )
-        grids = group.prompt.image_grid_thw.tolist()
-        assert prompt_positions(group.prompt.token_ids, encoder.image_token_id, grids, 2).equal(expected[:, 0])
+        assert encoder.positions(group.prompt).equal(expected[:, 0])
 
 
 @settings(max_examples=30, deadline=None)

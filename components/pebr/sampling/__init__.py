@@ -1,1 +1,1 @@
-"""One interface to sample answers, two engines behind it: vLLM and Hugging Face transformers."""
+"""Sample answers: one interface with two engines, vLLM and Hugging Face transformers."""

@@ -1,11 +1,11 @@
-"""What sampling is, whichever engine does it: questions in, several answers to each out, with their log-probabilities.
+"""The interface of the sampling engines: questions in, several answers per question out, with their log-probabilities.
 
-Two engines stand behind the interface. `vllm` is for size. `transformers` is for truth and for small models: a sample
-depends on the weights, its question and its seed, and not on what else is in the batch; it can sample from the very
-module that is being trained.
+The engine `vllm` is for large models. The engine `transformers` is for small models and as the reference: a sample
+depends on the weights, its question and its seed, and not on the rest of the batch. It can sample from the module that
+is being trained.
 
-A sample's randomness follows from coordinates, (run seed, step, question id, place among the question's answers), so
-any sample can be made again alone, and a resumed run draws what the killed one would have drawn.
+The random numbers of a sample follow from (run seed, step, question id, place among the question's answers). So any
+sample can be drawn again alone, and a resumed run draws the same samples as the killed run would have drawn.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ class SamplingSettings:
     """How to sample.
 
     Args:
-        samples: answers a question (G).
-        temperature: divides the logits; 0 takes the likeliest token each time.
-        top_p: sample from the smallest set of likeliest tokens that has this probability; 1 samples from all.
+        samples: answers per question (G).
+        temperature: divides the logits; 0 always takes the most likely token.
+        top_p: sample from the smallest set of most likely tokens with at least this probability; 1 samples from all.
         max_response_tokens: an answer is cut off after this many tokens.
         seed: of the run.
     """
@@ -46,7 +46,7 @@ class SamplingSettings:
 class Sample(NamedTuple):
     """One sampled answer of R tokens."""
 
-    token_ids: list[int]  # (R,), with the end token where the answer was finished by one
+    token_ids: list[int]  # (R,), with the end token unless the answer was cut off
     logprobs: list[float]  # (R,), natural logarithms, of the distribution that was sampled from
     finish_reason: Literal["stop", "length"]
 
@@ -54,7 +54,7 @@ class Sample(NamedTuple):
 class Question(NamedTuple):
     """A question to sample answers to."""
 
-    question_id: str  # names its random numbers
+    question_id: str  # determines its random numbers
     prompt: Prompt
 
 
@@ -64,10 +64,10 @@ class Sampler(Protocol):
     def stream(
         self, questions: Iterable[Question], settings: SamplingSettings, step: int
     ) -> Iterator[tuple[str, list[Sample]]]:
-        """Take questions as there is room for them, and yield each with its answers when the last of these is done.
+        """Take questions while there is room, and yield each with its answers as soon as all of them are finished.
 
-        Questions come back in any order; `questions` is read ahead by no more than the engine can hold. A question has
-        fewer answers than asked for where the engine gave some up.
+        Questions are yielded in any order. `questions` is read ahead only as far as the engine has room. A question has
+        fewer answers than requested if the engine gave some up.
         """
         ...
 
@@ -78,29 +78,29 @@ class Sampler(Protocol):
 
         Args:
             prompts: the encoded questions.
-            question_ids: one different name a question.
+            question_ids: one per question, all different.
             settings: how to sample.
-            step: optimizer step that the samples are for; 0 outside training.
+            step: training step that the samples are for; 0 outside training.
 
         Raises:
-            IncompleteError: the engine gave up an answer.
+            IncompleteError: when the engine gave up an answer.
         """
         ...
 
     def sync(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
-        """Take over the trainer's weights, under their names in the Hugging Face model, each of its full shape.
+        """Replace the weights by the trainer's, under their names in the Hugging Face model, each with its full shape.
 
         Raises:
-            SyncError: a name is missing, unknown or given twice, or a shape is another one.
+            SyncError: when a name is missing, unknown or repeated, or a shape differs.
         """
         ...
 
     def sleep(self) -> None:
-        """Free the accelerator's memory, as far as the engine can, until `wake`."""
+        """Free the accelerator's memory, as far as the engine can, until `wake` is called."""
         ...
 
     def wake(self) -> None:
-        """Make ready to sample again; weights must be synced before the next sample."""
+        """Prepare to sample again; weights must be synced before the next sample."""
         ...
 
     def close(self) -> None:
@@ -109,11 +109,11 @@ class Sampler(Protocol):
 
 
 class SyncError(RuntimeError):
-    """Weights that do not fit the sampler's model; the message names them."""
+    """Weights that do not match the sampler's model; the message names them."""
 
 
 class IncompleteError(RuntimeError):
-    """A question with fewer answers than were asked for."""
+    """A question with fewer answers than requested."""
 
 
 def sample_seed(run_seed: int, step: int, question_id: str, place: int) -> int:
@@ -129,15 +129,15 @@ def sample_seed(run_seed: int, step: int, question_id: str, place: int) -> int:
 def in_order(
     sampler: Sampler, prompts: Sequence[Prompt], question_ids: Sequence[str], settings: SamplingSettings, step: int
 ) -> list[list[Sample]]:
-    """Every engine's `sample`, by its `stream`."""
+    """Implement `sample` by `stream`."""
     if len(set(question_ids)) != len(question_ids):
-        raise ValueError("question ids must differ: two questions of one id would draw the same random numbers")
+        raise ValueError("question ids must differ: two questions with the same id would get the same random numbers")
     questions = (Question(qid, prompt) for qid, prompt in zip(question_ids, prompts, strict=True))
     answers = dict(sampler.stream(questions, settings, step))
     for question_id, samples in answers.items():
         if len(samples) < settings.samples:
             raise IncompleteError(
                 f"question {question_id}: {len(samples)} of {settings.samples} answers, the engine gave up the others:"
-                " the log says why"
+                " see the log for the reason"
             )
     return [answers[question_id] for question_id in question_ids]

@@ -1,8 +1,8 @@
-"""The distribution that an answer's next token is drawn from, and the draw.
+"""The distribution of an answer's next token, and drawing from it.
 
-Both are functions of one row: logits and one uniform number in, a token and its log-probability out. The draw inverts
-the cumulative distribution, so that a sample needs one random number a token, whatever the vocabulary, and so that a
-rounding difference in the logits changes a token only when the number falls within it: about once in ten million.
+Each row is independent of the others: from logits and one uniform number follow a token and its log-probability. The
+draw inverts the cumulative distribution. So a token needs one random number, and a rounding difference in the logits
+changes a token only if the random number falls into that difference: about once in ten million tokens.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from torch import Tensor
 def next_token_logprobs(logits: Tensor, temperature: float, top_p: float, banned: Sequence[int]) -> Tensor:
     """Log-probabilities of the distribution that is sampled from.
 
-    Order as in vLLM: ban, divide by the temperature, cut to the nucleus, normalise again.
+    The order is that of vLLM: ban, divide by the temperature, cut to the nucleus, normalize again.
 
     Args:
         logits: (B, V) of the model.
-        temperature: at 0 the result is that of 1, without a cut: the token is the likeliest one, and its
-            log-probability the model's own.
-        top_p: what is kept is the smallest set of likeliest tokens with at least this probability.
-        banned: tokens of probability 0.
+        temperature: divides the logits. At 0 the result is that of 1 without a cut: the most likely token is taken,
+            with the model's own log-probability.
+        top_p: the smallest set of most likely tokens with at least this probability is kept.
+        banned: tokens that get probability 0.
 
     Returns:
         (B, V) float32; -inf where the probability is 0.
@@ -35,31 +35,31 @@ def next_token_logprobs(logits: Tensor, temperature: float, top_p: float, banned
     if top_p == 1:
         return logprobs
     ordered, order = logprobs.sort(dim=-1, descending=True, stable=True)
-    before = ordered.double().exp().cumsum(dim=-1) - ordered.double().exp()  # probability of all likelier tokens
+    before = ordered.double().exp().cumsum(dim=-1) - ordered.double().exp()  # probability of all more likely tokens
     outside = torch.zeros_like(before, dtype=torch.bool).scatter(1, order, before >= top_p)
     return logprobs.masked_fill(outside, -torch.inf).log_softmax(dim=-1)
 
 
 def draw(logprobs: Tensor, uniforms: Tensor) -> Tensor:
-    """Draw a token a row by inverting the cumulative distribution.
+    """Draw one token per row by inverting the cumulative distribution.
 
     Args:
         logprobs: (B, V).
         uniforms: (B,) float64 in [0, 1).
 
     Returns:
-        (B,) tokens, none of probability 0.
+        (B,) tokens; none has probability 0.
     """
     cumulative = logprobs.double().exp().cumsum(dim=-1)
-    heights = (1 - uniforms)[:, None] * cumulative[:, -1:]  # in (0, total]: the first token that reaches it exists
+    heights = (1 - uniforms)[:, None] * cumulative[:, -1:]  # in (0, total], so some token reaches it
     return torch.searchsorted(cumulative, heights)[:, 0]
 
 
 def uniforms_of(seeds: Sequence[int], length: int) -> Tensor:
-    """The uniform numbers of samples with these seeds.
+    """Uniform random numbers of samples with these seeds.
 
     Returns:
-        (B, length) float64 in [0, 1), on the CPU; row i depends on seeds[i] alone.
+        (B, length) float64 in [0, 1), on the CPU; row i depends only on seeds[i].
     """
     rows = [torch.rand(length, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in seeds]
     return torch.stack(rows)

@@ -1,22 +1,22 @@
-"""How an engine's memory will be used, said before it starts; what cannot fit is refused then, and not hours later."""
+"""Memory plan of a vLLM engine, computed and logged before it starts; a model that cannot fit is refused at once."""
 
 import gc
 import logging
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 
 from pebr.errors import InputError
+from pebr.vlm.families.contract import Config
 
 log = logging.getLogger(__name__)
 
 GIB = 2**30
-BATCHED_TOKENS = 8192  # of one forward pass, about what vLLM takes
-CPU_CACHE_BYTES = GIB  # key-value cache on the CPU, whose memory is not the engine's alone
+BATCHED_TOKENS = 8192  # per forward pass, about the same as in vLLM
+CPU_CACHE_BYTES = GIB  # key-value cache on the CPU, whose memory other processes use too
 
 
 @dataclass(frozen=True)
@@ -24,36 +24,36 @@ class Budget:
     """Bytes of one accelerator (or of the CPU's memory)."""
 
     weights: int
-    activations: int  # an estimate: the widest layer of a forward pass, and the logits of a sampling step
-    cache_per_answer: int  # key-value cache of the longest prompt and answer
-    allowed: int  # what the engine may take in all
+    activations: int  # an estimate: widest layer of a forward pass, logits of a sampling step
+    cache_per_answer: int  # key-value cache of the longest prompt with answer
+    allowed: int  # maximum of the engine
 
     @property
     def cache(self) -> int:
-        """What is left for the key-value cache."""
+        """Bytes left for the key-value cache."""
         return self.allowed - self.weights - self.activations
 
     @property
     def answers(self) -> int:
-        """How many answers of the greatest length the cache can hold."""
+        """The number of answers of maximum length that fit into the cache."""
         return self.cache // self.cache_per_answer
 
 
 def budget(
-    model_path: Path | str, config: Any, dtype: torch.dtype, max_tokens: int, share: float, parallel: int
+    model_path: Path | str, config: Config, dtype: torch.dtype, max_tokens: int, share: float, parallel: int
 ) -> Budget:
-    """The memory of an engine on this machine, written to the log.
+    """Plan the memory of an engine on this machine and log the plan.
 
     Args:
         model_path: Hugging Face directory.
-        config: the model's.
-        dtype: of the engine's weights.
-        max_tokens: longest prompt and answer together.
-        share: of the memory that the engine may take.
-        parallel: accelerators that the model is spread over.
+        config: of the model.
+        dtype: of the weights.
+        max_tokens: maximum of prompt and answer tokens together.
+        share: of the memory that the engine may use.
+        parallel: number of accelerators that share the model.
 
     Raises:
-        InputError: when not even one answer fits, or less memory is free than the engine may take.
+        InputError: when not one answer fits, or less memory is free than the engine may use.
     """
     total, free, device = _memory()
     weights = weight_count(model_path) * dtype.itemsize // parallel
@@ -82,8 +82,8 @@ def budget(
         )
     if plan.allowed > free:
         raise InputError(
-            f"the sampler may take {plan.allowed / GIB:.1f} GiB of {device}, but {free / GIB:.1f} are free:"
-            " lower --memory-share, or end what else runs there"
+            f"the sampler may use {plan.allowed / GIB:.1f} GiB of {device}, but {free / GIB:.1f} are free:"
+            " lower --memory-share, or stop other processes on it"
         )
     return plan
 
@@ -97,16 +97,16 @@ def weight_count(model_path: Path | str) -> int:
     return count
 
 
-def _head_width(text: Any) -> int:
-    """Values of an attention head; Qwen3 names it, Qwen2.5 divides."""
+def _head_width(text: Config) -> int:
+    """Values per attention head: `head_dim` if the configuration has it, else the hidden size divided by the heads."""
     return int(text.to_dict().get("head_dim") or text.hidden_size // text.num_attention_heads)
 
 
 def _memory() -> tuple[int, int, str]:
-    """Total and free bytes of what the engine runs on, and its name."""
+    """Total and free bytes of the device that the engine runs on, and the device's name."""
     if torch.cuda.is_available():
         gc.collect()
-        torch.cuda.empty_cache()  # what PyTorch only holds in reserve is free
+        torch.cuda.empty_cache()  # memory that PyTorch only keeps in reserve counts as free
         free, total = torch.cuda.mem_get_info()
         return total, free, torch.cuda.get_device_name()
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())

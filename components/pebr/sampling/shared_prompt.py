@@ -2,13 +2,13 @@
 
 In `model.generate(num_return_sequences=G)` every answer has a copy of its prompt's key-value cache, and each decoding
 step reads all G copies. Here the G answers of a question are G queries to one copy, and each answer has a cache of its
-own tokens alone; the two parts of the softmax are joined by their maxima and sums (as in Hydragen, arXiv 2402.05099).
+own tokens. The two parts of the softmax are joined by their maxima and sums (as in Hydragen, arXiv 2402.05099).
 
-It plugs into transformers where an attention implementation goes: the layer rotates queries and keys, hands the new
-keys to `SharedPromptCache.update`, and calls `shared_prompt_attention` with what comes back.
+It is an attention implementation of transformers: the layer rotates queries and keys, passes the new keys and values to
+`SharedPromptCache.update`, and calls `shared_prompt_attention` with the result.
 
-Shapes: Q questions, G answers a question, H query heads, K key-value heads, P prompt tokens of the longest question,
-T answer tokens so far, C values a head. Prompts are padded at the end, so that a shorter one keeps its places.
+Shapes: Q questions, G answers per question, H query heads, K key-value heads, P prompt tokens of the longest question,
+T answer tokens so far, C values per head. Prompts are padded at the end.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NAME = "pebr_shared_prompt"
-_PADDING = 16  # prompts are padded to a multiple, rows too: the same kernels run whatever else is in the batch
+_PADDING = 16  # prompts and rows are padded to a multiple, so the same kernels run whatever else is in the batch
 _GROWTH = 64  # answer tokens by which the cache grows
 
-KeyValues = list[tuple[Tensor, Tensor]]  # a layer: keys and values, each (K, P, C)
+KeyValues = list[tuple[Tensor, Tensor]]  # per layer: keys and values, each (K, P, C)
 
 
 class SharedPromptCache:
-    """Keys and values of a batch's prompts, once a question, and of its answers."""
+    """Keys and values of a batch: of the prompts, once per question, and of the answers."""
 
     def __init__(self, prompts: Sequence[KeyValues], answers: int) -> None:
         self.answers = answers  # G
@@ -37,7 +37,7 @@ class SharedPromptCache:
         self._prompts = [
             (_stacked([keys for keys, _ in layer], padded), _stacked([values for _, values in layer], padded))
             for layer in zip(*prompts, strict=True)
-        ]  # a layer: each (Q, K, P, C)
+        ]  # per layer, each (Q, K, P, C)
         device = self._prompts[0][0].device
         self._outside = (torch.arange(padded) >= lengths[:, None])[:, None, None].to(device)  # (Q, 1, 1, P)
         self._answers: list[tuple[Tensor, Tensor] | None] = [None] * len(self._prompts)  # each (Q * G, K, room, C)
@@ -48,7 +48,7 @@ class SharedPromptCache:
         return self._outside.shape[0] * self.answers
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Store keys and values, each (rows or more, K, 1, C), of every answer's next token; the layer calls this."""
+        """Store keys and values, each (rows or more, K, 1, C), of every answer's next token. The layer calls this."""
         keys, values = keys[: self.rows], values[: self.rows]
         kept = self._answers[layer]
         if kept is None or self.length == kept[0].shape[2]:
@@ -62,18 +62,18 @@ class SharedPromptCache:
         return kept[0][:, :, : self.length + 1], kept[1][:, :, : self.length + 1]
 
     def advance(self) -> None:
-        """Count the token that every layer has stored."""
+        """Count the token that all layers have stored."""
         self.length += 1
 
     def keep(self, questions: Tensor) -> None:
-        """Keep only these questions, given by their places in the batch."""
+        """Keep only these questions, given by their indices in the batch."""
         rows = (questions[:, None] * self.answers + torch.arange(self.answers, device=questions.device)).flatten()
         self._outside = self._outside[questions]
         self._prompts = [(keys[questions], values[questions]) for keys, values in self._prompts]
         self._answers = [kept and (kept[0][rows], kept[1][rows]) for kept in self._answers]
 
     def prompt(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys and values (Q, K, P, C) of a layer, and where there is only padding (Q, 1, 1, P)."""
+        """Keys and values (Q, K, P, C) of a layer, and where they are padding (Q, 1, 1, P)."""
         keys, values = self._prompts[layer]
         return keys, values, self._outside
 
@@ -87,25 +87,27 @@ def shared_prompt_attention(
     scaling: float,
     shared: SharedPromptCache | None = None,
     sliding_window: int | None = None,
-    **_: Any,
+    **_: object,
 ) -> tuple[Tensor, None]:
     """The attention function that transformers calls in each layer.
 
     Args:
-        module: the layer's attention; its `layer_idx` says which layer.
-        query: (rows or more, H, 1, C) while answering, (1, H, P, C) in a prompt.
+        module: the layer's attention; its `layer_idx` is the number of the layer.
+        query: (rows or more, H, 1, C) of answers, (1, H, P, C) of a prompt.
         key: (rows, K, T, C) of the answers' tokens, or (1, K, P, C).
         value: as `key`.
-        attention_mask: not used: a prompt is causal, an answer sees its prompt and itself.
+        attention_mask: not used. A prompt is causal, an answer attends to its prompt and itself.
         scaling: of the scores.
-        shared: the cache while answering; None in a prompt.
-        sliding_window: must be None: every token is seen.
+        shared: the cache, for answers; None for a prompt.
+        sliding_window: must be None: all tokens are attended to.
 
     Returns:
-        What was seen: (rows or more, 1, H, C) or (1, P, H, C).
+        Attention output, (rows or more, 1, H, C) or (1, P, H, C).
     """
     if sliding_window is not None:
-        raise NotImplementedError(f"attention within a window of {sliding_window} tokens: sample with vLLM")
+        raise NotImplementedError(
+            f"attention with a window of {sliding_window} tokens is not supported: give --sampling vllm"
+        )
     if shared is None:
         seen = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=True)
         return seen.transpose(1, 2).contiguous(), None
@@ -130,7 +132,7 @@ def shared_prompt_attention(
 
 
 def _stacked(tensors: Sequence[Tensor], length: int) -> Tensor:
-    """(K, P, C) of each question -> (Q, K, length, C), with zeros behind the shorter ones."""
+    """(K, P, C) of each question -> (Q, K, length, C), padded with zeros at the end."""
     return torch.stack([F.pad(tensor, (0, 0, 0, length - tensor.shape[1])) for tensor in tensors])
 
 
@@ -143,7 +145,7 @@ def _by_row(grouped: Tensor, answers: int) -> Tensor:
 
 
 def padded_rows(count: int) -> int:
-    """The next multiple of 16: below it, matrix products of other shapes run other kernels, with other roundings.
+    """The next multiple of 16: with fewer rows, matrix products use other kernels, which round differently.
 
     >>> padded_rows(1), padded_rows(16), padded_rows(17)
     (16, 16, 32)
@@ -153,7 +155,7 @@ def padded_rows(count: int) -> int:
 
 @contextmanager
 def attention_of(text_model: nn.Module) -> Iterator[None]:
-    """Let a text model attend by `shared_prompt_attention`, in evaluation mode; afterwards it is as it was."""
+    """Make a text model use `shared_prompt_attention`, in evaluation mode; both are undone at the end."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, shared_prompt_attention)

@@ -1,4 +1,4 @@
-"""Start one of the two engines; only the one that is asked for is imported."""
+"""Start a sampling engine; only the selected engine is imported."""
 
 from pathlib import Path
 from typing import Literal
@@ -24,18 +24,18 @@ def start_sampler(
     """Start an engine.
 
     Args:
-        engine: which one.
+        engine: its name.
         model_path: Hugging Face directory of the model.
         encoder: of the same model; its processor's pixel limits are the engine's.
-        dtype: of the engine's weights.
-        model: transformers only: sample from this live module instead of loading one; `sync` then has nothing to do.
-        max_tokens: vLLM only: longest prompt and answer together, at most the model's positions.
-        memory_share: vLLM only: share of the accelerator's memory that it may take.
-        tensor_parallel: vLLM only: accelerators that the model is spread over.
-        sleeps: vLLM only: make `sleep` and `wake` free and take the accelerator's memory.
+        dtype: of the weights.
+        model: transformers only: sample from this module instead of loading one; then `sync` is not needed.
+        max_tokens: vLLM only: maximum of prompt and answer tokens together; limited by the model's positions.
+        memory_share: vLLM only: maximum share of the accelerator's memory.
+        tensor_parallel: vLLM only: number of accelerators that share the model.
+        sleeps: vLLM only: `sleep` frees the accelerator's memory and `wake` takes it again.
 
     Raises:
-        InputError: when the model or the engine is not there, or the memory cannot hold it.
+        InputError: when the model or the engine is missing, or the model does not fit into the memory.
     """
     if engine == "transformers":
         from pebr.sampling.transformers_engine import TransformersSampler

@@ -1,12 +1,12 @@
-"""Sampling by Hugging Face's model code, decoded by hand: one prefill a question, shared by its answers.
+"""The engine `transformers`: Hugging Face's model code with its own decoding loop, one prefill per question.
 
-What it gives beyond `model.generate`: several questions side by side, each prompt computed once, its key-value cache
-stored and read once (`shared_prompt`); a sample in float32 does not depend on what else is in the batch,
-because a prompt is computed alone, the rows of a decoding step are padded to a multiple of 16 (from there on matrix
-products round a row the same way whatever the other rows are), and its random numbers are its own. It can sample from
-the very module that is being trained, and then there are no weights to sync.
+Compared to `model.generate`, several questions are decoded together, each prompt is computed once, and its key-value
+cache is stored and read once (`shared_prompt`). A sample in float32 does not depend on the rest of the batch: a prompt
+is computed alone, the rows of a decoding step are padded to a multiple of 16 (from there on, matrix products round a
+row in the same way whatever the other rows are), and each sample has its own random numbers. The engine can sample from
+the module that is being trained; then no weights are synced.
 
-What it leaves out: paging, and new questions joining a running batch. For size there is vLLM.
+There is no paging, and no question joins a running batch. For large models use vLLM.
 """
 
 import itertools
@@ -22,9 +22,10 @@ from pebr.sampling.distribution import draw, next_token_logprobs, uniforms_of
 from pebr.sampling.shared_prompt import KeyValues, SharedPromptCache, attention_of, padded_rows
 from pebr.sampling.weights import checked
 from pebr.vlm.encoding import Encoder, Prompt
+from pebr.vlm.families.contract import Model
 from pebr.vlm.loading import load_model
 
-ROWS = 256  # answers that are decoded side by side
+ROWS = 256  # answers that are decoded together
 
 
 class _Prefilled(NamedTuple):
@@ -32,18 +33,18 @@ class _Prefilled(NamedTuple):
 
     cache: KeyValues
     hidden: Tensor  # (D,) of the prompt's last token
-    position: int  # rotary position of the first answer token
+    position: int  # of the first answer token
 
 
 class TransformersSampler:
-    """The engine `transformers` of `pebr.sampling.sampler`, where its methods are described."""
+    """The engine `transformers`; its methods are described in `pebr.sampling.contract.Sampler`."""
 
     def __init__(self, model_path: Path | str, encoder: Encoder, dtype: torch.dtype, model: nn.Module | None) -> None:
         self.live = model is not None
-        self.model: Any = model if model is not None else load_model(model_path, dtype)
+        self.model: Model = model if model is not None else load_model(model_path, dtype)
         if not self.live and torch.cuda.is_available():
             self.model.to("cuda")
-        self.encoder = encoder
+        self.encoder, self.family = encoder, encoder.family
 
     def stream(
         self, questions: Iterable[Question], settings: SamplingSettings, step: int
@@ -59,63 +60,63 @@ class TransformersSampler:
 
     def sync(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
         if self.live:
-            raise SyncError("this sampler samples from the trainer's own module: there is nothing to sync")
+            raise SyncError("this sampler uses the trainer's own module: there is nothing to sync")
         own = dict(self.model.named_parameters())
         with torch.no_grad():
             for name, tensor in checked(parameters, {name: parameter.shape for name, parameter in own.items()}):
                 own[name].copy_(tensor)
 
     def sleep(self) -> None:
-        """Nothing to free: the key-value cache lives only while sampling."""
+        """Does nothing: the key-value cache exists only while sampling."""
 
     def wake(self) -> None:
-        """Nothing to take back."""
+        """Does nothing."""
 
     def close(self) -> None:
         self.model = None
 
     @torch.no_grad()
     def _wave(self, wave: Sequence[Question], settings: SamplingSettings, step: int) -> list[list[Sample]]:
-        """The answers to a batch of questions, decoded side by side."""
-        with attention_of(self.model.model.language_model):
+        """The answers to a batch of questions, decoded together."""
+        with attention_of(self._text_model()):
             prefilled = [self._prefill(question.prompt) for question in wave]
             return self._decode([question.question_id for question in wave], prefilled, settings, step)
+
+    def _text_model(self) -> Model:
+        return self.model.get_submodule(self.family.language_model)
 
     def _prefill(self, prompt: Prompt) -> _Prefilled:
         """Compute a prompt alone: vision tower, then text model."""
         from transformers import DynamicCache
 
-        inner = self.model.model
         device = self.model.device
-        token_ids = torch.tensor([prompt.token_ids], device=device)
-        grid = None if prompt.image_grid_thw is None else prompt.image_grid_thw.to(device)
-        is_image = (token_ids == self.model.config.image_token_id).int()
-        positions, offset = inner.get_rope_index(token_ids, mm_token_type_ids=is_image, image_grid_thw=grid)
+        positions = self.encoder.positions(prompt)  # (A, P)
+        pixels, grids = (
+            None if tensor is None else tensor.to(device) for tensor in (prompt.pixel_values, prompt.image_grids)
+        )
         cache: Any = DynamicCache()
-        output = inner(
-            input_ids=token_ids,
-            position_ids=positions,
+        output = self.model.model(
+            input_ids=torch.tensor([prompt.token_ids], device=device),
             attention_mask=_no_mask(device),
-            pixel_values=None if prompt.pixel_values is None else prompt.pixel_values.to(device),
-            image_grid_thw=grid,
             past_key_values=cache,
             use_cache=True,
+            **self.family.arguments(positions[:, None].to(device), pixels, grids),
         )
         layers = [(layer.keys[0], layer.values[0]) for layer in cache.layers]
-        return _Prefilled(layers, output.last_hidden_state[0, -1], len(prompt.token_ids) + int(offset))
+        return _Prefilled(layers, output.last_hidden_state[0, -1], int(positions.max()) + 1)
 
     def _decode(
         self, question_ids: Sequence[str], prefilled: Sequence[_Prefilled], settings: SamplingSettings, step: int
     ) -> list[list[Sample]]:
-        """Draw token after token until every answer has ended; finished questions leave the batch on the way."""
+        """Draw token after token until all answers have ended; finished questions leave the batch."""
         answers = settings.samples
         device = self.model.device
-        text, head = self.model.model.language_model, self.model.lm_head
+        text, head = self._text_model(), self.model.get_output_embeddings()
         cache = SharedPromptCache([question.cache for question in prefilled], answers)
         seeds = [sample_seed(settings.seed, step, qid, place) for qid in question_ids for place in range(answers)]
         uniforms = uniforms_of(seeds, settings.max_response_tokens).to(device)  # (B, R)
         ends = torch.tensor(self.encoder.eos_token_ids, device=device)
-        # Per answer of the whole batch, finished or not; `live` are the answers still in the cache.
+        # Of all answers of the batch, finished or not; `live` are the indices of the answers still in the cache.
         tokens = torch.zeros(uniforms.shape, dtype=torch.long, device=device)  # (B, R)
         logprobs = torch.zeros(uniforms.shape, device=device)
         lengths = torch.zeros(len(seeds), dtype=torch.long, device=device)
@@ -141,14 +142,14 @@ class TransformersSampler:
             open_questions = (~done[live]).view(-1, answers).any(dim=1)
             if not open_questions.any():
                 break
-            if open_questions.float().mean() <= 0.75:  # copying the cache costs about a step
+            if open_questions.float().mean() <= 0.75:  # copying the cache costs about one decoding step
                 cache.keep(open_questions.nonzero()[:, 0])
                 stay = open_questions.repeat_interleave(answers)
                 live, chosen = live[stay], chosen[stay]
             positions = _pad_rows(start[live] + place)
             hidden = text(
-                inputs_embeds=text.embed_tokens(_pad_rows(chosen))[:, None],
-                position_ids=positions.expand(3, -1)[:, :, None],
+                inputs_embeds=text.get_input_embeddings()(_pad_rows(chosen))[:, None],
+                position_ids=positions.expand(self.family.position_axes, -1)[:, :, None],
                 attention_mask=_no_mask(device),
                 past_key_values=cache,
                 use_cache=True,
@@ -161,7 +162,7 @@ class TransformersSampler:
 def _samples(
     tokens: Tensor, logprobs: Tensor, lengths: list[int], done: list[bool], answers: int
 ) -> list[list[Sample]]:
-    """The rows of a finished batch, by question."""
+    """The answers of a finished batch, by question."""
     rows = [
         Sample(tokens[i, :length].tolist(), logprobs[i, :length].tolist(), "stop" if done[i] else "length")
         for i, length in enumerate(lengths)
@@ -170,11 +171,11 @@ def _samples(
 
 
 def _pad_rows(rows: Tensor) -> Tensor:
-    """(B, ...) -> the same with zeros up to a multiple of 16 rows."""
+    """(B, ...) padded with zeros to a multiple of 16 rows."""
     missing = padded_rows(rows.shape[0]) - rows.shape[0]
     return torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]) if missing else rows
 
 
 def _no_mask(device: torch.device) -> Tensor:
-    """A mask of four dimensions, which transformers passes on as it is; the attention function does not look at it."""
+    """A mask of four dimensions: transformers passes it on unchanged, and the attention function does not use it."""
     return torch.zeros(1, 1, 1, 1, device=device)

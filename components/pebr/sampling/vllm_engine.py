@@ -1,12 +1,12 @@
-"""Sampling by vLLM in this process: one request a question, questions joining the running batch as others end.
+"""The engine `vllm`: vLLM in this process, one request per question; questions join the running batch as others end.
 
-Images are not preprocessed again: the engine gets the pixel patches that the trainer gets, and the key of its caches is
-a digest of the picture. Since that key does not change when the vision tower does (vLLM issue 44910), every sync resets
-the encoder's cache together with the prefix cache. Log-probabilities are those of the distribution sampled from.
+Images are not preprocessed again: the engine gets the same pixel patches as the trainer, and the key of its caches is a
+digest of the image. This key does not change when the vision tower does (vLLM issue 44910), so every sync resets the
+encoder cache together with the prefix cache. Log-probabilities are those of the distribution sampled from.
 
-On a GPU the seed of an answer is its question's seed plus its place, so that it can be drawn again; on the CPU vLLM
-cannot seed a request, and a generator of the engine is seeded from (run seed, step) instead: there an answer depends
-on what is sampled with it, which the log says once.
+On a GPU the seed of an answer is its question's seed plus its place, so it can be drawn again. On the CPU vLLM cannot
+seed a request; the engine's generator is seeded from (run seed, step) instead, and an answer depends on the rest of the
+batch. The log says so once.
 """
 
 import gc
@@ -30,11 +30,11 @@ from pebr.vlm.loading import load_config
 
 log = logging.getLogger(__name__)
 
-BAN = -100.0  # added to a banned token's logit: its probability becomes e^-100 of what it was
+BAN = -100.0  # added to a banned token's logit: it multiplies the probability by e^-100
 
 
 class VllmSampler:
-    """The engine `vllm` of `pebr.sampling.sampler`, where its methods are described."""
+    """The engine `vllm`; its methods are described in `pebr.sampling.contract.Sampler`."""
 
     def __init__(
         self,
@@ -52,11 +52,10 @@ class VllmSampler:
         config = load_config(model_path)
         self._expected = expected_weights(config)
         self._tied = bool(config.tie_word_embeddings)
-        self._merge = config.vision_config.spatial_merge_size**2  # patches of one image token
         max_tokens = min(max_tokens, config.get_text_config().max_position_embeddings)
         plan = budget(model_path, config, dtype, max_tokens, memory_share, tensor_parallel)
         vllm = _import_vllm(config.architectures[0])
-        self._joined = torch.distributed.is_initialized()  # a trainer's process group, which stays when we go
+        self._joined = torch.distributed.is_initialized()  # a trainer's process group, which `close` must leave
         several = self._joined and torch.distributed.get_world_size() > 1
         self._partners = _group_of_partners(tensor_parallel) if self._joined and tensor_parallel > 1 else None
         self._llm: Any = vllm.LLM(
@@ -71,10 +70,10 @@ class VllmSampler:
             enable_sleep_mode=self.sleeps,
             enable_prefix_caching=True,  # the answers of a question share its prompt
             logprobs_mode="processed_logprobs",
-            generation_config="vllm",  # nothing is sampled otherwise than asked for here
+            generation_config="vllm",  # no sampling settings but those given here
             limit_mm_per_prompt={"image": 8, "video": 0},
             mm_processor_kwargs={"size": dict(encoder.processor.image_processor.size)},
-            mm_device_do_normalize=False,  # it gets the processor's pixels, which are normalised
+            mm_device_do_normalize=False,  # the processor has normalized the pixels
             mm_processor_cache_gb=0,
             use_tqdm_on_load=False,
             disable_log_stats=True,
@@ -85,7 +84,7 @@ class VllmSampler:
         self._asleep = False
         self._random = torch.Generator().get_state()
         if not self.on_gpu:
-            log.info("sampler: vLLM on the CPU cannot seed a request: an answer depends on what is sampled with it")
+            log.info("sampler: vLLM on the CPU cannot seed a request: an answer depends on the rest of its batch")
             if sleeps:
                 log.info("sampler: vLLM on the CPU cannot sleep: its memory stays taken while training")
 
@@ -119,7 +118,7 @@ class VllmSampler:
     ) -> list[list[Sample]]:
         if self._partners is None:
             return in_order(self, prompts, question_ids, settings, step)
-        # Ranks that share one model sample all their questions together, each in step with the others.
+        # Ranks that share one model sample all their questions together, in lockstep.
         own = list(zip(prompts, question_ids, strict=True))
         shares: list[Any] = [None] * torch.distributed.get_world_size(self._partners)
         torch.distributed.all_gather_object(shares, own, group=self._partners)
@@ -130,10 +129,10 @@ class VllmSampler:
         return answers[start : start + len(own)]
 
     def sync(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
-        # vLLM keeps what it is given until a layer is complete, the trainer may free it at the next name: hence clones.
+        # vLLM keeps tensors until a layer is complete, but the trainer may free them earlier: hence clones.
         weights = ((name, tensor.detach().clone()) for name, tensor in checked(parameters, self._expected))
         if not self._engine.reset_prefix_cache():
-            raise SyncError("vLLM is still sampling, with blocks of its prefix cache in use: sync when it is done")
+            raise SyncError("vLLM is still sampling and uses its prefix cache: finish sampling before the sync")
         self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
         if self._tied:
             self._engine.apply_model(_tie_head)
@@ -143,22 +142,22 @@ class VllmSampler:
 
     def sleep(self) -> None:
         if self.sleeps and not self._asleep:
-            self._llm.sleep(level=2)  # weights are dropped, not kept in the CPU's memory: a sync brings the next ones
+            self._llm.sleep(level=2)  # drops the weights instead of copying them to the CPU: a sync brings new ones
             self._asleep = True
 
     def wake(self) -> None:
         if self._asleep:
-            self._llm.wake_up(tags=["weights"])  # the cache comes after the sync: then its peak has passed
+            self._llm.wake_up(tags=["weights"])  # the cache comes after the sync, when the sync's peak has passed
 
     def close(self) -> None:
         from vllm.distributed.parallel_state import destroy_model_parallel
 
         core = self._engine.engine_core
         if self._joined:
-            core._finalizer.detach()  # its shutdown would destroy the trainer's process group with vLLM's own
+            core._finalizer.detach()  # its shutdown would also destroy the trainer's process group
             core.engine_core.model_executor.shutdown()
             destroy_model_parallel()
-            gc.unfreeze()  # vLLM froze what it made at the start
+            gc.unfreeze()  # undo vLLM's gc.freeze at the start
         else:
             core.shutdown()
         self._llm = self._engine = core = None
@@ -175,7 +174,7 @@ class VllmSampler:
 
         greedy = settings.temperature == 0
         return SamplingParams(
-            n=1 if greedy else settings.samples,  # greedy answers are all the same
+            n=1 if greedy else settings.samples,  # all greedy answers are equal
             temperature=settings.temperature,
             top_p=1.0 if greedy else settings.top_p,
             max_tokens=settings.max_response_tokens,
@@ -191,28 +190,24 @@ class VllmSampler:
     def _request(self, prompt: Prompt) -> Any:
         """The engine's form of a prompt whose images have been preprocessed."""
         from vllm.inputs.engine import mm_input, tokens_input
-        from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems, PlaceholderRange
+        from vllm.multimodal.inputs import PlaceholderRange
 
-        if prompt.pixel_values is None or prompt.image_grid_thw is None:
+        if prompt.pixel_values is None or prompt.image_grids is None:
             return tokens_input(prompt.token_ids)
-        patches = prompt.image_grid_thw.prod(dim=-1)
-        fields = {
-            "pixel_values": MultiModalFieldConfig.flat_from_sizes("image", patches),
-            "image_grid_thw": MultiModalFieldConfig.batched("image", keep_on_cpu=True),
-        }
-        inputs: Any = {"pixel_values": prompt.pixel_values.to(self.dtype), "image_grid_thw": prompt.image_grid_thw}
+        items, lengths = self.encoder.family.vllm_images(
+            self.encoder.processor, prompt.pixel_values.to(self.dtype), prompt.image_grids
+        )
         places, end = [], 0
-        for length in (patches // self._merge).tolist():
+        for length in lengths:
             start = prompt.token_ids.index(self.encoder.image_token_id, end)
             end = start + length
             places.append(PlaceholderRange(offset=start, length=length))
         digests = [hashlib.blake2b(repr(i.size).encode() + i.tobytes()).hexdigest()[:32] for i in prompt.images]
-        items: Any = MultiModalKwargsItems.from_hf_inputs(inputs, fields)
         return mm_input(prompt.token_ids, items, {"image": digests}, {"image": places})
 
     @contextmanager
     def _own_randomness(self) -> Iterator[None]:
-        """Random numbers of the CPU from the engine's own generator, not from the trainer's."""
+        """Let CPU random numbers come from the engine's generator, and not from the trainer's."""
         before = torch.get_rng_state()
         torch.set_rng_state(self._random)
         try:
@@ -223,44 +218,44 @@ class VllmSampler:
 
 
 def _group_of_partners(tensor_parallel: int) -> Any:
-    """The group of ranks that share one model with this one: as many as there are parts, in the ranks' order."""
+    """The group of `tensor_parallel` neighboring ranks that share one model with this rank."""
     world = torch.distributed.get_world_size()
     if world % tensor_parallel:
-        raise InputError(f"--tensor-parallel {tensor_parallel}: {world} processes, give a divisor of their number")
+        raise InputError(f"--tensor-parallel {tensor_parallel}: give a divisor of the {world} processes")
     ranks = range(world)
     groups = [list(ranks[first : first + tensor_parallel]) for first in ranks[::tensor_parallel]]
-    made = [torch.distributed.new_group(group, backend="gloo") for group in groups]  # every rank makes every group
+    made = [torch.distributed.new_group(group, backend="gloo") for group in groups]  # every rank creates all groups
     return made[torch.distributed.get_rank() // tensor_parallel]
 
 
 def _samples(output: Any, settings: SamplingSettings) -> list[Sample]:
-    """A finished request's whole answers; those that vLLM gave up are left out, which the log says."""
+    """The answers of a finished request, without those that vLLM gave up, which are logged."""
     answers = []
     for answer in output.outputs:
         if answer.finish_reason in ("stop", "length"):
             answers.append(Sample(list(answer.token_ids), list(answer.logprobs.logprobs), answer.finish_reason))
         else:
             log.warning("question %s: vLLM ended an answer with %s", output.request_id, answer.finish_reason)
-    return answers * settings.samples if settings.temperature == 0 else answers  # greedy ones are all the same
+    return answers * settings.samples if settings.temperature == 0 else answers  # all equal
 
 
 def _tie_head(model: Any) -> None:
-    """Give a tied output head the new embeddings; on the CPU it multiplies by a packed copy, which reloading leaves."""
-    text = model.language_model
+    """Give a tied output head the new embeddings. On the CPU it uses a packed copy, which reloading does not update."""
+    text = model.get_language_model()
     text.lm_head.tie_weights(text.model.embed_tokens)
     text.lm_head.quant_method.process_weights_after_loading(text.lm_head)
 
 
 def _import_vllm(architecture: str) -> Any:
-    """vLLM, set to run in this process, and to know the architecture.
+    """Import vLLM, set to run in this process, with the architecture's class registered.
 
-    vLLM looks at a model's class in a new process, in which torchvision's operators are not declared; registering the
-    class itself spares that.
+    vLLM would inspect the class in a new process, where torchvision's operators are not declared; a registered class is
+    not inspected.
     """
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING" if torch.cuda.is_available() else "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # the trainer in this process keeps its threads
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # so the trainer in this process keeps its threads
     try:
         import vllm
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Weights on their way from the trainer to a sampler: every one of them, once, of the right shape."""
+"""Checks the weights that a trainer sends to a sampler: each one once, with the right shape."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from pebr.sampling.contract import SyncError
+from pebr.vlm.families.contract import Config
 
 
-def expected_weights(config: object) -> dict[str, torch.Size]:
-    """Names and shapes of a model's weights as a trainer has them; tied ones stand there once.
+def expected_weights(config: Config) -> dict[str, torch.Size]:
+    """Names and shapes of a model's weights, as the trainer names them; tied weights are listed once.
 
     Args:
-        config: of the Hugging Face model; no memory is taken for the weights.
+        config: of the Hugging Face model. No memory is allocated for the weights.
     """
     from transformers import AutoModelForImageTextToText
 
@@ -24,11 +25,10 @@ def expected_weights(config: object) -> dict[str, torch.Size]:
 def checked(
     parameters: Iterable[tuple[str, Tensor]], expected: Mapping[str, torch.Size]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Pass the weights on.
+    """Yield the weights unchanged.
 
     Raises:
-        SyncError: at a name that is not expected or was there before, at another shape, and, after the last weight,
-            when expected ones were missing.
+        SyncError: when a name is unexpected or repeated, a shape differs, or, after the last weight, one is missing.
     """
     missing = set(expected)
     for name, tensor in parameters:

@@ -33,6 +33,7 @@ from pebr.training.engine import EngineSettings, TrainingEngine
 from pebr.training.logprobs import PolicyModel
 from pebr.training.randomness import seed_everything
 from pebr.vlm.encoding import Encoder
+from pebr.vlm.families import train_vision
 from pebr.vlm.loading import DTYPES, load_config, load_model, load_processor
 from pebr.vlm.rows import Row, blank_row
 
@@ -84,7 +85,7 @@ def _train(
     model = load_model(settings.model, DTYPES[settings.dtype])
     if settings.lora_rank:
         lora.attach(model, settings.lora_rank, settings.seed)
-    model.model.visual.requires_grad_(False)
+    train_vision(model, train=False)
     checkpoints = Checkpoints(_prefix(settings), settings.keep_checkpoints, place)
     engine = TrainingEngine(PolicyModel(model), engine_settings, place, weights=model, checkpoints=checkpoints)
     batches = Batches(

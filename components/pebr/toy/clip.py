@@ -33,7 +33,7 @@ from pebr.toy.scenes import (
     bar_scene,
     shape_scene,
 )
-from pebr.toy.vlm import END, PAD, build_tokenizer
+from pebr.toy.vlm import build_tokenizer
 
 STEPS = 400
 IMAGES = 4000
@@ -86,9 +86,9 @@ def build_caption_tokenizer() -> Any:
     from tokenizers import processors
 
     tokenizer = build_tokenizer()
-    end = tokenizer.convert_tokens_to_ids(END)
+    end = tokenizer.eos_token_id
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"$A {END}", special_tokens=[(END, end)]
+        single=f"$A {tokenizer.eos_token}", special_tokens=[(tokenizer.eos_token, end)]
     )
     return tokenizer
 
@@ -137,8 +137,8 @@ def _model_config(tokenizer: Any) -> dict[str, Any]:
             "width": 128,
             "heads": 4,
             "layers": 2,
-            "pad_id": tokenizer.convert_tokens_to_ids(PAD),
-            "eos_id": tokenizer.convert_tokens_to_ids(END),
+            "pad_id": tokenizer.pad_token_id,
+            "eos_id": tokenizer.eos_token_id,
             "pool_type": "eos",
         },
     }

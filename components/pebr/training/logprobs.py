@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pebr.vlm.attention import plan_group, use_row_attention
+from pebr.vlm.families import family_of
 from pebr.vlm.rows import Row
 
 CHUNK_VALUES = 2**26  # logits at a time: 256 MB in float32
@@ -48,12 +49,9 @@ class PolicyModel(nn.Module):
         hidden = self.model.model(
             input_ids=row.input_ids,
             attention_mask=None,
-            position_ids=row.position_ids,
-            pixel_values=row.pixel_values,
-            image_grid_thw=row.image_grid_thw,
-            mm_token_type_ids=row.mm_token_type_ids,
             use_cache=False,
             plans=[plan_group(span.start, span.prompt, span.answers, row.input_ids.device) for span in row.spans],
+            **family_of(self.model.config).arguments(row.position_ids, row.pixel_values, row.image_grids),
         ).last_hidden_state[0]  # (L, D)
         weight = self.model.get_output_embeddings().weight  # (V, D)
         return answer_logprobs(hidden[row.predictors], weight, row.targets, temperature, self.banned_token_ids)

@@ -1,4 +1,4 @@
-"""The vision-language model as data sees it: loading, prompts, response sections, token rows."""
+"""The vision-language model: families, loading, prompts, response sections, packed rows."""
 
 from pebr.vlm.torchvision_operators import declare
 

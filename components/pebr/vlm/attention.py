@@ -1,12 +1,12 @@
-"""Attention of packed rows, piece by piece: no mask of a whole row is ever made, and no masked-out block computed.
+"""Attention of packed rows, piece by piece, without a mask of the whole row and without masked-out blocks.
 
 In a row `[prompt][answer 1]...[answer G][prompt]...` a dense mask would have L x L values, most of them False. Here
 each prompt attends to itself (causal), and its answers, padded to batches of similar length, attend to the prompt and
-to themselves. It plugs into transformers as an attention implementation: `row_attention` is what a text model's layers
-call once its configuration names `NAME`; without a row it is transformers' own `sdpa`.
+to themselves. `row_attention` is an attention implementation of transformers: the layers of a text model call it when
+its configuration names `NAME`. Without a row it is transformers' own `sdpa`.
 
-Shapes: G answers of a batch, P prompt tokens, R answer tokens of the longest answer of a batch, L packed row, H query
-heads, K key-value heads, C values a head.
+Shapes: G answers of a batch, P prompt tokens, R answer tokens of the longest answer of a batch, L tokens of a row, H
+query heads, K key-value heads, C values per head.
 """
 
 from collections.abc import Sequence
@@ -18,18 +18,20 @@ from torch import Tensor, nn
 from torch.nn.attention.bias import causal_lower_right
 
 import pebr.vlm  # noqa: F401 - makes transformers importable
+from pebr.vlm.families.contract import Model
 
 NAME = "pebr_rows"
 
-_SIMILAR = 0.75  # answers at least this share of a batch's longest are padded to it,
-_SHORT = 32  # and those that need no more than this much padding
+# An answer joins a batch if it is at least this share of the longest answer, or needs at most this much padding.
+_SIMILAR = 0.75
+_SHORT = 32  # tokens
 
 
 class AnswerBatch(NamedTuple):
-    """Answers of one prompt that are computed side by side."""
+    """Answers of one prompt that are computed together."""
 
-    places: Tensor | None  # (G * R,) where in the row each padded token is; None: the row's own order, no padding
-    kept: Tensor | None  # (tokens,) which of the G * R are no padding
+    places: Tensor | None  # (G * R,) index in the row of each padded token; None: the row's order, no padding
+    kept: Tensor | None  # (tokens,) which of the G * R are not padding
     start: int  # in the row
     end: int
     answers: int  # G
@@ -39,7 +41,7 @@ class GroupPlan(NamedTuple):
     """How one group of a row is computed."""
 
     start: int  # in the row
-    prompt: int  # P; where there is one answer, it counts as prompt
+    prompt: int  # P; a single answer counts as part of the prompt
     batches: tuple[AnswerBatch, ...]
 
 
@@ -49,7 +51,7 @@ def plan_group(start: int, prompt: int, answers: Sequence[int], device: torch.de
     Args:
         start: of the group in the row.
         prompt: its tokens P.
-        answers: tokens of each answer, in the row's order; neighbours of similar length share a batch.
+        answers: tokens of each answer, in the row's order; neighbors of similar length share a batch.
         device: of the model.
     """
     answers = [length for length in answers if length]
@@ -103,11 +105,11 @@ def row_attention(
         value: as `key`.
         attention_mask: not used with a row.
         scaling: of the scores.
-        plans: of the row's groups, which fill it; None where the model is called without a row.
-        others: of transformers.
+        plans: of the row's groups, without gaps; None when the model is called without a row.
+        others: passed on to transformers.
 
     Returns:
-        What was seen, (1, L, H, C), and None for the weights.
+        Attention output (1, L, H, C), and None for the weights.
     """
     if plans is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -127,7 +129,7 @@ def row_attention(
 
 
 def _answers(batch: AnswerBatch, rows: Sequence[Tensor], prompt: Sequence[Tensor], scaling: float | None) -> Tensor:
-    """What a batch's tokens see, (tokens, H, C)."""
+    """Attention output of a batch's tokens, (tokens, H, C)."""
     own = []
     for row in rows:
         flat = row[batch.start : batch.end] if batch.places is None else row.index_select(0, batch.places)
@@ -136,15 +138,15 @@ def _answers(batch: AnswerBatch, rows: Sequence[Tensor], prompt: Sequence[Tensor
         torch.cat([of_prompt.expand(batch.answers, -1, -1, -1), of_answers], dim=2)
         for of_prompt, of_answers in zip(prompt[1:], own[1:], strict=True)
     )
-    # Flash attention on a GPU; on a CPU it becomes a mask of (R, P + R).
+    # Flash attention on a GPU; on a CPU a mask of (R, P + R).
     visible = causal_lower_right(own[0].shape[2], keys.shape[2])
     seen = F.scaled_dot_product_attention(own[0], keys, values, attn_mask=visible, scale=scaling, enable_gqa=True)
     flat = seen.transpose(1, 2).flatten(0, 1)  # (G * R, H, C)
     return flat if batch.kept is None else flat.index_select(0, batch.kept)
 
 
-def use_row_attention(model: Any) -> None:
-    """Make a vision-language model's text model take rows; what is called without a row is computed as before."""
+def use_row_attention(model: Model) -> None:
+    """Let a vision-language model's text model take rows; calls without a row give the same results as before."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 

@@ -1,7 +1,7 @@
-"""The one prompt: the same words in SFT, sampling, rewards and evaluation, so that no phase asks in another way."""
+"""The one prompt: SFT, sampling, rewards and evaluation all ask questions in the same words."""
 
 import re
-from typing import Any
+from typing import NotRequired, TypedDict
 
 IMAGE_PLACEHOLDER = "<image>"
 
@@ -20,21 +20,32 @@ _SPECIAL_TOKEN = re.compile(r"<\|[a-z_]+\|>")
 
 
 class PromptError(ValueError):
-    """A question that cannot be asked; the message says why."""
+    """A question that cannot be asked; the message is the reason."""
 
 
-def user_turn(problem: str, image_count: int) -> list[dict[str, Any]]:
-    """One user turn: the instructions, then the question, with an image wherever `<image>` stands in it.
+class Part(TypedDict):
+    """A text or an image of a message."""
+
+    type: str  # text or image
+    text: NotRequired[str]
+
+
+class Message(TypedDict):
+    """A turn of a chat, as transformers' chat templates take it."""
+
+    role: str
+    content: list[Part]
+
+
+def user_turn(problem: str, image_count: int) -> list[Message]:
+    """One user turn: the instructions, then the question, with an image at each `<image>`.
 
     Args:
-        problem: the question, with one `<image>` an image, or with none, in which case the images go first.
-        image_count: how many images the question has.
-
-    Returns:
-        Chat messages as transformers' chat templates take them.
+        problem: the question, with one `<image>` per image. Without any, the images come first.
+        image_count: the number of images.
 
     Raises:
-        PromptError: when placeholders and images do not match, the question is empty, or it holds a special token.
+        PromptError: when placeholders and images do not match, or the question is empty or contains a special token.
 
     >>> [part["type"] for part in user_turn("<image>What is left of <image>?", 2)[0]["content"]]
     ['text', 'image', 'text', 'image', 'text']
@@ -46,10 +57,10 @@ def user_turn(problem: str, image_count: int) -> list[dict[str, Any]]:
         pieces = [""] * image_count + pieces
     if len(pieces) - 1 != image_count:
         raise PromptError(f"the question has {len(pieces) - 1} <image> placeholders and {image_count} images")
-    pieces = [piece.strip("\r\n") for piece in pieces]  # a line break after <image> may be there or not
+    pieces = [piece.strip("\r\n") for piece in pieces]  # with or without a line break after <image>
     if not any(piece.strip() for piece in pieces):
         raise PromptError("the question is empty")
-    content: list[dict[str, Any]] = [{"type": "text", "text": INSTRUCTIONS + pieces[0]}]
+    content: list[Part] = [{"type": "text", "text": INSTRUCTIONS + pieces[0]}]
     for piece in pieces[1:]:
         content += [{"type": "image"}, {"type": "text", "text": piece}]
     return [{"role": "user", "content": [part for part in content if part.get("text") != ""]}]

@@ -1,21 +1,22 @@
-"""The one parser of an answer's sections: SFT checks, rewards, rollout, evaluation and the report all read through it.
+"""The one parser of an answer's sections; the filter, rewards, rollout, evaluation and the report all use it.
 
-A response has, in this order, the headers of `pebr.vlm.prompt.INSTRUCTIONS`. A header is three number signs and its
-words, at the start of the text or after white space; case, spacing, a closing colon or full stop and bold marks do not
-matter, the words do. What belongs to a section stands on the header's line or below it, up to the next header; a
-heading that is none of ours also ends a section. Where a section is repeated, the last one counts, as with a final
-answer that is given twice. Nothing is repaired in silence: whatever departs from the format is named in `problems`.
+A response has the headers of `pebr.vlm.prompt.INSTRUCTIONS`, in this order. A header is three number signs and its
+words, at the start of the text or after white space. The words matter; case, spacing, a closing colon or full stop, and
+bold marks do not. The content of a section is the rest of the header's line and the lines below, up to the next header.
+An unknown heading also ends a section. If a section is repeated, the last one counts. Nothing is repaired silently:
+every departure from the format is listed in `problems`.
 """
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pebr.vlm.prompt import INSTRUCTIONS
+from pebr.vlm.families import FAMILIES
+from pebr.vlm.prompt import IMAGE_PLACEHOLDER, INSTRUCTIONS
 
 
 class Problem(StrEnum):
-    """What can be wrong with a response's format."""
+    """A departure from the format."""
 
     PROMPT_ECHO = "prompt echo"
     TEXT_BEFORE = "text before the first section"
@@ -40,9 +41,9 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True)
 class Response:
-    """A response's sections, stripped of surrounding white space; "" or () for none, or one without letter and digit.
+    """A response's sections, stripped of white space; "" or () if missing or without any letter or digit.
 
-    `problems` is empty exactly when the response keeps the format.
+    `problems` is empty exactly when the response has the right format.
     """
 
     description: str
@@ -53,7 +54,7 @@ class Response:
 
     @property
     def well_formed(self) -> bool:
-        """True when every section is there once, in order, with content."""
+        """True when every section is present once, in order, with content."""
         return not self.problems
 
 
@@ -69,7 +70,7 @@ _HEADER = re.compile(
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
 
-_CONTENT = re.compile(r"[^\W_]|[∞∅]")  # a section of points, dashes or invisible characters says nothing
+_CONTENT = re.compile(r"[^\W_]|[∞∅]")  # a section of dots, dashes or invisible characters is empty
 _RANK = {"description": 0, "rationales": 1, "thinking": 2, "step": 3, "answer": 4}
 
 _MISSING = {
@@ -92,15 +93,17 @@ _REPEATED = {
     "answer": Problem.REPEATED_ANSWER,
 }
 
-# What only the prompt says: its lines that are no headers.
+# Lines of the prompt that are no headers; an answer that has one repeats the prompt.
 _PROMPT_LINES = tuple(
     " ".join(line.casefold().split()) for line in INSTRUCTIONS.splitlines() if len(line) > 12 and "###" not in line
 )
-_CHAT_MARK = re.compile(r"<\|(?:im_start|im_end|vision_start)\|>|<image>")
+_CHAT_MARK = re.compile(
+    "|".join(re.escape(mark) for mark in (IMAGE_PLACEHOLDER, *(mark for f in FAMILIES for mark in f.chat_marks)))
+)
 
 
 def parse(text: str) -> Response:
-    """Read the sections of a response; any text is taken, in time linear in its length.
+    """Read the sections of a response. Any text is accepted; the time is linear in its length.
 
     >>> parse("### Image Description: a cat ### The final answer is:\\n **yes**").answer
     '**yes**'

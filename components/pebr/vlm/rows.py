@@ -1,18 +1,19 @@
-"""Packed rows: what the trainer feeds to the model, under GRPO and under SFT.
+"""Packed rows: the micro-batches of SFT and GRPO.
 
-A group is a prompt and its G answers. It becomes one stretch of a row,
+A group is a prompt and its G answers. It becomes one part of a row,
 
     [prompt][answer 1][answer 2]...[answer G]
 
-in which each answer attends to the prompt and to itself, and its positions start again after the prompt's last one. So
-the prompt and its images are computed once a group, not G times, and log-probabilities and gradients are those of G
-separate copies. Several groups stand side by side in a row, blind to one another, up to a token budget; a group too
-long for the budget is split between answers, its prompt repeated. An SFT example is a group with one answer.
+Each answer attends to the prompt and to itself, and its positions continue those of the prompt. So the prompt and its
+images are computed once per group instead of G times, while log-probabilities and gradients are those of G separate
+copies. A row holds several groups, which do not attend to each other, up to a token budget. A group that is longer
+than the budget is split between answers, and its prompt is repeated. An SFT example is a group with one answer.
 
-Two details save more: an answer's last token predicts nothing and is left out of the input, and the first token of
-every answer is predicted by the same place, the prompt's last token.
+Two details save more tokens: an answer's last token predicts nothing and is not part of the input, and the first token
+of every answer is predicted at the same place, the prompt's last token.
 
-Shapes: G answers a group, P prompt tokens, R answer tokens, L packed row, T predicted tokens of a row.
+Shapes: G answers per group, P prompt tokens, R answer tokens, L tokens of a row, T predicted tokens of a row, A axes of
+positions, I images with N patches of C values.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,6 @@ import torch
 from torch import Tensor
 
 from pebr.vlm.encoding import Encoder, Prompt
-from pebr.vlm.positions import prompt_positions
 
 
 class Group(NamedTuple):
@@ -34,7 +34,7 @@ class Group(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A group's stretch of a row, in input tokens: an answer of R tokens takes R - 1."""
+    """A group's place in a row, in input tokens: an answer of R tokens takes R - 1."""
 
     start: int
     prompt: int
@@ -48,24 +48,23 @@ class Span(NamedTuple):
 class Row(NamedTuple):
     """One micro-batch for the model.
 
-    Every row holds at least one image: a row without any has a blank one, of one token that nothing attends to, so that
-    the vision tower takes part in every forward pass (ranks that shard its weights must call it together).
+    Every row has at least one image. A row without any gets a blank one, of one token that nothing attends to: ranks
+    that shard the vision tower's weights must all call it in every forward pass.
     """
 
     input_ids: Tensor  # (1, L)
-    position_ids: Tensor  # (3, 1, L) time, height, width
-    mm_token_type_ids: Tensor  # (1, L) 0 text, 1 image
+    position_ids: Tensor  # (A, 1, L)
     pixel_values: Tensor  # (N, C) patches of all images, in order
-    image_grid_thw: Tensor  # (I, 3)
-    spans: tuple[Span, ...]  # the groups, in order; they fill the row
-    predictors: Tensor  # (T,) place in the row whose hidden state predicts the token
+    image_grids: Tensor  # (I, 3)
+    spans: tuple[Span, ...]  # the groups, in order, without gaps
+    predictors: Tensor  # (T,) index in the row of the hidden state that predicts the token
     targets: Tensor  # (T,) the token predicted
-    segments: Tensor  # (T,) number of the answer that the token belongs to
+    segments: Tensor  # (T,) number of the token's answer
     offsets: Tensor  # (T,) place of the token in its answer, from 0
 
     @property
     def tokens(self) -> int:
-        """L, the tokens that the model computes."""
+        """L, the number of input tokens."""
         return self.input_ids.shape[1]
 
     def to(self, device: torch.device | str) -> "Row":
@@ -75,14 +74,14 @@ class Row(NamedTuple):
 
 
 def pack(groups: Sequence[Group], tokens_per_row: int, encoder: Encoder) -> list[Row]:
-    """Pack groups into as few rows as first-fit decreasing finds, each of at most `tokens_per_row` tokens.
+    """Pack groups into rows of at most `tokens_per_row` tokens, by first-fit decreasing.
 
-    A row is longer than the budget only where one prompt with one answer is. The split changes no result but rounding.
+    A row exceeds the budget only if a prompt with one answer does. The split changes results by rounding only.
 
     Args:
         groups: prompts with their answers.
         tokens_per_row: the budget L.
-        encoder: knows the image token and the patch sizes.
+        encoder: of the model; it computes positions.
     """
     pieces = [piece for group in groups for piece in _split(group, tokens_per_row)]
     rows: list[list[Group]] = []
@@ -100,7 +99,7 @@ def pack(groups: Sequence[Group], tokens_per_row: int, encoder: Encoder) -> list
 
 
 def blank_row(encoder: Encoder) -> Row:
-    """A row that predicts nothing, for a rank that has less to do than the others."""
+    """A row that predicts nothing, for a rank that has fewer rows than the others."""
     return _row([], encoder)
 
 
@@ -110,16 +109,16 @@ def _tokens(group: Group) -> int:
 
 
 def _split(group: Group, tokens_per_row: int) -> list[Group]:
-    """The group, or parts of it that fit the budget, each with the whole prompt; longer answers first.
+    """The group, or parts of it that fit the budget, each with the whole prompt.
 
-    Neighbours of similar length are computed side by side (`pebr.vlm.attention`).
+    Answers are sorted, the longest first: neighbors of similar length are computed together (`pebr.vlm.attention`).
     """
     parts: list[tuple[list[Sequence[int]], list[int]]] = []
     left = 0
     by_length = sorted(zip(group.answers, group.numbers, strict=True), key=lambda pair: len(pair[0]), reverse=True)
     for answer, number in by_length:
         if not answer:
-            raise ValueError(f"answer {number} has no tokens: an answer has at least its end token")
+            raise ValueError(f"answer {number} has no tokens: it needs at least the end token")
         if not parts or len(answer) - 1 > left:
             parts.append(([], []))
             left = tokens_per_row - len(group.prompt.token_ids)
@@ -132,8 +131,8 @@ def _split(group: Group, tokens_per_row: int) -> list[Group]:
 def _row(groups: Sequence[Group], encoder: Encoder) -> Row:
     """One row of these groups."""
     groups = list(groups)
-    if all(group.prompt.image_grid_thw is None for group in groups):
-        groups.append(Group(_blank_image(encoder), [], []))
+    if all(group.prompt.image_grids is None for group in groups):
+        groups.append(Group(encoder.blank_image(), [], []))
     token_ids: list[int] = []
     positions: list[Tensor] = []
     spans: list[Span] = []
@@ -141,11 +140,9 @@ def _row(groups: Sequence[Group], encoder: Encoder) -> Row:
     targets: list[int] = []
     segments: list[int] = []
     offsets: list[int] = []
-    merge_size = encoder.processor.image_processor.merge_size
     for group in groups:
         prompt = group.prompt
-        grids = [] if prompt.image_grid_thw is None else prompt.image_grid_thw.tolist()
-        of_prompt = prompt_positions(prompt.token_ids, encoder.image_token_id, grids, merge_size)
+        of_prompt = encoder.positions(prompt)  # (A, P)
         following = int(of_prompt.max()) + 1
         spans.append(Span(len(token_ids), len(prompt.token_ids), tuple(len(answer) - 1 for answer in group.answers)))
         token_ids += prompt.token_ids
@@ -157,32 +154,17 @@ def _row(groups: Sequence[Group], encoder: Encoder) -> Row:
             segments += [number] * len(answer)
             offsets += range(len(answer))
             token_ids += answer[:-1]
-            positions.append(torch.arange(following, following + len(answer) - 1).expand(3, -1))
-    input_ids = torch.tensor([token_ids])
+            positions.append(torch.arange(following, following + len(answer) - 1).expand(len(of_prompt), -1))
     pixels = [g.prompt.pixel_values for g in groups if g.prompt.pixel_values is not None]
-    image_grids = [g.prompt.image_grid_thw for g in groups if g.prompt.image_grid_thw is not None]
+    image_grids = [g.prompt.image_grids for g in groups if g.prompt.image_grids is not None]
     return Row(
-        input_ids=input_ids,
+        input_ids=torch.tensor([token_ids]),
         position_ids=torch.cat(positions, dim=1)[:, None],
-        mm_token_type_ids=(input_ids == encoder.image_token_id).int(),
         pixel_values=pixels[0] if len(pixels) == 1 else torch.cat(pixels),  # parts of a split group share one copy
-        image_grid_thw=torch.cat(image_grids),
+        image_grids=torch.cat(image_grids),
         spans=tuple(spans),
         predictors=torch.tensor(predictors, dtype=torch.long),
         targets=torch.tensor(targets, dtype=torch.long),
         segments=torch.tensor(segments, dtype=torch.long),
         offsets=torch.tensor(offsets, dtype=torch.long),
-    )
-
-
-def _blank_image(encoder: Encoder) -> Prompt:
-    """The smallest image there is: one token of grey."""
-    processor = encoder.processor.image_processor
-    values = 3 * processor.temporal_patch_size * processor.patch_size**2
-    return Prompt(
-        token_ids=[encoder.image_token_id],
-        pixel_values=torch.zeros(processor.merge_size**2, values),
-        image_grid_thw=torch.tensor([[1, processor.merge_size, processor.merge_size]]),
-        images=(),
-        text="",
     )

@@ -1,8 +1,8 @@
-"""Make torchvision importable beside a torch build that it does not match (a CPU torch, for one).
+"""Make torchvision importable together with a torch build that it does not match, for example a CPU torch.
 
 torchvision registers Python kernels for `torchvision::nms` and `::qnms` at import. Its compiled library defines these
-operators; where that library cannot load, the import fails, although the image transforms, the only part used here, are
-plain Python. Declaring the two signatures first lets the import through; calling the operators still fails, loudly.
+operators. If that library does not load, the import fails, although the image transforms, the only part used here, are
+plain Python. With the two signatures declared first, the import works; calling the operators still raises an error.
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ _kept: list[torch.library.Library] = []  # a Library's definitions live as long 
 
 
 def declare() -> None:
-    """Declare torchvision's operators where its own library does not load; do nothing where it does."""
+    """Declare torchvision's operators if its own library does not load; else do nothing."""
     if _kept or hasattr(torch.ops.torchvision, "nms"):
         return
     if _library_loads():
@@ -28,7 +28,7 @@ def declare() -> None:
 
 
 def _library_loads() -> bool:
-    """True when torchvision is there and its compiled operators load into this torch."""
+    """True when torchvision is installed and its compiled operators load into this torch."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return False

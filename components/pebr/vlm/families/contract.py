@@ -1,0 +1,98 @@
+"""What the program must know about a family of vision-language models; `qwen2_5_vl` and `qwen3_vl` are the examples.
+
+A family is described by one object of this form in a module of its own, and listed in `pebr.vlm.families`. Everything
+else about a model is read from its Hugging Face directory.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+Processor = Any  # of transformers: tokenizer, image processor and chat template
+Config = Any  # of transformers
+Model = Any  # of transformers
+Tokenizer = Any  # of transformers
+Size = tuple[int, int]  # width and height of an image in pixels
+
+
+class Family(Protocol):
+    """One family. Image data of all images of a prompt are two tensors: pixel patches, and the grid of each image.
+
+    Shapes: P prompt tokens, L tokens of a row, I images, N patches of all images with C values each, A position axes.
+    """
+
+    model_type: str  # of config.json
+    processor: str  # name of the processor's class
+    end_of_turn: str  # token that ends an assistant's turn
+    end_of_text: str  # token that ends a text
+    vision_tokens: tuple[str, ...]  # tokens that stand for or enclose images; never sampled
+    chat_marks: tuple[str, ...]  # tokens of the prompt that an answer must not contain as text
+    position_axes: int  # A
+    vision: tuple[str, ...]  # modules of the model: vision tower and projector
+    language_model: str  # module of the model: the text model without its output head
+
+    def limit_pixels(self, processor: Processor, least: int | None, most: int | None) -> None:
+        """Make the processor enlarge images below `least` pixels and shrink those above `most`; None: no change."""
+        ...
+
+    def seen_size(self, processor: Processor, size: Size) -> Size:
+        """The size to which an image of this size is resized.
+
+        Raises:
+            ValueError: when the processor does not take images of this shape.
+        """
+        ...
+
+    def image_tokens(self, processor: Processor, seen: Size) -> int:
+        """The number of tokens of an image that has been resized to `seen`."""
+        ...
+
+    def image_data(self, processed: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        """Patches (N, C) and grids (I, 3) from the processor's output; None without an image."""
+        ...
+
+    def blank_image(self, processor: Processor) -> tuple[Tensor, Tensor]:
+        """Patches and grid of the smallest image, which has one token."""
+        ...
+
+    def positions(
+        self, processor: Processor, token_ids: Sequence[int], image_token_id: int, grids: Tensor | None
+    ) -> Tensor:
+        """Positions (A, P) of a prompt's tokens. The text after the prompt continues at their maximum plus 1.
+
+        Raises:
+            ValueError: when images and image tokens do not match.
+        """
+        ...
+
+    def arguments(self, positions: Tensor, patches: Tensor | None, grids: Tensor | None) -> dict[str, Tensor | None]:
+        """Arguments of the model's forward pass.
+
+        Args:
+            positions: (A, 1, L).
+            patches: (N, C).
+            grids: (I, 3).
+        """
+        ...
+
+    def vllm_images(self, processor: Processor, patches: Tensor, grids: Tensor) -> tuple[Any, list[int]]:
+        """vLLM's form of preprocessed images (`MultiModalKwargsItems`), and the number of tokens of each image."""
+        ...
+
+    special_tokens: tuple[str, ...]  # of the toy world's tokenizer, in the order of their ids
+    system_text: str  # what the toy world's chat template puts before each prompt
+
+    def tiny_config(self, tokenizer: Tokenizer, text: Mapping[str, Any], vision: Mapping[str, Any]) -> Config:
+        """Configuration of the toy world's model, from the settings that all families have in common."""
+        ...
+
+    def tiny_processor(self, tokenizer: Tokenizer, patch_size: int, pixels: Mapping[str, Any]) -> Processor:
+        """Processor of the toy world's model.
+
+        Args:
+            tokenizer: of the toy world, with this family's special tokens.
+            patch_size: pixels per side of a patch.
+            pixels: limits and normalization, arguments of the image processor.
+        """
+        ...
