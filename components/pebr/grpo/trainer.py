@@ -41,6 +41,7 @@ from pebr.training.engine import EngineSettings, TrainingEngine, UpdateReport
 from pebr.training.logprobs import PolicyModel
 from pebr.training.randomness import seed_everything
 from pebr.vlm.encoding import Encoder
+from pebr.vlm.families import train_vision
 from pebr.vlm.loading import DTYPES, load_config, load_model, load_processor
 
 log = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ class Run:
         dtype = DTYPES[settings.dtype]
         prefix = _prefix(settings)
         model = load_model(settings.model, dtype)
-        model.model.visual.requires_grad_(not settings.freeze_vision)
+        train_vision(model, not settings.freeze_vision)
         if settings.lora_rank:
             lora.attach(model, settings.lora_rank, settings.seed)
         self.policy = PolicyModel(model, encoder.banned_token_ids)

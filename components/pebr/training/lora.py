@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pebr.vlm.families import family_of
+
 ADAPTER = "default"  # peft's name for the one adapter
 
 
@@ -31,7 +33,7 @@ def attach(model: Any, rank: int, seed: int) -> None:
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    language = "model.language_model."
+    language = f"{family_of(model.config).language_model}."
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=[n for n in layers if n.startswith(language)])
     model.requires_grad_(False)
