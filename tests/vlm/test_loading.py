@@ -39,7 +39,7 @@ def test_a_family_that_is_not_supported_is_refused(model_directory: Path, tmp_pa
 
 
 def test_a_processor_that_is_not_supported_is_refused() -> None:
-    with pytest.raises(InputError, match=r"class object is not supported: .*Qwen3VLProcessor"):
+    with pytest.raises(InputError, match=r"'object' is not supported: .*Qwen3VLProcessor"):
         family_of_processor(object())
 
 

@@ -1,7 +1,9 @@
-"""The supported families of vision-language models, and what they are asked for.
+"""The supported families of vision-language models.
 
 To add a family: write a module beside `qwen3_vl.py`, and add it to `FAMILIES`.
 """
+
+from typing import Literal
 
 from pebr.errors import InputError
 from pebr.vlm.families.contract import Config, Family, Model, Processor
@@ -11,36 +13,26 @@ from pebr.vlm.families.qwen3_vl import Qwen3VL
 FAMILIES: tuple[Family, ...] = (Qwen25VL(), Qwen3VL())
 
 
-def family_named(model_type: str, where: object) -> Family:
-    """The family of a model type.
+def family_named(name: str, where: object, kind: Literal["model_type", "processor"] = "model_type") -> Family:
+    """The family with this model type, or with this class of processor.
 
     Raises:
-        InputError: when it is not supported; `where` is named in the message.
+        InputError: when it is not supported; the message names `where`.
     """
-    for family in FAMILIES:
-        if family.model_type == model_type:
-            return family
-    known = ", ".join(family.model_type for family in FAMILIES)
-    raise InputError(f"{where}: model type {model_type!r} is not supported: give a model of type {known}")
+    known = {str(getattr(family, kind)): family for family in FAMILIES}
+    if name not in known:
+        raise InputError(f"{where}: {kind} {name!r} is not supported: give a model with one of {', '.join(known)}")
+    return known[name]
 
 
 def family_of(config: Config) -> Family:
     """The family of a model's configuration."""
-    return family_named(config.model_type, config.name_or_path or "the model")
+    return family_named(config.model_type, config.name_or_path)
 
 
 def family_of_processor(processor: Processor) -> Family:
-    """The family of a processor.
-
-    Raises:
-        InputError: when it is not supported.
-    """
-    name = type(processor).__name__
-    for family in FAMILIES:
-        if family.processor == name:
-            return family
-    known = ", ".join(family.processor for family in FAMILIES)
-    raise InputError(f"a processor of class {name} is not supported: give a model with one of {known}")
+    """The family of a processor."""
+    return family_named(type(processor).__name__, "processor", "processor")
 
 
 def train_vision(model: Model, train: bool) -> None:

@@ -1,7 +1,7 @@
 """What the program must know about a family of vision-language models; `qwen2_5_vl` and `qwen3_vl` are the examples.
 
-A family is described by one object of this form in a module of its own, and listed in `pebr.vlm.families`. Everything
-else about a model is read from its Hugging Face directory.
+A family is one object of this form, in its own module, listed in `pebr.vlm.families`. Everything else about a model is
+read from its Hugging Face directory.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,19 +80,14 @@ class Family(Protocol):
         """vLLM's form of preprocessed images (`MultiModalKwargsItems`), and the number of tokens of each image."""
         ...
 
-    special_tokens: tuple[str, ...]  # of the toy world's tokenizer, in the order of their ids
-    system_text: str  # what the toy world's chat template puts before each prompt
+    # The rest describes the toy world's model.
+    special_tokens: tuple[str, ...]  # of the tokenizer, in the order of their ids
+    system_text: str  # what the chat template puts before each prompt
 
-    def tiny_config(self, tokenizer: Tokenizer, text: Mapping[str, Any], vision: Mapping[str, Any]) -> Config:
-        """Configuration of the toy world's model, from the settings that all families have in common."""
+    def tiny_config(self, tokenizer: Tokenizer, text: dict[str, Any], vision: dict[str, Any]) -> Config:
+        """The configuration, from the settings of text model and vision tower that all families have in common."""
         ...
 
     def tiny_processor(self, tokenizer: Tokenizer, patch_size: int, pixels: Mapping[str, Any]) -> Processor:
-        """Processor of the toy world's model.
-
-        Args:
-            tokenizer: of the toy world, with this family's special tokens.
-            patch_size: pixels per side of a patch.
-            pixels: limits and normalization, arguments of the image processor.
-        """
+        """The processor; `patch_size` is in pixels, `pixels` are further arguments of the image processor."""
         ...

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pebr.vlm.families.contract import Processor, Size, Tokenizer
+from pebr.vlm.families.contract import Config, Processor, Size, Tokenizer
+
+Part = dict[str, Any]  # settings of a part of a model
 
 SYSTEM = "You are a helpful assistant."
 
@@ -39,12 +41,13 @@ CHAT_TEMPLATE = r"""{%- if messages[0].role != 'system' -%}
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}
 """.replace("SYSTEM", SYSTEM)
 
-# Of the toy world's models: half a head's width of 32, divided among time, height and width.
-TINY_ROPE_SECTIONS = [2, 5, 9]
-
 
 class Qwen:
-    """The shared part of the Qwen-VL families; see `pebr.vlm.families.contract.Family`."""
+    """The shared part of the Qwen-VL families; `pebr.vlm.families.contract.Family` describes the methods."""
+
+    model_type: str
+    processor: str
+    video_processor: str  # name of its class
 
     end_of_turn = "<|im_end|>"
     end_of_text = "<|endoftext|>"
@@ -76,11 +79,7 @@ class Qwen:
 
         limits = processor.image_processor.size
         height, width = smart_resize(
-            size[1],
-            size[0],
-            token_side(processor),
-            min_pixels=limits["shortest_edge"],
-            max_pixels=limits["longest_edge"],
+            *size[::-1], token_side(processor), min_pixels=limits["shortest_edge"], max_pixels=limits["longest_edge"]
         )
         return int(width), int(height)
 
@@ -115,6 +114,26 @@ class Qwen:
         inputs: Any = {"pixel_values": patches, "image_grid_thw": grids}
         tokens = patches_per_image // processor.image_processor.merge_size**2
         return MultiModalKwargsItems.from_hf_inputs(inputs, fields), tokens.tolist()
+
+    def tiny_config(self, tokenizer: Tokenizer, text: Part, vision: Part) -> Config:
+        from transformers import AutoConfig
+
+        names = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
+        ids = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in names.items()}
+        rope = text["rope_parameters"] | {"mrope_section": [2, 5, 9]}  # half a head: time, height, width
+        text, vision = self.tiny_parts(text | {"rope_parameters": rope}, vision)
+        return AutoConfig.for_model(self.model_type, vision_config=vision, text_config=text, **ids)
+
+    def tiny_parts(self, text: Part, vision: Part) -> tuple[Part, Part]:
+        """Settings of the tiny text model and vision tower, with those of the family."""
+        raise NotImplementedError
+
+    def tiny_processor(self, tokenizer: Tokenizer, patch_size: int, pixels: Mapping[str, Any]) -> Processor:
+        import transformers
+
+        images = transformers.Qwen2VLImageProcessor(patch_size=patch_size, **pixels)
+        videos = getattr(transformers, self.video_processor)(patch_size=patch_size)
+        return getattr(transformers, self.processor)(images, tokenizer, videos, chat_template=CHAT_TEMPLATE)
 
 
 def token_side(processor: Processor) -> int:
@@ -168,14 +187,3 @@ def _find(token_ids: Sequence[int], token_id: int, start: int) -> int:
         if token_ids[index] == token_id:
             return index
     raise ValueError(f"the prompt has fewer image tokens than images: none from token {start} on")
-
-
-def tiny_text(text: Mapping[str, Any], **rope: Any) -> dict[str, Any]:
-    """The text model's settings with M-RoPE."""
-    return {**text, "rope_parameters": {**text["rope_parameters"], "mrope_section": TINY_ROPE_SECTIONS, **rope}}
-
-
-def tiny_tokens(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The special tokens that a model's configuration names."""
-    names = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
-    return {f"{name}_token_id": int(tokenizer.convert_tokens_to_ids(f"<|{token}|>")) for name, token in names.items()}
