@@ -1,1 +1,1 @@
-"""Rollout: n sampled answers for each question of the RL set, scored for accuracy."""
+"""Rollout: sample several answers per question of the RL set and score them for accuracy."""

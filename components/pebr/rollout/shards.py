@@ -1,8 +1,8 @@
-"""The shards of a run: which rows each holds, which are finished, and how they become one dataset.
+"""The shards of a run: which rows each has, which are finished, and how they become one dataset.
 
-Shard k is rows k * rows_per_shard and on of the source. A finished one is a small dataset directory of its own in the
-checkpoint store, under a name that follows from all that determines its content, so that a run started again finds
-what it may use and nothing else. Nothing is ever half there: the store shows a directory only when it is whole.
+Shard k starts at row k * rows_per_shard of the source. A finished shard is a small dataset directory in the checkpoint
+store. Its name follows from everything that determines its content, so a restarted run finds exactly the shards that it
+can use. The store shows a directory only when it is complete.
 """
 
 import shutil
@@ -20,7 +20,7 @@ from pebr.store.contract import Store
 
 @dataclass(frozen=True)
 class Plan:
-    """How a source's rows are cut into shards.
+    """How a source's rows are divided into shards.
 
     Args:
         rows: of the source.
@@ -32,11 +32,11 @@ class Plan:
 
     @property
     def shards(self) -> int:
-        """How many there are."""
+        """The number of shards."""
         return -(-self.rows // self.rows_per_shard)
 
     def rows_of(self, shard: int) -> range:
-        """The source's rows of one shard.
+        """The rows of one shard, as indices into the source.
 
         >>> [list(Plan(5, 2).rows_of(shard)) for shard in range(3)]
         [[0, 1], [2, 3], [4]]
@@ -45,7 +45,7 @@ class Plan:
 
 
 def name_of(settings: Settings) -> str:
-    """The name of a run's finished shards: it changes with anything that changes the answers."""
+    """The name of a run's finished shards: it changes with everything that changes the answers."""
     return run_name(facts_of(settings))
 
 
@@ -65,21 +65,21 @@ class Finished:
         return self.store.exists(self._key(shard))
 
     def put(self, shard: int, directory: Path) -> None:
-        """Keep a finished shard, the dataset directory `directory`."""
+        """Store a finished shard, which is the dataset directory `directory`."""
         self.store.put(directory, self._key(shard))
 
     def assemble(self, shards: int, scratch: Path, output: Path, extra: dict[str, float]) -> Manifest:
         """Make one dataset of all shards, in their order.
 
         Args:
-            shards: how many there are; all must be finished.
-            scratch: an empty folder to fetch them into.
-            output: directory of the dataset, empty.
+            shards: number of shards; all must be finished.
+            scratch: an empty folder for copies of the shards.
+            output: empty directory of the dataset.
             extra: further facts for the manifest.
         """
         kept: list[Shard] = []
         rejected: Counter[str] = Counter()
-        refused_files = 0
+        rejected_files = 0
         for number in range(shards):
             part = scratch / f"{number:05d}"
             self.store.get(self._key(number), part)
@@ -90,11 +90,11 @@ class Finished:
                     shutil.copyfile(part / shard.file, output / kept[-1].file)
             for file in sorted((part / "rejected").glob("*.parquet")):
                 (output / "rejected").mkdir(exist_ok=True)
-                shutil.copyfile(file, output / "rejected" / f"part-{refused_files:05d}.parquet")
-                refused_files += 1
+                shutil.copyfile(file, output / "rejected" / f"part-{rejected_files:05d}.parquet")
+                rejected_files += 1
             rejected.update(manifest.rejected)
             shutil.rmtree(part)
-        if not kept:  # the schema is there even when no row is
+        if not kept:  # without rows, an empty shard keeps the schema
             kept.append(write_shard(output / "part-00000.parquet", [], ROLLOUT_SCHEMA))
         whole = Manifest(SCHEMA_VERSION, "rollouts", _rows(kept), kept, dict(sorted(rejected.items())), extra)
         write_manifest(output, whole)

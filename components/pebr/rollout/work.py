@@ -1,10 +1,10 @@
-"""The rollout phase: several answers to every question of the RL set, each scored, shard by shard.
+"""The rollout phase: sample several answers to every question of the RL set and score each, shard by shard.
 
     python -m pebr.rollout --model MODEL --dataset RL --output ROLLOUTS --samples 8
 
-Workers, one a GPU, take every so-many-th shard and need not know of each other; the first one waits for the others and
-makes one dataset of all shards. A run started again finds the finished shards and samples the rest; with the
-transformers engine in float32 it ends with the same bytes, killed or not.
+Worker k of n takes the shards k, k + n, ..., by default with one worker per GPU. Workers do not communicate; the first
+one waits for the others and makes one dataset of all shards. A restarted run keeps the finished shards and samples the
+others. With the transformers engine in float32, a killed and restarted run ends with the same bytes.
 """
 
 import logging
@@ -41,10 +41,10 @@ _POLL_SECONDS = 1.0
 
 
 def work(settings: Settings) -> Mapping[str, float]:
-    """Run the phase; see the module's docstring.
+    """Run the phase and return its metrics.
 
     Raises:
-        InputError: when the dataset, the model or a setting cannot be used.
+        InputError: when the dataset, the model or a setting is not usable.
         Preempted: on SIGTERM; the finished shards are kept.
     """
     manifest = read_manifest(settings.dataset)
@@ -65,7 +65,7 @@ def work(settings: Settings) -> Mapping[str, float]:
     if not is_first_process():
         return {}
     while missing := sum(not finished.has(shard) for shard in range(plan.shards)):
-        log.info("rollout: waiting for the other workers: %d of %d shards to come", missing, plan.shards)
+        log.info("rollout: waiting for the other workers: %d of %d shards are missing", missing, plan.shards)
         time.sleep(_POLL_SECONDS)
     seconds = time.monotonic() - started
     facts = {"samples": settings.samples, "temperature": settings.temperature, "top_p": settings.top_p}
@@ -77,7 +77,8 @@ def work(settings: Settings) -> Mapping[str, float]:
     return _metrics(settings.output) | {
         "questions": whole.rows,
         "rejected": sum(whole.rejected.values()),
-        "questions_per_second": sum(len(plan.rows_of(shard)) for shard in unfinished) / seconds,  # of all workers
+        "questions_per_second": sum(len(plan.rows_of(shard)) for shard in unfinished)
+        / seconds,  # of all workers together
     }
 
 
@@ -95,7 +96,7 @@ def _sample_own_shards(settings: Settings, plan: Plan, finished: Finished, unfin
         settings.samples, settings.temperature, settings.top_p, settings.max_response_tokens, settings.seed
     )
     with AnswerChecker(workers=max(1, available_cores() // workers - 1)) as checker:
-        checker.start()  # beside the engine's own start
+        checker.start()  # while the engine starts
         engine = start_sampler(
             settings.sampling,
             settings.model,
@@ -111,7 +112,7 @@ def _sample_own_shards(settings: Settings, plan: Plan, finished: Finished, unfin
 
 
 def _metrics(output: str) -> dict[str, float]:
-    """What the finished dataset says of the model."""
+    """Accuracy and lengths of the answers in the finished dataset."""
     rates: list[float] = []
     tokens = cut_off = answers = 0
     for row in iter_rows(output, columns=["responses"]):
@@ -131,12 +132,12 @@ def _metrics(output: str) -> dict[str, float]:
 
 
 def _gpu_groups(tensor_parallel: int) -> int:
-    """Workers that the machine's GPUs suffice for, at least one."""
+    """The number of workers for which the machine has GPUs, at least one."""
     return max(torch.cuda.device_count() // tensor_parallel, 1)
 
 
 def _take_own_gpus(tensor_parallel: int) -> None:
-    """Let this worker see only the GPUs that are its own."""
+    """Make only this worker's GPUs visible to it."""
     count = torch.cuda.device_count()
     if not count:
         return
@@ -145,10 +146,11 @@ def _take_own_gpus(tensor_parallel: int) -> None:
     own = visible[place * tensor_parallel : (place + 1) * tensor_parallel]
     if len(own) < tensor_parallel:
         raise InputError(
-            f"worker {place} needs {tensor_parallel} GPUs and {count} are here: lower --processes or --tensor-parallel"
+            f"worker {place} needs {tensor_parallel} GPUs of its own, but the machine has {count} in all:"
+            " lower --processes or --tensor-parallel"
         )
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(own)
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
-    raise Preempted("rollout: told to stop; the finished shards are kept, start again to go on")
+    raise Preempted("rollout: stopped by SIGTERM; the finished shards are kept: restart to continue")

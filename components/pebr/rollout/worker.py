@@ -10,6 +10,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,35 +56,21 @@ class _Settled(NamedTuple):
     outcome: Fault | list[Sample]
 
 
+@dataclass
 class Worker:
-    """Samples shards.
+    """Samples shards."""
 
-    Args:
-        dataset: the source.
-        plan: which rows each shard has.
-        finished: the store of finished shards.
-        encoder: of the model.
-        sampler: an engine with the model.
-        sampling: how to sample.
-        checker: compares answers with references.
-        max_prompt_tokens: longer prompts are rejected.
-    """
+    dataset: ShardedDataset  # the source
+    plan: Plan  # which rows each shard has
+    finished: Finished  # the store of finished shards
+    encoder: Encoder
+    sampler: Sampler
+    sampling: SamplingSettings
+    checker: AnswerChecker  # compares answers with references
+    max_prompt_tokens: int  # longer prompts are rejected
 
-    def __init__(
-        self,
-        dataset: ShardedDataset,
-        plan: Plan,
-        finished: Finished,
-        encoder: Encoder,
-        sampler: Sampler,
-        sampling: SamplingSettings,
-        checker: AnswerChecker,
-        max_prompt_tokens: int,
-    ) -> None:
-        self.dataset, self.plan, self.finished = dataset, plan, finished
-        self.encoder, self.sampler, self.sampling, self.checker = encoder, sampler, sampling, checker
-        self.max_prompt_tokens = max_prompt_tokens
-        self._first = first_rows(dataset.directory)
+    def __post_init__(self) -> None:
+        self._first = first_rows(self.dataset.directory)
         self._asked: dict[str, _Read] = {}  # by question id
         self._open: dict[int, dict[int, _Settled]] = {}  # shard -> index of the row -> its outcome
 

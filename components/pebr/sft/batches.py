@@ -7,6 +7,7 @@ its own share without communication, and decodes the images of its share only.
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -44,35 +45,23 @@ class Batch(NamedTuple):
     rejected: Counter[str]  # rows of all ranks by reason
 
 
+@dataclass
 class Batches:
-    """The batches of a run.
+    """The batches of a run."""
 
-    Args:
-        dataset: rows of `SFT_SCHEMA`.
-        encoder: of the model.
-        batch_size: rows per training step, summed over ranks.
-        max_tokens: longer rows are rejected.
-        tokens_per_batch: token budget of a packed row.
-        seed: of the row order, which differs between epochs.
-        rank: of this process.
-        world_size: number of ranks.
-    """
+    dataset: ShardedDataset  # rows of `SFT_SCHEMA`
+    encoder: Encoder
+    batch_size: int  # rows per training step, summed over ranks
+    max_tokens: int  # longer rows are rejected
+    tokens_per_batch: int  # token budget of a packed row
+    seed: int  # of the row order, which differs between epochs
+    rank: int
+    world_size: int
 
-    def __init__(
-        self,
-        dataset: ShardedDataset,
-        encoder: Encoder,
-        batch_size: int,
-        max_tokens: int,
-        tokens_per_batch: int,
-        seed: int,
-        rank: int,
-        world_size: int,
-    ) -> None:
-        self.dataset, self.encoder = dataset, encoder
-        self.batch_size, self.max_tokens, self.tokens_per_batch = batch_size, max_tokens, tokens_per_batch
-        self.seed, self.rank, self.world_size = seed, rank, world_size
-        self.steps_per_epoch = -(-len(dataset) // batch_size)
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training steps per epoch."""
+        return -(-len(self.dataset) // self.batch_size)
 
     def run(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of training steps `first` to `last` - 1, prepared ahead in a thread."""
