@@ -13,11 +13,12 @@ T answer tokens so far, C values per head. Prompts are padded at the end.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pebr.vlm.families.contract import Config
 
 NAME = "pebr_shared_prompt"
 _PADDING = 16  # prompts and rows are padded to a multiple, so the same kernels run whatever else is in the batch
@@ -159,7 +160,7 @@ def attention_of(text_model: nn.Module) -> Iterator[None]:
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, shared_prompt_attention)
-    config: Any = text_model.config
+    config: Config = text_model.config
     implementation, training = config._attn_implementation, text_model.training
     config._attn_implementation = NAME
     text_model.eval()

@@ -28,6 +28,7 @@ from pebr.sampling.weights import checked, expected_weights
 from pebr.vlm.encoding import Encoder, Prompt
 from pebr.vlm.loading import load_config
 
+Vllm = Any  # an object of vLLM
 log = logging.getLogger(__name__)
 
 BAN = -100.0  # added to a banned token's logit: it multiplies the probability by e^-100
@@ -58,7 +59,7 @@ class VllmSampler:
         self._joined = torch.distributed.is_initialized()  # a trainer's process group, which `close` must leave
         several = self._joined and torch.distributed.get_world_size() > 1
         self._partners = _group_of_partners(tensor_parallel) if self._joined and tensor_parallel > 1 else None
-        self._llm: Any = vllm.LLM(
+        self._llm: Vllm = vllm.LLM(
             model=str(model_path),
             dtype=str(dtype).removeprefix("torch."),
             max_model_len=max_tokens,
@@ -168,7 +169,7 @@ class VllmSampler:
             self._llm.wake_up(tags=["kv_cache"])
             self._asleep = False
 
-    def _params(self, settings: SamplingSettings, step: int, question_id: str) -> Any:
+    def _params(self, settings: SamplingSettings, step: int, question_id: str) -> Vllm:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -187,7 +188,7 @@ class VllmSampler:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
-    def _request(self, prompt: Prompt) -> Any:
+    def _request(self, prompt: Prompt) -> Vllm:
         """The engine's form of a prompt whose images have been preprocessed."""
         from vllm.inputs.engine import mm_input, tokens_input
         from vllm.multimodal.inputs import PlaceholderRange
@@ -217,7 +218,7 @@ class VllmSampler:
             torch.set_rng_state(before)
 
 
-def _group_of_partners(tensor_parallel: int) -> Any:
+def _group_of_partners(tensor_parallel: int) -> torch.distributed.ProcessGroup:
     """The group of `tensor_parallel` neighboring ranks that share one model with this rank."""
     world = torch.distributed.get_world_size()
     if world % tensor_parallel:
@@ -228,7 +229,7 @@ def _group_of_partners(tensor_parallel: int) -> Any:
     return made[torch.distributed.get_rank() // tensor_parallel]
 
 
-def _samples(output: Any, settings: SamplingSettings) -> list[Sample]:
+def _samples(output: Vllm, settings: SamplingSettings) -> list[Sample]:
     """The answers of a finished request, without those that vLLM gave up, which are logged."""
     answers = []
     for answer in output.outputs:
@@ -239,14 +240,14 @@ def _samples(output: Any, settings: SamplingSettings) -> list[Sample]:
     return answers * settings.samples if settings.temperature == 0 else answers  # all equal
 
 
-def _tie_head(model: Any) -> None:
+def _tie_head(model: Vllm) -> None:
     """Give a tied output head the new embeddings. On the CPU it uses a packed copy, which reloading does not update."""
     text = model.get_language_model()
     text.lm_head.tie_weights(text.model.embed_tokens)
     text.lm_head.quant_method.process_weights_after_loading(text.lm_head)
 
 
-def _import_vllm(architecture: str) -> Any:
+def _import_vllm(architecture: str) -> Vllm:
     """Import vLLM, set to run in this process, with the architecture's class registered.
 
     vLLM would inspect the class in a new process, where torchvision's operators are not declared; a registered class is

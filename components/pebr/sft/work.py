@@ -126,12 +126,7 @@ class _Totals:
 
     def state(self) -> dict[str, object]:
         """The form that a checkpoint holds."""
-        return {
-            "set_aside": dict(self.rejected),
-            "tokens": self.tokens,
-            "loss": self.loss,
-            "history": self.history,
-        }
+        return {"set_aside": dict(self.rejected), "tokens": self.tokens, "loss": self.loss, "history": self.history}
 
     def reasons(self) -> str:
         """Counts and reasons of the rejected rows, the most frequent first."""

@@ -7,14 +7,13 @@ over the tiny world's texts: their words and section headers are one token each,
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import pebr.vlm  # noqa: F401 - makes the vision parts importable
 from pebr.toy.world import questions
 from pebr.vlm.families import family_named
-from pebr.vlm.families.contract import Tokenizer
+from pebr.vlm.families.contract import Part, Tokenizer
 from pebr.vlm.prompt import INSTRUCTIONS
 
 FAMILY = "qwen2_5_vl"  # of the model that `toy://model` makes
@@ -122,7 +121,7 @@ def _corpus() -> Iterator[str]:
         yield from ("user", question.problem.removeprefix("<image>"), "assistant", question.taught)
 
 
-def _text(tokenizer: Tokenizer, width: int, layers: int) -> dict[str, Any]:
+def _text(tokenizer: Tokenizer, width: int, layers: int) -> Part:
     """Settings of the text model that all families have in common."""
     return {
         "vocab_size": len(tokenizer),

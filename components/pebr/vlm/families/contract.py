@@ -13,6 +13,8 @@ Processor = Any  # of transformers: tokenizer, image processor and chat template
 Config = Any  # of transformers
 Model = Any  # of transformers
 Tokenizer = Any  # of transformers
+VllmImages = Any  # `MultiModalKwargsItems` of vLLM
+Part = dict[str, Any]  # settings of a part of a model
 Size = tuple[int, int]  # width and height of an image in pixels
 
 
@@ -76,18 +78,18 @@ class Family(Protocol):
         """
         ...
 
-    def vllm_images(self, processor: Processor, patches: Tensor, grids: Tensor) -> tuple[Any, list[int]]:
-        """vLLM's form of preprocessed images (`MultiModalKwargsItems`), and the number of tokens of each image."""
+    def vllm_images(self, processor: Processor, patches: Tensor, grids: Tensor) -> tuple[VllmImages, list[int]]:
+        """vLLM's form of preprocessed images, and the number of tokens of each image."""
         ...
 
     # The rest describes the toy world's model.
     special_tokens: tuple[str, ...]  # of the tokenizer, in the order of their ids
     system_text: str  # what the chat template puts before each prompt
 
-    def tiny_config(self, tokenizer: Tokenizer, text: dict[str, Any], vision: dict[str, Any]) -> Config:
+    def tiny_config(self, tokenizer: Tokenizer, text: Part, vision: Part) -> Config:
         """The configuration, from the settings of text model and vision tower that all families have in common."""
         ...
 
-    def tiny_processor(self, tokenizer: Tokenizer, patch_size: int, pixels: Mapping[str, Any]) -> Processor:
+    def tiny_processor(self, tokenizer: Tokenizer, patch_size: int, pixels: Part) -> Processor:
         """The processor; `patch_size` is in pixels, `pixels` are further arguments of the image processor."""
         ...

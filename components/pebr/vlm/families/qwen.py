@@ -7,14 +7,11 @@ starts at position s takes (s, s + row, s + column), and what follows it starts 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pebr.vlm.families.contract import Config, Processor, Size, Tokenizer
-
-Part = dict[str, Any]  # settings of a part of a model
+from pebr.vlm.families.contract import Config, Part, Processor, Size, Tokenizer, VllmImages
 
 SYSTEM = "You are a helpful assistant."
 
@@ -103,7 +100,7 @@ class Qwen:
     def arguments(self, positions: Tensor, patches: Tensor | None, grids: Tensor | None) -> dict[str, Tensor | None]:
         return {"position_ids": positions, "pixel_values": patches, "image_grid_thw": grids}
 
-    def vllm_images(self, processor: Processor, patches: Tensor, grids: Tensor) -> tuple[Any, list[int]]:
+    def vllm_images(self, processor: Processor, patches: Tensor, grids: Tensor) -> tuple[VllmImages, list[int]]:
         from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
 
         patches_per_image = grids.prod(dim=-1)
@@ -111,7 +108,7 @@ class Qwen:
             "pixel_values": MultiModalFieldConfig.flat_from_sizes("image", patches_per_image),
             "image_grid_thw": MultiModalFieldConfig.batched("image", keep_on_cpu=True),
         }
-        inputs: Any = {"pixel_values": patches, "image_grid_thw": grids}
+        inputs: VllmImages = {"pixel_values": patches, "image_grid_thw": grids}
         tokens = patches_per_image // processor.image_processor.merge_size**2
         return MultiModalKwargsItems.from_hf_inputs(inputs, fields), tokens.tolist()
 
@@ -128,7 +125,7 @@ class Qwen:
         """Settings of the tiny text model and vision tower, with those of the family."""
         raise NotImplementedError
 
-    def tiny_processor(self, tokenizer: Tokenizer, patch_size: int, pixels: Mapping[str, Any]) -> Processor:
+    def tiny_processor(self, tokenizer: Tokenizer, patch_size: int, pixels: Part) -> Processor:
         import transformers
 
         images = transformers.Qwen2VLImageProcessor(patch_size=patch_size, **pixels)

@@ -1,6 +1,7 @@
 """Qwen2.5-VL."""
 
-from pebr.vlm.families.qwen import Part, Qwen
+from pebr.vlm.families.contract import Part
+from pebr.vlm.families.qwen import Qwen
 
 
 class Qwen25VL(Qwen):
