@@ -111,7 +111,7 @@ def rollout_against_vllm(folder: Path) -> dict[str, Any]:
     checker.start()  # as the rollout step does: in parallel with the start of the engine
     sampler: Any = start_sampler("vllm", path, encoder, max_tokens=256, memory_share=0.3)
     startup = time.perf_counter() - started
-    engine = sampler._engine
+    engine = sampler.engine
     images = [decode(row["images"][0]["bytes"]) for row in dataset]
     prompts = [
         {"prompt": encoder.prompt(row["problem"], [image]).text, "multi_modal_data": {"image": image}}
@@ -140,7 +140,7 @@ def rollout_against_vllm(folder: Path) -> dict[str, Any]:
         return sorted((folder / "shards" / "bench").iterdir())
 
     def bare() -> int:
-        outputs = sampler._llm.generate(prompts, params, use_tqdm=False)
+        outputs = sampler.llm.generate(prompts, params, use_tqdm=False)
         clear_caches()
         return sum(len(answer.token_ids) for output in outputs for answer in output.outputs)
 

@@ -1,4 +1,4 @@
-"""The rollout phase: every question its answers or a reason, the same bytes however it gets there."""
+"""The rollout phase: each question has its answers or a reason; the bytes are the same after a kill or with workers."""
 
 import json
 import os
@@ -112,7 +112,7 @@ def test_what_cannot_be_asked_is_rejected_with_the_reason(
     model: Path, make_rows: Any, write_dataset: Any, tmp_path: Path
 ) -> None:
     rows = make_rows(12)
-    rows[1]["images"][0]["bytes"] = rows[1]["images"][0]["bytes"][:-200]  # cut short
+    rows[1]["images"][0]["bytes"] = rows[1]["images"][0]["bytes"][:-200]  # truncated
     rows[2]["images"][0]["bytes"] = b"no image"
     rows[3]["problem"] = "<image>  "
     rows[4]["problem"] = "<image>" + "What colour? " * 200
@@ -219,7 +219,7 @@ def test_a_wrong_dataset_is_refused_before_anything_is_loaded(
 
 
 def in_a_child(run: Settings) -> int:
-    """Start the phase in a forked process; returns its id."""
+    """Start the phase in a forked process and return its id."""
     child = os.fork()
     if child == 0:
         devnull = os.open(os.devnull, os.O_WRONLY)
@@ -260,7 +260,7 @@ def test_killed_twenty_times_it_ends_with_the_same_bytes(
         os.kill(child, signal.SIGKILL)
         assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
         done.append(shards())
-    assert len({count for count in done if 0 < count < 30}) >= 8, done  # the kills fell between the shards
+    assert len({count for count in done if 0 < count < 30}) >= 8, done  # kills happened between many different shards
     _, status = os.waitpid(in_a_child(interrupted), 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert content(tmp_path / "interrupted") == content(tmp_path / "whole")
@@ -270,7 +270,7 @@ def test_killed_twenty_times_it_ends_with_the_same_bytes(
 
 @pytest.mark.slow
 def test_several_workers_write_what_one_writes(model: Path, dataset: Path, reference: Path, tmp_path: Path) -> None:
-    """By the command itself, as workers are processes."""
+    """Runs the command, because workers are processes."""
     run = settings(model, dataset, tmp_path / "out", processes=2)
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in vars(run).items()]
     command = [sys.executable, "-m", "pebr.rollout", *flags]

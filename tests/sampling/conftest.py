@@ -1,4 +1,4 @@
-"""Tiny models of both families, and questions encoded for them."""
+"""Tiny models of all families, and questions encoded for them."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 
 
 class Tiny(NamedTuple):
-    """A model directory and what belongs to it."""
+    """A model directory, its loaded model, and encoded questions."""
 
     path: Path
     model: Any
@@ -45,7 +45,7 @@ class Tiny(NamedTuple):
         return logits.log_softmax(-1).gather(1, torch.tensor(token_ids)[:, None])[:, 0]
 
     def difference(self, sampler: Sampler, settings: SamplingSettings) -> float:
-        """The greatest difference between the log-probabilities of a sampler and of the model as it is now."""
+        """The largest difference between the log-probabilities of a sampler and those of the model now."""
         answers = sampler.sample(self.prompts, self.question_ids, settings, 0)
         pairs = [(prompt, sample) for prompt, group in zip(self.prompts, answers, strict=True) for sample in group]
         return max(
@@ -54,7 +54,7 @@ class Tiny(NamedTuple):
         ).item()
 
     def change(self, part: str, seed: int = 0) -> None:
-        """Give all weights with `part` in their names other values."""
+        """Change all weights whose names contain `part`."""
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
@@ -69,7 +69,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session", params=["3b", "7b"])
 def hub_like(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    """A model whose config.json is laid out as that of Qwen2.5-VL 3B (tied head) or 7B (a head of its own)."""
+    """A model whose config.json has the layout of Qwen2.5-VL 3B (tied head) or 7B (separate head)."""
     made = make_tiny(tmp_path_factory.mktemp(request.param), "qwen2_5_vl", tied=request.param == "3b")
     file = made.path / "config.json"
     config = json.loads(file.read_text())
@@ -100,7 +100,7 @@ def make_tiny(path: Path, family: str, tied: bool = True) -> Tiny:
 
 
 def sharpen(model: Any) -> None:
-    """Give random weights a next-token distribution that is far from even, so that a wrong one can be told from it."""
+    """Make the next-token distribution of random weights uneven, so that a wrong one differs clearly."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

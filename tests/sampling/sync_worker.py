@@ -3,7 +3,7 @@
     python -m tests.sampling.sync_worker JOB
 
 JOB is JSON: model, processes, parallel (ranks that share one sampler's model), out. Each rank writes
-`out/rank-R.json`: by stage, the greatest difference between the log-probabilities of the sampler and of a plain forward
+`out/rank-R.json`: by stage, the largest difference between the log-probabilities of the sampler and of a plain forward
 pass, before and after the sync.
 """
 
@@ -28,7 +28,7 @@ SETTINGS = SamplingSettings(samples=3, temperature=1.2, top_p=1.0, max_response_
 
 
 def difference(sampler: Sampler, model: Any, encoder: Encoder, prompts: list[Prompt], names: list[str]) -> float:
-    """The greatest difference between the sampler's log-probabilities and the model's."""
+    """The largest difference between the sampler's log-probabilities and the model's."""
     worst = 0.0
     answers = sampler.sample(prompts, names, SETTINGS, 0)
     for prompt, samples in zip(prompts, answers, strict=True):
@@ -79,7 +79,7 @@ def main() -> None:
         sampler.sync(engine.gathered_parameters(bucket_bytes=100_000))
         found[stage] = {"before": before, "after": difference(sampler, plain, encoder, prompts, names)}
     sampler.close()
-    torch.distributed.barrier()  # the trainer's group is still there
+    torch.distributed.barrier()  # the trainer's group still exists
     (Path(job["out"]) / f"rank-{place.rank}.json").write_text(json.dumps(found))
 
 

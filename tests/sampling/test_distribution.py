@@ -1,4 +1,4 @@
-"""The distribution that is sampled from, against a slow and obvious one; the draw, against its frequencies."""
+"""The sampled distribution equals a slow reference; draws have its frequencies."""
 
 import math
 
@@ -11,7 +11,7 @@ from pebr.sampling.distribution import draw, next_token_logprobs, uniforms_of
 
 
 def obvious(logits: list[float], temperature: float, top_p: float, banned: set[int]) -> list[float]:
-    """Probabilities by the definition, one token after the other."""
+    """Probabilities by the definition, token by token."""
     weights = [0.0 if i in banned else math.exp(x / temperature) for i, x in enumerate(logits)]
     chances = [weight / sum(weights) for weight in weights]
     kept, mass = set(), 0.0
@@ -31,7 +31,7 @@ def obvious(logits: list[float], temperature: float, top_p: float, banned: set[i
     st.sets(st.integers(0, 2)),
 )
 def test_it_is_the_obvious_distribution(logits: list[int], temperature: float, top_p: float, banned: set[int]) -> None:
-    # Distinct values, so that no tie at the nucleus' border is decided by a rounding.
+    # Distinct values, so that rounding decides no tie at the border of the nucleus.
     values = [x / 10 + i * 0.0137 for i, x in enumerate(logits)]
     result = next_token_logprobs(torch.tensor([values]), temperature, top_p, sorted(banned))[0]
     assert result.exp().tolist() == pytest.approx(obvious(values, temperature, top_p, banned), abs=1e-5)

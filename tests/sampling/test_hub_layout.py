@@ -1,4 +1,4 @@
-"""Models whose configuration is laid out as on the Hub: the text model's keys at the top, the head tied or not."""
+"""Models with a configuration as on the Hub: keys of the text model at the top level, the head tied or not."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The memory budget: right sums from the headers, and an early end when it cannot fit."""
+"""The memory budget: sums from the headers, and an early error if the model does not fit."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Weights from the training engine, whole or in shards, on one rank and two, arrive in vLLM."""
+"""vLLM gets the weights of the training engine, whole or sharded, on one rank and on two."""
 
 import json
 import os

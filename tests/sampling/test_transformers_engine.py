@@ -1,4 +1,4 @@
-"""The transformers engine against `model.generate` and against plain forward passes."""
+"""The transformers engine equals `model.generate` and plain forward passes."""
 
 import dataclasses
 from typing import Any

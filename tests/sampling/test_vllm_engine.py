@@ -1,4 +1,4 @@
-"""vLLM's CPU build, for real, against transformers: the same tokens, the same log-probabilities, nothing stale."""
+"""vLLM's CPU build equals transformers: the same tokens, the same log-probabilities, no stale cache."""
 
 import dataclasses
 import math
@@ -101,7 +101,7 @@ def test_a_batch_is_drawn_again_alike_and_leaves_the_trainers_random_numbers(tin
 @pytest.mark.parametrize("part", ["visual", "layers", "embed_tokens", "norm", ""])
 def test_changed_weights_are_sampled_from_after_a_sync_and_only_then(tiny: Any, sampler: Sampler, part: str) -> None:
     sampler.sync(tiny.model.named_parameters())
-    assert tiny.difference(sampler, SETTINGS) < 1e-3  # the caches now hold these prompts and pictures
+    assert tiny.difference(sampler, SETTINGS) < 1e-3  # the caches now hold these prompts and images
     tiny.change(part)
     assert tiny.difference(sampler, SETTINGS) > 0.05
     sampler.sync(tiny.model.named_parameters())
@@ -109,14 +109,14 @@ def test_changed_weights_are_sampled_from_after_a_sync_and_only_then(tiny: Any, 
 
 
 def test_without_a_reset_the_encoder_cache_is_stale(tiny: Any, sampler: Sampler, monkeypatch: Any) -> None:
-    """The hole that every sync closes: if this fails, vLLM has closed it itself and the reset may go."""
+    """Why every sync resets the cache. If this test fails, vLLM does it by itself and the reset can be removed."""
     assert isinstance(sampler, VllmSampler)
     sampler.sync(tiny.model.named_parameters())
     tiny.difference(sampler, SETTINGS)
     tiny.change("visual")
-    core = sampler._engine.engine_core.engine_core
+    core = sampler.engine.engine_core.engine_core
     runner = core.model_executor.driver_worker.worker.model_runner
-    for owner in (sampler._engine, runner):  # reload_weights resets the runner's half of it by itself
+    for owner in (sampler.engine, runner):  # reload_weights resets the runner's part by itself
         monkeypatch.setattr(owner, "reset_encoder_cache", lambda: None)
     sampler.sync(tiny.model.named_parameters())
     assert tiny.difference(sampler, SETTINGS) > 0.05
@@ -147,11 +147,11 @@ def test_weights_are_not_changed_under_answers_that_are_being_sampled(tiny: Any,
 
 
 def test_answers_that_vllm_gives_up_are_not_made_up(tiny: Any, sampler: Sampler, caplog: Any) -> None:
-    """As when a request is aborted inside of the engine: the question comes back with the answers that are whole."""
+    """As if a request was aborted inside the engine: the question has only its complete answers."""
     assert isinstance(sampler, VllmSampler)
 
     class Losing:
-        """The real engine, but the third answer of each question is one that it gave up."""
+        """The real engine, but it gives up the third answer of each question."""
 
         def __init__(self, engine: Any) -> None:
             self.engine = engine
@@ -167,8 +167,8 @@ def test_answers_that_vllm_gives_up_are_not_made_up(tiny: Any, sampler: Sampler,
             return outputs
 
     whole = sampler.sample(tiny.prompts, tiny.question_ids, SETTINGS, 5)
-    engine = sampler._engine
-    sampler._engine = Losing(engine)
+    engine = sampler.engine
+    sampler.engine = Losing(engine)
     try:
         questions = (Question(name, prompt) for name, prompt in zip(tiny.question_ids, tiny.prompts, strict=True))
         left = dict(sampler.stream(questions, SETTINGS, 5))
@@ -177,7 +177,7 @@ def test_answers_that_vllm_gives_up_are_not_made_up(tiny: Any, sampler: Sampler,
         with pytest.raises(IncompleteError, match="2 of 3 answers"):
             sampler.sample(tiny.prompts, tiny.question_ids, SETTINGS, 5)
     finally:
-        sampler._engine = engine
+        sampler.engine = engine
 
 
 def test_values_need_to_be_good_only_until_the_next_is_asked_for(tiny: Any, sampler: Sampler) -> None:

@@ -1,4 +1,4 @@
-"""Weights on their way: every one of them, once, of the right shape."""
+"""Synced weights: each one once, with the right shape."""
 
 from typing import Any
 

@@ -10,7 +10,7 @@ from pebr.data.shards import ShardWriter
 
 @pytest.fixture(scope="session")
 def sft_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 rows of the tiny world: one with two pictures, one without any, one whose answer is very long."""
+    """24 rows of the tiny world: one with two images, one without images, one with a very long answer."""
     from pebr.toy.formats import png
     from pebr.toy.world import questions
 

@@ -1,4 +1,4 @@
-"""Batches: every row once an epoch, the same rows whatever the ranks, long rows are rejected and not cut."""
+"""Batches: every row once per epoch, the same rows for any number of ranks; long rows are rejected and not cut."""
 
 import io
 import shutil

@@ -1,4 +1,4 @@
-"""SFT killed at random points and started again ends with the bytes of a run that was never killed."""
+"""SFT that is killed at random points and restarted ends with the same bytes as an undisturbed run."""
 
 import dataclasses
 import os

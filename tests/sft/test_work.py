@@ -1,4 +1,4 @@
-"""The command `python -m pebr.sft`: equivalent settings give the same run; its loss is transformers' own."""
+"""The command `python -m pebr.sft`: equivalent settings give the same run; the loss equals that of transformers."""
 
 import dataclasses
 import json
@@ -51,7 +51,7 @@ def command(settings: Settings) -> list[str]:
 
 
 def run(settings: Settings, **changes: object) -> Result:
-    """Run the command; returns history, weights and metrics."""
+    """Run the command and return history, weights and metrics."""
     settings = dataclasses.replace(settings, **changes)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command(settings), env=environment, capture_output=True, text=True, check=False, timeout=500)
@@ -83,10 +83,10 @@ def test_it_trains_the_language_model_alone(base: Settings) -> None:
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
 def test_the_loss_is_that_of_transformers_row_by_row(base: Settings, tiny_models: dict[str, Path], family: str) -> None:
-    """The slow obvious twin: each row alone, unpacked, through the model's own loss."""
+    """The slow reference: each row alone, unpacked, with the model's own loss."""
     history, _, _ = run(base, model=str(tiny_models[family]), max_steps=1)
     model, encoder = load_model(tiny_models[family]), Encoder(load_processor(tiny_models[family]))
-    batches = Batches(ShardedDataset(base.dataset), encoder, 8, 300, 1, 0, 0, 1)  # a budget of 1: a row each
+    batches = Batches(ShardedDataset(base.dataset), encoder, 8, 300, 1, 0, 0, 1)  # a budget of 1: one example per row
     total, count = 0.0, 0
     for index in batches.indices(0):
         example = batches.measure(index)
@@ -130,7 +130,7 @@ def test_ranks_and_stages_change_nothing(
 
 @pytest.mark.slow
 def test_resume_on_other_ranks_in_the_middle_changes_nothing(base: Settings, tmp_path: Path) -> None:
-    """Two ranks to step 2 of 6 (as if killed there), then one rank: the same run as on one."""
+    """Two ranks up to step 2 of 6, as if killed there, then one rank: the same run as on one rank."""
     expected = run(base, epochs=2, checkpoints=str(tmp_path / "never-read"))
     first = {"epochs": 2, "save_every": 2, "checkpoints": str(tmp_path / "shared"), "keep_checkpoints": 9}
     run(base, processes=2, zero_stage=3, output=str(tmp_path / "first"), **first)
@@ -153,7 +153,7 @@ def test_adapters_end_in_a_plain_model(base: Settings) -> None:
 def test_another_learning_rate_starts_anew(base: Settings, tmp_path: Path) -> None:
     first = run(base, max_steps=3)
     again = run(base, max_steps=3, history=str(tmp_path / "elsewhere.jsonl"))
-    assert again[0] == first[0]  # nothing was trained again, and the history comes from the checkpoint
+    assert again[0] == first[0]  # nothing was trained again: the history comes from the checkpoint
     assert run(base, max_steps=3, learning_rate=2e-3)[0][2]["loss"] != first[0][2]["loss"]
 
 

@@ -1,4 +1,4 @@
-"""Tiny models of both families, built once."""
+"""Tiny models of all families, built once."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Attention piece by piece against one dense mask over the whole row."""
+"""Attention piece by piece equals attention with one dense mask over the whole row."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ groups = st.lists(st.tuples(st.integers(1, 40), st.lists(st.integers(0, 60), max
 
 
 def dense_mask(row: list[tuple[int, list[int]]]) -> torch.Tensor:
-    """(L, L): True where the token of the line sees the one of the column.
+    """(L, L): True where the token of the row attends to the token of the column.
 
     >>> dense_mask([(1, [2, 1])]).int().tolist()
     [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]

@@ -1,4 +1,4 @@
-"""What the model reads is what the processor of its family makes of the one prompt."""
+"""Encoded prompts equal the output of the family's own processor."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_a_picture_too_long_for_the_model_cannot_be_asked_about(encoder: Encoder
 
 @pytest.mark.parametrize("size", [(40, 7990), (20, 3000), (7990, 40)])
 def test_a_very_long_picture_is_resized_as_the_processor_does(encoder: Encoder, size: tuple[int, int]) -> None:
-    """Resized a second time the first would be refused and the second be shrunk further."""
+    """If they were resized twice, the first image would be refused and the second one shrunk further."""
     image = Image.new("RGB", size, "white")
     prompt = encoder.prompt("<image>How many?", [image])
     expected = encoder.processor(text=[prompt.text], images=[image], return_tensors="pt")

@@ -1,4 +1,4 @@
-"""The one prompt asks every question in the same way."""
+"""The prompt: where images go, and which questions cannot be asked."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The parser of response sections: what it takes, what it names."""
+"""The parser of response sections: which texts it accepts, which problems it reports."""
 
 import time
 

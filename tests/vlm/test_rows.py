@@ -1,4 +1,4 @@
-"""Packed rows against their slow, obvious twin: one forward pass a copy, positions and mask by the model itself."""
+"""Packed rows equal one forward pass per answer, with positions and mask computed by the model itself."""
 
 import random
 
@@ -34,7 +34,7 @@ def random_image(rng: random.Random) -> Image.Image:
 
 
 def random_groups(encoder: Encoder, rng: random.Random, image_counts: list[int]) -> list[Group]:
-    """Groups of random length, one a count of images, numbered in order."""
+    """Groups of random length, one per entry of `image_counts`, numbered in order."""
     groups, number = [], 0
     for count in image_counts:
         words = "<image>" * count + " how many red bars? " * rng.randrange(1, 6)
@@ -80,7 +80,7 @@ def by_rows(model, rows) -> dict[int, torch.Tensor]:
 
 
 def weighted(logprobs: dict[int, torch.Tensor]) -> torch.Tensor:
-    """A loss that no permutation of the tokens leaves as it is."""
+    """A loss that changes with any permutation of the tokens."""
     return sum((torch.arange(1, len(v) + 1) * v * (1 + 0.3 * k)).sum() for k, v in logprobs.items())
 
 
@@ -107,7 +107,7 @@ def test_logprobs_and_every_gradient_are_those_of_separate_copies(model, encoder
     wanted, found = gradients(model, weighted(expected)), gradients(model, weighted(given_))
     scale = max(float(g.norm()) for g in wanted.values())
     for name, gradient in wanted.items():
-        # A key's bias shifts all scores alike: its true gradient is 0 and what is left is rounding.
+        # A key's bias shifts all scores by the same value: its true gradient is 0, and the computed one is rounding.
         assert relative(found[name], gradient) < 1e-5 or float((found[name] - gradient).norm()) < 1e-6 * scale, name
     if any(images):
         assert any(float(found[name].norm()) > 0 for name in found if "visual" in name)

@@ -59,7 +59,7 @@ class VllmSampler:
         self._joined = torch.distributed.is_initialized()  # a trainer's process group, which `close` must leave
         several = self._joined and torch.distributed.get_world_size() > 1
         self._partners = _group_of_partners(tensor_parallel) if self._joined and tensor_parallel > 1 else None
-        self._llm: Vllm = vllm.LLM(
+        self.llm: Vllm = vllm.LLM(
             model=str(model_path),
             dtype=str(dtype).removeprefix("torch."),
             max_model_len=max_tokens,
@@ -80,8 +80,8 @@ class VllmSampler:
             disable_log_stats=True,
             seed=0,
         )
-        self._engine = self._llm.llm_engine
-        self._most = self._engine.vllm_config.scheduler_config.max_num_seqs
+        self.engine = self.llm.llm_engine
+        self._most = self.engine.vllm_config.scheduler_config.max_num_seqs
         self._asleep = False
         self._random = torch.Generator().get_state()
         if not self.on_gpu:
@@ -101,18 +101,18 @@ class VllmSampler:
                 while len(running) * settings.samples < 2 * self._most and (question := next(source, None)):
                     running.add(question.question_id)
                     params = self._params(settings, step, question.question_id)
-                    self._engine.add_request(question.question_id, self._request(question.prompt), params)
+                    self.engine.add_request(question.question_id, self._request(question.prompt), params)
                 if not running:
                     return
                 with self._own_randomness():
-                    outputs = self._engine.step()
+                    outputs = self.engine.step()
                 for output in outputs:
                     if output.finished:
                         running.remove(output.request_id)
                         yield output.request_id, _samples(output, settings)
         finally:
             if running:  # the caller stopped early
-                self._engine.abort_request(list(running))
+                self.engine.abort_request(list(running))
 
     def sample(
         self, prompts: Sequence[Prompt], question_ids: Sequence[str], settings: SamplingSettings, step: int
@@ -132,28 +132,28 @@ class VllmSampler:
     def sync(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
         # vLLM keeps tensors until a layer is complete, but the trainer may free them earlier: hence clones.
         weights = ((name, tensor.detach().clone()) for name, tensor in checked(parameters, self._expected))
-        if not self._engine.reset_prefix_cache():
+        if not self.engine.reset_prefix_cache():
             raise SyncError("vLLM is still sampling and uses its prefix cache: finish sampling before the sync")
-        self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+        self.engine.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
         if self._tied:
-            self._engine.apply_model(_tie_head)
-        self._engine.reset_encoder_cache()
-        self._engine.reset_mm_cache()
+            self.engine.apply_model(_tie_head)
+        self.engine.reset_encoder_cache()
+        self.engine.reset_mm_cache()
         self._wake_cache()
 
     def sleep(self) -> None:
         if self.sleeps and not self._asleep:
-            self._llm.sleep(level=2)  # drops the weights instead of copying them to the CPU: a sync brings new ones
+            self.llm.sleep(level=2)  # drops the weights instead of copying them to the CPU: a sync brings new ones
             self._asleep = True
 
     def wake(self) -> None:
         if self._asleep:
-            self._llm.wake_up(tags=["weights"])  # the cache comes after the sync, when the sync's peak has passed
+            self.llm.wake_up(tags=["weights"])  # the cache comes after the sync, when the sync's peak has passed
 
     def close(self) -> None:
         from vllm.distributed.parallel_state import destroy_model_parallel
 
-        core = self._engine.engine_core
+        core = self.engine.engine_core
         if self._joined:
             core._finalizer.detach()  # its shutdown would also destroy the trainer's process group
             core.engine_core.model_executor.shutdown()
@@ -161,12 +161,12 @@ class VllmSampler:
             gc.unfreeze()  # undo vLLM's gc.freeze at the start
         else:
             core.shutdown()
-        self._llm = self._engine = core = None
+        self.llm = self.engine = core = None
         gc.collect()
 
     def _wake_cache(self) -> None:
         if self._asleep:
-            self._llm.wake_up(tags=["kv_cache"])
+            self.llm.wake_up(tags=["kv_cache"])
             self._asleep = False
 
     def _params(self, settings: SamplingSettings, step: int, question_id: str) -> Vllm:
