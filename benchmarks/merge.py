@@ -29,7 +29,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import pebr.vlm  # noqa: F401 - before transformers
+import pebr.vlm.torchvision_operators  # noqa: F401 - before transformers
 from benchmarks.result import finish, status_bytes
 
 ROUNDS = 5

@@ -27,7 +27,7 @@ from typing import TypedDict
 import torch
 from PIL import Image
 
-import pebr.vlm  # noqa: F401 - makes torchvision importable
+import pebr.vlm.torchvision_operators  # noqa: F401 - makes torchvision importable
 from benchmarks.result import finish, seconds
 from pebr.answers.check import AnswerChecker
 from pebr.answers.equality import compare_values

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-import pebr.vlm  # noqa: F401 - makes torchvision importable
+import pebr.vlm.torchvision_operators  # noqa: F401 - makes torchvision importable
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.clip import ClipScorer, load_scorer
 

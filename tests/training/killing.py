@@ -18,7 +18,7 @@ import time
 import deepspeed  # noqa: F401 - imported before the forks, like all that is slow
 import transformers.models.auto.modeling_auto
 
-import pebr.vlm  # noqa: F401
+import pebr.vlm.torchvision_operators  # noqa: F401
 from pebr.step.command import main
 
 

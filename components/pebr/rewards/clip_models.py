@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import pebr.vlm  # noqa: F401 - makes the image transforms importable
+import pebr.vlm.torchvision_operators  # noqa: F401 - makes the image transforms importable
 from pebr.errors import InputError
 
 FG_CLIP_KEPT_POSITIONS = 20  # first positions of FG-CLIP's long table that are CLIP's own

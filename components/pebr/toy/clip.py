@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-import pebr.vlm  # noqa: F401 - makes open_clip importable
+import pebr.vlm.torchvision_operators  # noqa: F401 - makes open_clip importable
 from pebr.toy.scenes import (
     COLOURS,
     HIGHEST_BAR,

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-import pebr.vlm  # noqa: F401 - makes the vision parts importable
 from pebr.toy.world import questions
 from pebr.vlm.families import family_named
 from pebr.vlm.families.contract import Part, Tokenizer

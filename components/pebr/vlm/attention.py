@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention.bias import causal_lower_right
 
-import pebr.vlm  # noqa: F401 - makes transformers importable
 from pebr.vlm.families.contract import Model
 
 NAME = "pebr_rows"

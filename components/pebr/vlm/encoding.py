@@ -11,7 +11,6 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
-import pebr.vlm  # noqa: F401 - makes the image processors importable
 from pebr.vlm.families import family_of_processor
 from pebr.vlm.families.contract import Processor, Size
 from pebr.vlm.prompt import PromptError, user_turn

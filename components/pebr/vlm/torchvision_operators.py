@@ -3,28 +3,14 @@
 torchvision registers Python kernels for `torchvision::nms` and `::qnms` at import. Its compiled library defines these
 operators. If that library does not load, the import fails, although the image transforms, the only part used here, are
 plain Python. With the two signatures declared first, the import works; calling the operators still raises an error.
+
+Import this module before transformers' image processors, open_clip or vLLM; `pebr.vlm.families` does.
 """
 
 import importlib.util
 from pathlib import Path
 
 import torch
-
-_kept: list[torch.library.Library] = []  # a Library's definitions live as long as the object
-
-
-def declare() -> None:
-    """Declare torchvision's operators if its own library does not load; else do nothing."""
-    if _kept or hasattr(torch.ops.torchvision, "nms"):
-        return
-    if _library_loads():
-        return
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define(
-        "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    )
-    _kept.append(library)
 
 
 def _library_loads() -> bool:
@@ -39,3 +25,9 @@ def _library_loads() -> bool:
             return False
         return True
     return False
+
+
+if not hasattr(torch.ops.torchvision, "nms") and not _library_loads():
+    LIBRARY = torch.library.Library("torchvision", "DEF")  # its definitions live as long as the object
+    LIBRARY.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    LIBRARY.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -5,6 +5,7 @@ To add a family: write a module beside `qwen3_vl.py`, and add it to `FAMILIES`.
 
 from typing import Literal
 
+import pebr.vlm.torchvision_operators  # noqa: F401 - makes transformers' image processors importable
 from pebr.errors import InputError
 from pebr.vlm.families.contract import Config, Family, Model, Processor
 from pebr.vlm.families.qwen2_5_vl import Qwen25VL
