@@ -1,6 +1,6 @@
 """The supported families of vision-language models.
 
-To add a family: write a module beside `qwen3_vl.py`, and add it to `FAMILIES`.
+To add a family: write a module like `qwen3_vl.py`, and add it to `FAMILIES`.
 """
 
 from typing import Literal
