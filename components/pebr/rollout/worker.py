@@ -20,7 +20,7 @@ from pebr.answers.check import AnswerChecker
 from pebr.answers.options import options_of
 from pebr.data.read_ahead import read_ahead
 from pebr.data.readers import Fault
-from pebr.data.records import ROLLOUT_SCHEMA
+from pebr.data.records import ROLLOUT_SCHEMA, Response
 from pebr.data.shards import ShardedDataset, ShardWriter, iter_rows
 from pebr.rollout.shards import Finished, Plan
 from pebr.sampling.contract import Question, Sample, Sampler, SamplingSettings
@@ -154,7 +154,7 @@ class Worker:
             self.finished.put(shard, Path(scratch) / "shard")
 
 
-def _response(text: str, sample: Sample, right: bool) -> dict[str, str | float]:
+def _response(text: str, sample: Sample, right: bool) -> Response:
     return {
         "text": text,
         "token_count": len(sample.token_ids),
