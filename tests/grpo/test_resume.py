@@ -37,7 +37,7 @@ def rows(folder: Path) -> int:
 
 def killed(arguments: list[str], kills: int, seconds: float = 0.0) -> float:
     """Run the command line with so many kills; returns the seconds of the last run."""
-    return run_with_kills("pebr.grpo.settings", "pebr.grpo.trainer", arguments[3:], kills, seconds)
+    return run_with_kills("pebr.grpo.settings", "pebr.grpo.work", arguments[3:], kills, seconds)
 
 
 @pytest.fixture(scope="module")

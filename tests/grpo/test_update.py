@@ -8,7 +8,8 @@ import torch
 
 from pebr.grpo.advantages import group_advantages
 from pebr.grpo.experience import Experience
-from pebr.grpo.settings import Settings
+from pebr.grpo.micro_batches import Packer
+from pebr.grpo.settings import ObjectiveSettings
 from pebr.grpo.update import Updater
 from pebr.step.launch import join
 from pebr.toy.world import questions
@@ -58,13 +59,14 @@ def make_experience(prompts, rewards_of, seed=0):
     return found
 
 
-def updated(path, encoder, place, prompts, updates, **changes):
-    """Reports and weights after a step with these updates."""
-    settings = Settings(*("",) * 5, **{"kl_weight": 0.0, "max_response_tokens": 32, **changes})
+def updated(path, encoder, place, prompts, updates, tokens_per_batch=16384, **changes):
+    """Reports and weights after a training step with these updates."""
+    settings = ObjectiveSettings(**{"kl_weight": 0.0, **changes})
     model = load_model(path)
     reference = PolicyModel(load_model(path)).eval() if settings.kl_weight else None
     engine = TrainingEngine(PolicyModel(model), EngineSettings(1e-3, total_steps=10), place, weights=model)
-    updater = Updater(engine, reference, encoder, lambda row: prompts[row], settings)
+    packer = Packer(encoder, lambda row: prompts[row], settings, tokens_per_batch, 32, engine.rank, engine.world_size)
+    updater = Updater(engine, reference, packer, settings, temperature=1.2)
     reports = updater.step(updates)
     return updater, reports, {name: p.detach().clone() for name, p in model.named_parameters()}
 
@@ -107,7 +109,7 @@ def test_groups_of_equal_rewards_are_left_out_and_change_nothing(tiny_models, en
     # a KL weight too small to matter keeps every group
     keeping = updated(path, encoder, place, prompts, [experience], kl_weight=1e-12)
     assert_same(skipping, keeping)
-    tokens = [float(updater.sums.values[0]) for updater, _, _ in (skipping, keeping)]
+    tokens = [updater.sums.tokens for updater, _, _ in (skipping, keeping)]
     assert tokens == [
         sum(e.answer_tokens for e in experience if e.teaches),
         sum(e.answer_tokens for e in experience),
@@ -164,8 +166,8 @@ def test_drift_is_the_trainers_minus_the_samplers_in_the_first_update(tiny_model
     with torch.no_grad():
         expected = torch.cat(
             [
-                (model(batch.row, updater.settings.temperature)[0] - batch.sampler_logprobs).abs()
-                for batch in updater._micro_batches(experience[:2])
+                (model(batch.row, updater.temperature)[0] - batch.sampler_logprobs).abs()
+                for batch in updater.packer.pack(experience[:2])
             ]
         )
     assert drift.mean == pytest.approx(float(expected.mean()), rel=1e-4)

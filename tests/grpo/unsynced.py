@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from pebr.grpo.settings import Settings
-from pebr.grpo.trainer import work
+from pebr.grpo.work import work
 from pebr.sampling.vllm_engine import VllmSampler
 from pebr.step.command import main
 
