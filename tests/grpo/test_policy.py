@@ -1,5 +1,6 @@
 """The sampler takes turns with training, and is asleep or closed after every error."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def make(sampler: Any, live: bool = False) -> Policy:
 
 def test_weights_are_synced_except_the_first_time() -> None:
     sampler = FakeSampler()
-    with make(sampler) as policy:
+    with closing(make(sampler)) as policy:
         for _ in range(2):
             with policy.sampling() as awake:
                 assert awake is sampler
@@ -97,7 +98,7 @@ def test_after_an_error_the_sampler_sleeps_and_is_closed(fails_in: str) -> None:
     sampler = FakeSampler(fails_in)
     policy = make(sampler)
     policy.engine.step = 1
-    with pytest.raises(RuntimeError), policy, policy.sampling():
+    with pytest.raises(RuntimeError), closing(policy), policy.sampling():
         raise RuntimeError("while sampling")
     assert sampler.calls[-2:] == ["sleep", "close"]
     assert policy.module.training

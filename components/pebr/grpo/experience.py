@@ -7,6 +7,7 @@ rewards are small. So every rank knows the whole step, and updates can be divide
 import time
 from array import array
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch.distributed as dist
@@ -49,36 +50,20 @@ class Experience(NamedTuple):
         return sum(len(ids) for ids in self.token_ids)
 
 
+@dataclass
 class Collector:
-    """Samples answers to questions and rewards them.
+    """Samples answers to questions and rewards them."""
 
-    Args:
-        dataset: rows of questions.
-        encoder: of the model.
-        sampling: settings of the sampler.
-        reward: the stage's.
-        advantage: kind of advantages, see `group_advantages`.
-        place: of this rank.
-    """
-
-    def __init__(
-        self,
-        dataset: ShardedDataset,
-        encoder: Encoder,
-        sampling: SamplingSettings,
-        reward: StageReward,
-        advantage: str,
-        place: Place,
-    ) -> None:
-        self.dataset = dataset
-        self.encoder = encoder
-        self.sampling = sampling
-        self.reward = reward
-        self.advantage = advantage
-        self.place = place
-        self.seconds = {"sampling": 0.0, "rewards": 0.0}  # of the last call, on this rank
-        self.measured: dict[str, float] = {}  # of the last call: seconds per component on this rank, failed checks
-        self._prompts: dict[int, Prompt] = {}  # of the last call, by row
+    dataset: ShardedDataset
+    encoder: Encoder
+    sampling: SamplingSettings
+    reward: StageReward
+    advantage: str  # see `group_advantages`
+    place: Place
+    # Of the last call of `collect`, on this rank:
+    seconds: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)  # seconds per component, and failed checks of all ranks
+    _prompts: dict[int, Prompt] = field(default_factory=dict)  # by row
 
     def collect(self, sampler: Sampler, rows: Sequence[int], step: int) -> list[Experience]:
         """Sample and reward G answers per question. All ranks call this with the same arguments.

@@ -1,6 +1,8 @@
 """Micro-batches of an optimizer update: packed rows with what the objective needs to know of each token."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -31,36 +33,23 @@ class MicroBatch(NamedTuple):
         return Tokens(logprobs, entropies, *known)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
 class Packer:
-    """Packs this rank's share of an update into micro-batches.
+    """Packs this rank's share of an update into micro-batches."""
 
-    Args:
-        encoder: of the model.
-        prompt_of: returns the encoded question of a dataset row.
-        settings: of the objective.
-        tokens_per_batch: token budget of a packed row.
-        max_response_tokens: longest answer allowed.
-        rank: of this process.
-        world_size: number of ranks.
-    """
+    encoder: Encoder
+    prompt_of: Callable[[int], Prompt]  # the encoded question of a dataset row
+    settings: ObjectiveSettings
+    tokens_per_batch: int  # token budget of a packed row
+    max_response_tokens: int
+    rank: int
+    world_size: int
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        prompt_of: Callable[[int], Prompt],
-        settings: ObjectiveSettings,
-        tokens_per_batch: int,
-        max_response_tokens: int,
-        rank: int,
-        world_size: int,
-    ) -> None:
-        self.encoder, self.prompt_of, self.settings = encoder, prompt_of, settings
-        self.tokens_per_batch, self.max_response_tokens = tokens_per_batch, max_response_tokens
-        self.rank, self.world_size = rank, world_size
-        # The loss of a group of equal rewards is then exactly 0. Its tokens still count in the normalisation.
-        self._skips_equal = all(term.needs_advantage for term in active_terms(settings))
+    @cached_property
+    def filler(self) -> MicroBatch:
+        """A micro-batch that predicts nothing."""
         none = torch.zeros(0)
-        self.filler = MicroBatch(blank_row(encoder), none, none, none, none, none)  # predicts nothing
+        return MicroBatch(blank_row(self.encoder), none, none, none, none, none)
 
     def pack(self, experiences: Sequence[Experience]) -> list[MicroBatch]:
         """Pack this rank's share of an update; [] if other ranks have everything.
@@ -68,7 +57,10 @@ class Packer:
         Args:
             experiences: of the whole update. Every rank passes the same, so that ranks divide it without communication.
         """
-        useful = [e for e in experiences if e.teaches or not self._skips_equal]
+        # If every term needs an advantage, the loss of a group of equal rewards is exactly 0. Its tokens still count
+        # in the normalisation.
+        skips_equal = all(term.needs_advantage for term in active_terms(self.settings))
+        useful = [e for e in experiences if e.teaches or not skips_equal]
         hands = deal([e.prompt_tokens + e.answer_tokens for e in useful], self.world_size)
         mine = [useful[index] for index in hands[self.rank]]
         if not mine:

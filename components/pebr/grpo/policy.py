@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from torch import nn
 
@@ -22,7 +20,7 @@ from pebr.vlm.loading import DTYPES, load_model
 
 
 class Policy:
-    """A policy that is trained and sampled from in turns. As a context manager, it closes the sampler at the end.
+    """A policy that is trained and sampled from in turns.
 
     The sampler is asleep while the engine trains, and is woken and given the engine's weights for `sampling`. A live
     sampler reads the module that is trained, so it needs no weights.
@@ -56,12 +54,8 @@ class Policy:
             self._synced_step = None
             self._sampler.sleep()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the sampler. The engine stays usable."""
         self._sampler.close()
 
 

@@ -55,6 +55,11 @@ class Plan:
         """Optimizer updates per training step."""
         return len(self.updates(0))
 
+    @property
+    def optimizer_updates(self) -> int:
+        """Optimizer updates of the run."""
+        return self.steps * self.updates_per_step
+
     def updates(self, step: int) -> list[list[int]]:
         """The dataset rows of each update of a training step, over all ranks. `step` counts from 0.
 

@@ -7,6 +7,7 @@ place). So a run that was killed and resumed gives the same bytes.
 
 import logging
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pebr.grpo.experience import Collector
@@ -22,37 +23,24 @@ from pebr.telemetry.logs import duration
 log = logging.getLogger(__name__)
 
 
+@dataclass
 class Trainer:
-    """Runs the training steps and writes the files of the run.
+    """Runs the training steps and writes the files of the run."""
 
-    Args:
-        settings: of the stage.
-        plan: order of the questions.
-        policy: engine and sampler.
-        collector: makes experience.
-        updater: makes updates.
-        rollouts: stores experience.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        plan: Plan,
-        policy: Policy,
-        collector: Collector,
-        updater: Updater,
-        rollouts: Rollouts,
-    ) -> None:
-        self.settings, self.plan = settings, plan
-        self.policy, self.engine, self.first_rank = policy, policy.engine, policy.engine.rank == 0
-        self.collector, self.updater, self.rollouts = collector, updater, rollouts
-        self.rows: list[HistoryRow] = []
+    settings: Settings
+    plan: Plan
+    policy: Policy
+    collector: Collector
+    updater: Updater
+    rollouts: Rollouts
+    rows: list[HistoryRow] = field(default_factory=list)
+    _history: History | None = None  # on rank 0
 
     def resume(self) -> int:
         """Resume from the newest checkpoint, if any. Returns the number of training steps done."""
-        state = self.engine.resume()
+        state = self.policy.engine.resume()
         self.rows = state["history"] if state else []
-        if self.first_rank:
+        if self.policy.engine.rank == 0:
             self._history = History(self.settings.history, self.rows)
         self._checkpoint(due=False)  # a SIGTERM may have come while models were loaded
         return len(self.rows)
@@ -80,7 +68,7 @@ class Trainer:
             }
         )
         self.rows.append(row)
-        if self.first_rank:
+        if self._history is not None:
             self.rollouts.write(step + 1, experiences)
             self._history.append(row)
             self._log(row, sum(seconds.values()))
@@ -91,13 +79,13 @@ class Trainer:
 
     def finish(self) -> None:
         """Write the outputs that other steps of the pipeline read."""
-        self.engine.finish()
-        self.engine.save_sharded(Path(self.settings.output))
-        if self.first_rank:
+        self.policy.engine.finish()
+        self.policy.engine.save_sharded(Path(self.settings.output))
+        if self._history is not None:
             self.rollouts.complete(self.settings.rollouts, self.plan.steps)
 
     def _checkpoint(self, due: bool) -> None:
-        self.engine.checkpoint({"history": self.rows}, due=due)
+        self.policy.engine.checkpoint({"history": self.rows}, due=due)
 
     def _log(self, row: HistoryRow, seconds: float) -> None:
         done = len(self.rows)

@@ -5,6 +5,7 @@ recomputed only if a step has several updates and `old_logprobs` is `recompute`.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -20,29 +21,17 @@ from pebr.sampling.drift import DriftMeter
 from pebr.training.engine import TrainingEngine, UpdateReport
 
 
+@dataclass
 class Updater:
-    """Turns experience into optimizer updates.
+    """Turns experience into optimizer updates."""
 
-    Args:
-        engine: holds the policy.
-        reference: the frozen initial policy; None if no term needs it.
-        packer: makes micro-batches.
-        settings: of the objective.
-        temperature: of the log-probabilities.
-    """
-
-    def __init__(
-        self,
-        engine: TrainingEngine,
-        reference: nn.Module | None,
-        packer: Packer,
-        settings: ObjectiveSettings,
-        temperature: float,
-    ) -> None:
-        self.engine, self.reference, self.packer = engine, reference, packer
-        self.settings, self.temperature = settings, temperature
-        self.sums = Sums(MEASURES)
-        self.drift = DriftMeter()
+    engine: TrainingEngine  # of the policy
+    reference: nn.Module | None  # the frozen initial policy; None if no term needs it
+    packer: Packer
+    settings: ObjectiveSettings
+    temperature: float  # of the log-probabilities
+    sums: Sums = field(default_factory=partial(Sums, MEASURES))  # of the last training step
+    drift: DriftMeter = field(default_factory=DriftMeter)
 
     def step(self, updates: Sequence[Sequence[Experience]]) -> list[UpdateReport]:
         """Make the updates of a training step in order. Afterwards `sums` and `drift` describe the step's tokens.
@@ -53,32 +42,25 @@ class Updater:
         self.sums = Sums(MEASURES)
         batches: Iterable[list[MicroBatch]] = map(self.packer.pack, updates)
         if len(updates) > 1 and self.settings.old_logprobs == "recompute":  # all before the first update
-            batches = [self._with_old_logprobs(update) for update in batches]
+            batches = [self._computed("old_logprobs", self.engine.module, update) for update in batches]
         elif len(updates) > 1:
             batches = ([batch._replace(old_logprobs=batch.sampler_logprobs) for batch in update] for update in batches)
-        return [
-            self.engine.update(self._with_reference(update), partial(self._loss, first=number == 0), self.packer.filler)
-            for number, update in enumerate(batches)
-        ]
-
-    def _with_old_logprobs(self, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
-        found = self._logprobs(self.engine.module, batches)
-        return [batch._replace(old_logprobs=logprobs) for batch, logprobs in zip(batches, found, strict=True)]
-
-    def _with_reference(self, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
-        if self.reference is None:
-            return list(batches)
-        found = self._logprobs(self.reference, batches)
-        return [batch._replace(reference_logprobs=logprobs) for batch, logprobs in zip(batches, found, strict=True)]
+        reports = []
+        for number, update in enumerate(batches):
+            complete = update
+            if self.reference is not None:
+                complete = self._computed("reference_logprobs", self.reference, update)
+            reports.append(self.engine.update(complete, partial(self._loss, first=number == 0), self.packer.filler))
+        return reports
 
     @torch.no_grad()
-    def _logprobs(self, module: nn.Module, batches: Sequence[MicroBatch]) -> list[Tensor]:
-        """Log-probabilities of each batch's tokens. All ranks call a sharded module equally often."""
+    def _computed(self, name: str, module: nn.Module, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
+        """Fill a field of each batch with a module's log-probabilities. Ranks call sharded modules equally often."""
         most = torch.tensor(len(batches))
         dist.all_reduce(most, op=dist.ReduceOp.MAX)
         rows = [batch.row for batch in batches] + [self.packer.filler.row] * (int(most) - len(batches))
         found = [module(row.to(self.engine.device), self.temperature)[0].cpu() for row in rows]
-        return found[: len(batches)]
+        return [batch._replace(**{name: logprobs}) for batch, logprobs in zip(batches, found, strict=False)]
 
     def _loss(self, module: nn.Module, batch: MicroBatch, first: bool) -> Tensor:
         """A batch's part of the update's loss."""

@@ -5,6 +5,7 @@ python -m pebr.grpo --model sft/ --dataset medium/ --output weights/ --history h
 
 import logging
 from collections.abc import Mapping
+from contextlib import closing
 from functools import partial
 
 from pebr.answers.check import AnswerChecker
@@ -75,7 +76,7 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
         reward = _stage_reward(settings, encoder, checker, place)
         collector = Collector(dataset, encoder, _sampling(settings), reward, settings.advantage, place)
         checkpoints = Checkpoints(location, settings.keep_checkpoints, place)
-        with load_policy(settings, encoder, place, plan.steps * plan.updates_per_step, checkpoints) as policy:
+        with closing(load_policy(settings, encoder, place, plan.optimizer_updates, checkpoints)) as policy:
             updater = _updater(settings, policy, encoder, collector)
             rollouts = Rollouts(f"{location}-rollouts", reward.weights, settings.reward_mode)
             trainer = Trainer(settings, plan, policy, collector, updater, rollouts)
