@@ -1,4 +1,4 @@
-"""The updater with a real engine: what is left out changes nothing, and how rows are packed changes nothing."""
+"""The updater with a real engine: neither groups that are left out nor the packing of rows change the result."""
 
 import random
 from array import array
@@ -23,7 +23,7 @@ ANSWERS = 4
 
 @pytest.fixture(scope="module")
 def place():
-    return join()  # and never leave: DeepSpeed can start in one group of a process only
+    return join()  # and never leave: DeepSpeed supports only one process group per process
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def assert_same(one, other, tolerance=1e-4):
     moved = [
         float((one[2][name] - weight).abs().max()) for name, weight in other[2].items() if "k_proj.bias" not in name
     ]
-    assert max(moved) < tolerance  # of steps of 1e-3
+    assert max(moved) < tolerance  # updates move weights by about 1e-3
 
 
 def random_rewards(row, rng):
@@ -106,7 +106,7 @@ def test_groups_of_equal_rewards_are_left_out_and_change_nothing(tiny_models, en
     path = tiny_models["qwen2_5_vl"]
     experience = make_experience(prompts, some_equal_rewards)
     skipping = updated(path, encoder, place, prompts, [experience])
-    # a KL weight too small to matter keeps every group
+    # with a KL weight no group is left out; this one is too small to matter
     keeping = updated(path, encoder, place, prompts, [experience], kl_weight=1e-12)
     assert_same(skipping, keeping)
     tokens = [updater.sums.tokens for updater, _, _ in (skipping, keeping)]
@@ -116,14 +116,14 @@ def test_groups_of_equal_rewards_are_left_out_and_change_nothing(tiny_models, en
     ]
 
 
-def test_an_update_that_teaches_nothing_is_a_step_of_no_gradient(tiny_models, encoder, place, prompts):
+def test_an_update_of_equal_rewards_has_no_gradient(tiny_models, encoder, place, prompts):
     experience = make_experience(prompts, lambda row, rng: [0.5] * ANSWERS)
     _, (report,), _ = updated(tiny_models["qwen2_5_vl"], encoder, place, prompts, [experience])
     assert (report.loss, report.grad_norm, report.refused) == (0.0, 0.0, False)
 
 
 def test_one_update_needs_no_old_logprobs(tiny_models, encoder, place, prompts):
-    """The sampler's numbers play no part in the loss of a single update."""
+    """The loss of a single update does not depend on the sampler's log-probabilities."""
     path = tiny_models["qwen2_5_vl"]
     experience = make_experience(prompts, random_rewards)
     shifted = [
@@ -144,7 +144,7 @@ def test_the_ratio_to_the_sampler_is_truncated_where_a_step_has_several_updates(
 
 
 def test_a_poisoned_update_is_refused_and_is_no_drift(tiny_models, encoder, place, prompts):
-    """The model's log-probabilities of one question are NaN; those of the others are as they should be."""
+    """The model's log-probabilities of one question are NaN; those of the others are correct."""
     experience = make_experience(prompts, random_rewards)
     poisoned = [prompts[0]._replace(pixel_values=prompts[0].pixel_values * torch.nan), *prompts[1:]]
     path = tiny_models["qwen2_5_vl"]
