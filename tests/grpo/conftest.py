@@ -79,7 +79,7 @@ def command(tiny_models: dict[str, Path], question_rows: Path) -> Command:
 
 def environment() -> dict[str, str]:
     """One thread per process, so that sums have the same order and processes do not compete for cores."""
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'components'}{os.pathsep}{ROOT}"}
 
 
 def finish(arguments: list[str]) -> None:
