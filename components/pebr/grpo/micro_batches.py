@@ -18,7 +18,7 @@ from pebr.vlm.rows import Group, Row, blank_row, pack
 
 
 class MicroBatch(NamedTuple):
-    """A packed row of T predicted tokens. Tensors are on the CPU; see `objective.Tokens`."""
+    """A packed row of T predicted tokens, on the CPU. The fields after `row` have the order of those of `Tokens`."""
 
     row: Row
     advantages: Tensor  # (T,)

@@ -28,7 +28,7 @@ class Tokens(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What a term computes."""
+    """A term's losses and measures."""
 
     losses: Tensor  # (T,) before the coefficient
     measures: dict[str, Tensor]  # (T,) each

@@ -74,7 +74,10 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
     location = checkpoints_location(settings)
     with AnswerChecker() as checker:
         reward = _stage_reward(settings, encoder, checker, place)
-        collector = Collector(dataset, encoder, _sampling(settings), reward, settings.advantage, place)
+        sampling = SamplingSettings(
+            settings.samples, settings.temperature, settings.top_p, settings.max_response_tokens, settings.seed
+        )
+        collector = Collector(dataset, encoder, sampling, reward, settings.advantage, place)
         checkpoints = Checkpoints(location, settings.keep_checkpoints, place)
         with closing(load_policy(settings, encoder, place, plan.optimizer_updates, checkpoints)) as policy:
             updater = _updater(settings, policy, encoder, collector)
@@ -103,12 +106,6 @@ def _stage_reward(settings: Settings, encoder: Encoder, checker: AnswerChecker, 
     needs_clip = settings.stage == "perception" and settings.clip_weight
     scorer = load_scorer(settings.clip_model, str(place.device)) if needs_clip else None
     return build_reward(settings, Tools(checker, encoder.count_tokens, scorer))
-
-
-def _sampling(settings: Settings) -> SamplingSettings:
-    return SamplingSettings(
-        settings.samples, settings.temperature, settings.top_p, settings.max_response_tokens, settings.seed
-    )
 
 
 def _updater(settings: Settings, policy: Policy, encoder: Encoder, collector: Collector) -> Updater:
