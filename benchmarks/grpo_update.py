@@ -29,7 +29,8 @@ from PIL import Image
 from benchmarks.result import finish, peak_bytes
 from pebr.grpo.advantages import group_advantages
 from pebr.grpo.experience import Experience
-from pebr.grpo.settings import Settings
+from pebr.grpo.micro_batches import Packer
+from pebr.grpo.settings import ObjectiveSettings
 from pebr.grpo.update import Updater
 from pebr.step.launch import join
 from pebr.toy.vlm import build_model
@@ -65,17 +66,7 @@ def our_update(
     path: Path, encoder: Encoder, prompt: Prompt, answers: list[list[int]], tokens_per_row: int, recomputing: bool
 ) -> Update:
     """The update of `rows`, or of `copies` if no two answers fit into `tokens_per_row`."""
-    settings = Settings(
-        model="",
-        dataset="",
-        output="",
-        history="",
-        rollouts="",
-        kl_weight=0.0,
-        questions_per_update=512,
-        tokens_per_batch=tokens_per_row,
-        temperature=TEMPERATURE,
-    )
+    settings = ObjectiveSettings(kl_weight=0.0)
     model = load_model(path)
     engine = TrainingEngine(
         PolicyModel(model),
@@ -83,7 +74,8 @@ def our_update(
         join(),
         weights=model,
     )
-    updater = Updater(engine, None, encoder, lambda _: prompt, settings)
+    packer = Packer(encoder, lambda _: prompt, settings, tokens_per_row, 2048, engine.rank, engine.world_size)
+    updater = Updater(engine, None, packer, settings, TEMPERATURE)
     size = len(answers)
     experience = Experience(
         row=0,

@@ -62,7 +62,7 @@ def command(tiny_models: dict[str, Path], question_rows: Path) -> Command:
             "max_response_tokens": 16,
             "learning_rate": 1e-3,
             "kl_weight": 0.01,
-            "ratio_cap": 0,  # else the ratio to the sampler is bound otherwise than that to recomputed probabilities
+            "ratio_cap": 0,  # it applies only to the sampler's probabilities, not to recomputed ones
             "sampling": "transformers",
             "dtype": "fp32",
             "zero_stage": 0,
@@ -78,12 +78,12 @@ def command(tiny_models: dict[str, Path], question_rows: Path) -> Command:
 
 
 def environment() -> dict[str, str]:
-    """One thread a process: the same sums in the same order, and no more cores than are there."""
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    """One thread per process, so that sums have the same order and processes do not compete for cores."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'components'}{os.pathsep}{ROOT}"}
 
 
 def finish(arguments: list[str]) -> None:
-    """Run a command to its end."""
+    """Run a command and check that it succeeds."""
     done = subprocess.run(
         arguments, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600, check=False
     )
@@ -91,7 +91,7 @@ def finish(arguments: list[str]) -> None:
 
 
 def history(folder: Path) -> list[dict[str, float]]:
-    """The history of a run without its times."""
+    """The history of a run without seconds."""
     return [
         {name: value for name, value in row.items() if not name.startswith("seconds")}
         for row in read_history(folder / "history.jsonl")

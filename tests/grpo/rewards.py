@@ -1,4 +1,4 @@
-"""A reward that any model earns some of, so that an untrained one has something to learn."""
+"""A reward that an untrained model can increase."""
 
 from pebr.rewards.batch import RewardBatch
 

@@ -1,4 +1,4 @@
-"""Advantages against method.md's formula, written out."""
+"""Advantages equal the formulas, written out with Python's statistics module."""
 
 import statistics
 
@@ -34,6 +34,6 @@ def test_groups_do_not_mix(groups):
         assert found.equal(group_advantages([group], "std")[0])
 
 
-def test_equal_rewards_teach_exactly_nothing():
-    # the mean of three times 0.1 is not 0.1 in floating point
+def test_equal_rewards_give_advantages_of_exactly_0():
+    # in floating point, the mean of 0.1, 0.1, 0.1 is not 0.1
     assert group_advantages([[0.1, 0.1, 0.1]], "std")[0].tolist() == [0.0, 0.0, 0.0]

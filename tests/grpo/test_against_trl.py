@@ -1,4 +1,4 @@
-"""Advantages and loss against TRL's own trainer, on answers that its model generated."""
+"""Advantages and loss equal those of TRL's trainer, on answers that its model generated."""
 
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ REWARDS = [0.1, 0.9, 0.4, 0.4, 1.0, 0.0, 0.0, 0.3]
 
 
 class Batch(NamedTuple):
-    """What TRL made of a step, and what stands for it here."""
+    """A training step of TRL's, and the same data in our types."""
 
     trainer: Any
     inputs: dict[str, Any]
@@ -49,8 +49,8 @@ def trl_trainer(path: Any, folder: Any, **options: Any) -> Any:
         use_bias_correction_kl=False,
         **options,
     )
-    # One length: where prompts differ in it, TRL 1.16 pads their token types on the wrong side, and images get the
-    # rotary positions of their neighbours.
+    # All prompts have the same length. Otherwise TRL 1.16 pads their token types on the wrong side, and images get
+    # wrong rotary positions.
     images = [Image.effect_noise((56, 84), 90).convert("RGB") for _ in range(QUESTIONS)]
     rows = [{"prompt": [{"role": "user", "content": "How many?"}], "image": image} for image in images]
     return GRPOTrainer(
@@ -63,10 +63,10 @@ def trl_trainer(path: Any, folder: Any, **options: Any) -> Any:
 
 
 def generated(path: Any, folder: Any, **options: Any) -> Batch:
-    """A step of TRL's: its own sampling, rewards and advantages."""
+    """A training step of TRL's: its own sampling, rewards and advantages."""
     trainer, rows = trl_trainer(path, folder, **options)
     trainer.model.train()
-    trainer.current_gradient_accumulation_steps = 1  # as its train() sets it
+    trainer.current_gradient_accumulation_steps = 1  # normally set by its train()
     torch.manual_seed(0)
     inputs = trainer._generate_and_score_completions([row for row in rows for _ in range(ANSWERS)])
     encoder = Encoder(load_processor(path))
@@ -127,7 +127,7 @@ def test_loss_and_every_gradient_are_trls(tiny_models, tmp_path, loss_type, kind
     torch.manual_seed(1)
     model = batch.trainer.model
     shape = batch.inputs["completion_ids"].shape
-    # policies so near that some tokens are clipped, some are not, and no KL reaches the limit that TRL has not
+    # Policies are so close that only some tokens are clipped, and no KL estimate reaches our limit: TRL has none.
     old, reference = (own_logprobs(batch, load_model(path), shape) + 0.6 * torch.randn(shape) for _ in range(2))
     batch.inputs["old_per_token_logps"], batch.inputs["ref_per_token_logps"] = old, reference
 
@@ -150,7 +150,7 @@ def test_advantages_are_trls(tiny_models, tmp_path, scale_rewards, kind):
     batch = generated(tiny_models["qwen2_5_vl"], tmp_path, scale_rewards=scale_rewards)
     groups = [REWARDS[:ANSWERS], REWARDS[ANSWERS:]]
     found = torch.cat(group_advantages(groups, kind))
-    if kind == "std":  # TRL adds 1e-4 to the deviation, the released code of the method 1e-6
+    if kind == "std":  # TRL adds 1e-4 to the deviation; we and the method's released code add 1e-6
         deviations = torch.tensor(groups).std(dim=1).repeat_interleave(ANSWERS)
         found = found * (deviations + 1e-6) / (deviations + 1e-4)
     torch.testing.assert_close(found, batch.inputs["advantages"], rtol=1e-5, atol=1e-6)

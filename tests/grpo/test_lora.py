@@ -1,4 +1,4 @@
-"""GRPO with adapters, through the real commands: only they learn, sampling has them, and `merge` makes one model."""
+"""GRPO with LoRA by the real commands: only adapters are trained, sampling uses them, `merge` merges them."""
 
 import sys
 
@@ -25,7 +25,7 @@ def test_adapters_train_are_sampled_from_and_end_in_a_plain_model(command, tiny_
     for name, value in merged[0].items():
         torch.testing.assert_close(merged[1][name], value, rtol=1e-3, atol=1e-4)
     for one, other in zip(*histories, strict=True):
-        # drift: the policy that answers is the one that is trained, adapters and all
+        # no drift: the sampler uses the trained adapters
         assert max(one["drift/mean"], other["drift/mean"]) < 1e-5
         assert one["reward"] == pytest.approx(other["reward"], rel=2e-3)
         assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=2e-3)

@@ -1,4 +1,4 @@
-"""The loss against a plain transcription of method.md's formula, one token at a time."""
+"""The loss equals a plain transcription of its formula, one token at a time."""
 
 import math
 
@@ -83,7 +83,7 @@ lengths = st.lists(st.integers(1, 50), min_size=1, max_size=12)
 
 @given(lengths, st.integers(1, 12))
 def test_weights_of_parts_are_those_of_the_whole(all_lengths, cut):
-    """The batch may be cut anywhere: rows, micro-batches, ranks."""
+    """The batch may be split anywhere: into rows, micro-batches, ranks."""
     for kind in ("token", "sequence", "dr_grpo"):
         whole = answer_weights(all_lengths, sum(all_lengths), len(all_lengths), kind, 64)
         parts = [

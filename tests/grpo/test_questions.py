@@ -1,4 +1,4 @@
-"""The order of questions, and which are refused."""
+"""The order of questions, and which are rejected."""
 
 import io
 
@@ -59,15 +59,15 @@ def dataset(tmp_path):
     return write
 
 
-def test_what_cannot_be_asked_is_refused_and_counted(dataset, tiny_models):
+def test_unusable_questions_are_rejected_and_counted(dataset, tiny_models):
     encoder = Encoder(load_processor(tiny_models["qwen2_5_vl"]))
     path = dataset(
         [("a", "<image>How many?"), ("b", "<image>" + "long " * 300), ("a", "again"), ("c", "<image><image>x")]
     )
-    kept, refused = askable(path, encoder, max_prompt_tokens=150, needs_key_words=False)
+    kept, rejected = askable(path, encoder, max_prompt_tokens=150, needs_key_words=False)
     assert kept == [0]
-    assert refused["prompt too long"] == refused["qid twice"] == 1
-    assert refused.total() == 3
+    assert rejected["prompt too long"] == rejected["qid twice"] == 1
+    assert rejected.total() == 3
 
 
 def test_no_question_left_is_a_wrong_input(dataset, tiny_models):
@@ -76,7 +76,7 @@ def test_no_question_left_is_a_wrong_input(dataset, tiny_models):
         askable(dataset([("a", "<image>How many?")]), encoder, max_prompt_tokens=5, needs_key_words=False)
 
 
-def test_a_question_without_key_words_is_refused_where_they_are_rewarded(dataset, tiny_models):
+def test_a_question_without_key_words_is_rejected_where_they_are_rewarded(dataset, tiny_models):
     encoder = Encoder(load_processor(tiny_models["qwen2_5_vl"]))
     path = dataset([("a", "<image>How many?")])
     assert askable(path, encoder, max_prompt_tokens=150, needs_key_words=False)[0] == [0]

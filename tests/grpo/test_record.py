@@ -1,4 +1,4 @@
-"""What is kept of a step's rewards: enough to read a strange curve."""
+"""The rollouts dataset contains every component of every reward."""
 
 from array import array
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A run that is killed anywhere, and started again, ends as if nothing had happened: bit for bit."""
+"""A run that is killed at random times and resumed gives the same bytes as an uninterrupted run."""
 
 import hashlib
 import signal
@@ -36,8 +36,8 @@ def rows(folder: Path) -> int:
 
 
 def killed(arguments: list[str], kills: int, seconds: float = 0.0) -> float:
-    """Run the command line with so many kills; returns the seconds of the last run."""
-    return run_with_kills("pebr.grpo.settings", "pebr.grpo.trainer", arguments[3:], kills, seconds)
+    """Run the command and kill it `kills` times. Returns the seconds of the last run."""
+    return run_with_kills("pebr.grpo.settings", "pebr.grpo.work", arguments[3:], kills, seconds)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def whole(command, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def seconds(command, tmp_path_factory):
-    """How long such a run takes when all is imported."""
+    """Seconds of such a run, without imports."""
     return killed(command(tmp_path_factory.mktemp("timed"), **SETTINGS), kills=0)
 
 
@@ -77,12 +77,12 @@ def test_killed_with_checkpoints_on_s3(command, whole, seconds, tmp_path, s3_add
     killed(command(tmp_path / "here", **SETTINGS, checkpoints=location), KILLS, seconds / 3)
     assert_same(tmp_path / "here", whole)
     assert last_checkpoint(tmp_path, tmp_path / "found", location) == last_checkpoint(whole, tmp_path / "expected")
-    # nothing but the store survives, as when a pod is scheduled on another machine
+    # only the store is left, as after a pod moved to another machine
     killed(command(tmp_path / "there", **SETTINGS, checkpoints=location), kills=0)
     assert_same(tmp_path / "there", whole)
 
 
-def test_told_to_stop_it_writes_a_checkpoint_and_asks_to_be_retried(command, whole, tmp_path):
+def test_a_stopped_run_writes_a_checkpoint_and_exits_with_the_code_to_retry(command, whole, tmp_path):
     arguments = command(tmp_path, **SETTINGS, save_every=0)
     process = started(arguments)
     while rows(tmp_path) < 2:
@@ -94,8 +94,8 @@ def test_told_to_stop_it_writes_a_checkpoint_and_asks_to_be_retried(command, who
     assert_same(tmp_path, whole)
 
 
-def test_a_checkpoint_of_two_ranks_goes_on_with_one(command, tmp_path):
-    # Two ranks round otherwise than one; large steps would turn that into another token sooner or later.
+def test_a_checkpoint_of_two_ranks_resumes_on_one(command, tmp_path):
+    # Two ranks round differently from one. With large updates this would change sampled tokens.
     settings = SETTINGS | {"learning_rate": 1e-4}
     parted, whole = tmp_path / "parted", tmp_path / "whole"
     finish(command(whole, **settings))

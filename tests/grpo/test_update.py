@@ -1,4 +1,4 @@
-"""The updater with a real engine: what is left out changes nothing, and how rows are packed changes nothing."""
+"""The updater with a real engine: neither groups that are left out nor the packing of rows change the result."""
 
 import random
 from array import array
@@ -8,7 +8,8 @@ import torch
 
 from pebr.grpo.advantages import group_advantages
 from pebr.grpo.experience import Experience
-from pebr.grpo.settings import Settings
+from pebr.grpo.micro_batches import Packer
+from pebr.grpo.settings import ObjectiveSettings
 from pebr.grpo.update import Updater
 from pebr.step.launch import join
 from pebr.toy.world import questions
@@ -22,7 +23,7 @@ ANSWERS = 4
 
 @pytest.fixture(scope="module")
 def place():
-    return join()  # and never leave: DeepSpeed can start in one group of a process only
+    return join()  # and never leave: DeepSpeed supports only one process group per process
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +59,14 @@ def make_experience(prompts, rewards_of, seed=0):
     return found
 
 
-def updated(path, encoder, place, prompts, updates, **changes):
-    """Reports and weights after a step with these updates."""
-    settings = Settings(*("",) * 5, **{"kl_weight": 0.0, "max_response_tokens": 32, **changes})
+def updated(path, encoder, place, prompts, updates, tokens_per_batch=16384, **changes):
+    """Reports and weights after a training step with these updates."""
+    settings = ObjectiveSettings(**{"kl_weight": 0.0, **changes})
     model = load_model(path)
     reference = PolicyModel(load_model(path)).eval() if settings.kl_weight else None
     engine = TrainingEngine(PolicyModel(model), EngineSettings(1e-3, total_steps=10), place, weights=model)
-    updater = Updater(engine, reference, encoder, lambda row: prompts[row], settings)
+    packer = Packer(encoder, lambda row: prompts[row], settings, tokens_per_batch, 32, engine.rank, engine.world_size)
+    updater = Updater(engine, reference, packer, settings, temperature=1.2)
     reports = updater.step(updates)
     return updater, reports, {name: p.detach().clone() for name, p in model.named_parameters()}
 
@@ -76,7 +78,7 @@ def assert_same(one, other, tolerance=1e-4):
     moved = [
         float((one[2][name] - weight).abs().max()) for name, weight in other[2].items() if "k_proj.bias" not in name
     ]
-    assert max(moved) < tolerance  # of steps of 1e-3
+    assert max(moved) < tolerance  # updates move weights by about 1e-3
 
 
 def random_rewards(row, rng):
@@ -104,24 +106,24 @@ def test_groups_of_equal_rewards_are_left_out_and_change_nothing(tiny_models, en
     path = tiny_models["qwen2_5_vl"]
     experience = make_experience(prompts, some_equal_rewards)
     skipping = updated(path, encoder, place, prompts, [experience])
-    # a KL weight too small to matter keeps every group
+    # with a KL weight no group is left out; this one is too small to matter
     keeping = updated(path, encoder, place, prompts, [experience], kl_weight=1e-12)
     assert_same(skipping, keeping)
-    tokens = [float(updater.sums.values[0]) for updater, _, _ in (skipping, keeping)]
+    tokens = [updater.sums.tokens for updater, _, _ in (skipping, keeping)]
     assert tokens == [
         sum(e.answer_tokens for e in experience if e.teaches),
         sum(e.answer_tokens for e in experience),
     ]
 
 
-def test_an_update_that_teaches_nothing_is_a_step_of_no_gradient(tiny_models, encoder, place, prompts):
+def test_an_update_of_equal_rewards_has_no_gradient(tiny_models, encoder, place, prompts):
     experience = make_experience(prompts, lambda row, rng: [0.5] * ANSWERS)
     _, (report,), _ = updated(tiny_models["qwen2_5_vl"], encoder, place, prompts, [experience])
     assert (report.loss, report.grad_norm, report.refused) == (0.0, 0.0, False)
 
 
 def test_one_update_needs_no_old_logprobs(tiny_models, encoder, place, prompts):
-    """The sampler's numbers play no part in the loss of a single update."""
+    """The loss of a single update does not depend on the sampler's log-probabilities."""
     path = tiny_models["qwen2_5_vl"]
     experience = make_experience(prompts, random_rewards)
     shifted = [
@@ -142,7 +144,7 @@ def test_the_ratio_to_the_sampler_is_truncated_where_a_step_has_several_updates(
 
 
 def test_a_poisoned_update_is_refused_and_is_no_drift(tiny_models, encoder, place, prompts):
-    """The model's log-probabilities of one question are NaN; those of the others are as they should be."""
+    """The model's log-probabilities of one question are NaN; those of the others are correct."""
     experience = make_experience(prompts, random_rewards)
     poisoned = [prompts[0]._replace(pixel_values=prompts[0].pixel_values * torch.nan), *prompts[1:]]
     path = tiny_models["qwen2_5_vl"]
@@ -164,8 +166,8 @@ def test_drift_is_the_trainers_minus_the_samplers_in_the_first_update(tiny_model
     with torch.no_grad():
         expected = torch.cat(
             [
-                (model(batch.row, updater.settings.temperature)[0] - batch.sampler_logprobs).abs()
-                for batch in updater._micro_batches(experience[:2])
+                (model(batch.row, updater.temperature)[0] - batch.sampler_logprobs).abs()
+                for batch in updater.packer.pack(experience[:2])
             ]
         )
     assert drift.mean == pytest.approx(float(expected.mean()), rel=1e-4)

@@ -1,4 +1,4 @@
-"""A stage with vLLM as its sampler, by the command: both sides give the same log-probabilities at every step."""
+"""A stage that samples with vLLM, by the command: both engines compute the same log-probabilities at every step."""
 
 import subprocess
 from pathlib import Path
@@ -40,4 +40,4 @@ def test_without_the_sync_the_drift_stops_the_run(command: Any, tmp_path: Path) 
     )
     assert done.returncode != 0
     assert "sampler and trainer disagree" in done.stderr
-    assert len(history(tmp_path)) == 2  # the first step's samples are the initial model's on both sides
+    assert len(history(tmp_path)) == 2  # in the first step both engines have the initial model

@@ -1,4 +1,4 @@
-"""The command of a GRPO stage, but the sampler never gets the trainer's new weights.
+"""The command of a GRPO stage, except that the sampler ignores the trainer's new weights.
 
 python -m tests.grpo.unsynced --model ...
 """
@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from pebr.grpo.settings import Settings
-from pebr.grpo.trainer import work
+from pebr.grpo.work import work
 from pebr.sampling.vllm_engine import VllmSampler
 from pebr.step.command import main
 
 
 def forget(_sampler: VllmSampler, parameters: Iterable[tuple[str, Tensor]]) -> None:
-    """Take the weights, as ranks gather them together, and leave the engine as it is."""
+    """Read the weights, because ranks gather them together, and change nothing."""
     for _ in parameters:
         pass
 

@@ -1,4 +1,4 @@
-"""The watch over sampler and trainer."""
+"""Drift between sampler and trainer."""
 
 import math
 
@@ -29,7 +29,7 @@ def test_micro_batches_add_up_and_the_meter_starts_anew() -> None:
 
 
 def test_the_mismatch_is_the_divergence_of_the_distributions() -> None:
-    """Over many tokens drawn from a known distribution, the estimate is its KL divergence from the other."""
+    """For many tokens from known distributions, the estimate is the KL divergence between them."""
     torch.manual_seed(0)
     sampler, trainer = (torch.randn(20).log_softmax(0), torch.randn(20).log_softmax(0))
     tokens = torch.multinomial(sampler.exp(), 200_000, replacement=True)

@@ -2,7 +2,7 @@
 
     python -m tests.training.engine_worker JOB
 
-JOB is JSON: processes, stages, steps, out; and, if wanted, checkpoints, dtype, bad_step, kill_after, save_every, whole.
+JOB is JSON: processes, stages, steps, out; optionally checkpoints, dtype, bad_step, kill_after, save_every, whole.
 Rank 0 writes `out/stage-S.pt`: parameters, the reports of the steps, the optimizer's moments.
 """
 
@@ -22,7 +22,7 @@ from pebr.training.engine import EngineSettings, TrainingEngine
 
 
 class Network(nn.Module):
-    """Big enough that ranks share tensors, with a frozen part and a buffer that bf16 would round."""
+    """Large enough that ranks share tensors; has a frozen part and a buffer that bf16 would round."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,14 +38,14 @@ class Network(nn.Module):
 
 
 def micro_batches(step: int, split: list[list[int]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """This step's 12 rows, as micro-batches of these rows."""
+    """The 12 rows of this step, split into micro-batches of these rows."""
     generator = torch.Generator().manual_seed(step)
     inputs = torch.randn(12, 8, generator=generator)
     targets = inputs.sum(dim=1, keepdim=True)
     return [(inputs[rows], targets[rows]) for rows in split]
 
 
-SPLITS = {  # rows of each micro-batch, by world size and rank; ranks have different numbers, one of four has none
+SPLITS = {  # world size -> rank -> rows of each micro-batch; ranks have different numbers of them, one has none
     1: [[[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]],
     2: [[[0, 1, 2, 3, 4, 5, 6]], [[7], [8, 9], [10, 11]]],
     4: [[[0, 1, 2, 3]], [[4, 5], [6, 7]], [[8, 9, 10, 11]], []],

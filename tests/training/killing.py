@@ -1,10 +1,10 @@
-"""Kills a training step again and again and lets it finish: `python -m tests.training.killing JOB`.
+"""Kill a step several times, then let it finish: `python -m tests.training.killing JOB`.
 
 JOB is JSON: settings and work (modules, `pebr.sft.settings`, `pebr.sft.work`), flags (the command line), kills, seconds
-(the longest that a run is left alone), seed.
-Everything is imported once, here; each run is a fork, killed with SIGKILL after a random time, so that the kills fall
-on start, resume, steps, checkpoints and the last writing alike. Prints how many runs were killed, and how many seconds
-the last one took.
+(the longest time before a kill), seed.
+Everything is imported once, here. Each run is a fork, killed with SIGKILL after a random time, so that kills happen
+during start, resume, training, checkpoints and the final writing. Prints the number of killed runs, and the seconds of
+the last one.
 """
 
 import importlib
@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 
-import deepspeed  # noqa: F401 - imported before the forks, like all that is slow
+import deepspeed  # noqa: F401 - slow imports come before the forks
 import transformers.models.auto.modeling_auto
 
 import pebr.vlm.torchvision_operators  # noqa: F401
@@ -23,7 +23,7 @@ from pebr.step.command import main
 
 
 def start(job: dict) -> int:
-    """Run the step in a fork; returns its process id."""
+    """Run the step in a fork. Returns its process id."""
     if process := os.fork():
         return process
     settings_class = importlib.import_module(job["settings"]).Settings
@@ -32,13 +32,13 @@ def start(job: dict) -> int:
         main(settings_class, work, job["flags"])
     except SystemExit as end:
         os._exit(int(end.code or 0))
-    except BaseException:  # noqa: BLE001 - whatever it was, a fork must end here
+    except BaseException:  # noqa: BLE001 - a fork must end here after any error
         sys.excepthook(*sys.exc_info())
         os._exit(1)
 
 
 def ended(process: int, seconds: float) -> int | None:
-    """The exit status of a process, None when it still runs after so many seconds."""
+    """The exit code of a process; None if it still runs after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found, status = os.waitpid(process, os.WNOHANG)

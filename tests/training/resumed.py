@@ -1,4 +1,4 @@
-"""Runs with kills, and what they leave, for the tests of the steps that resume."""
+"""Runs with kills, and their files, for the tests of steps that resume."""
 
 import json
 import os
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run_with_kills(settings: str, work: str, flags: list[str], kills: int, seconds: float = 0.0) -> float:
-    """Run a step with so many kills, each within so many seconds of a start; returns the seconds of the last run."""
+    """Run a step and kill it `kills` times, each within `seconds` of a start. Returns the seconds of the last run."""
     job = {"settings": settings, "work": work, "flags": flags, "kills": kills, "seconds": seconds, "seed": 1}
     done = subprocess.run(
         [sys.executable, "-m", "tests.training.killing", json.dumps(job)],
@@ -29,17 +29,17 @@ def run_with_kills(settings: str, work: str, flags: list[str], kills: int, secon
 
 
 def files(directory: Path) -> dict[str, bytes]:
-    """The bytes of a directory's files."""
+    """The contents of a directory's files by name."""
     return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
 
 
 def without_times(rows: list[dict]) -> list[dict]:
-    """The rows of a history, but for how long things took."""
+    """The rows of a history without seconds."""
     return [{name: value for name, value in row.items() if not name.startswith("seconds")} for row in rows]
 
 
 def newest_checkpoint(location: str, copy: Path) -> dict[str, bytes]:
-    """The files of the last checkpoint: weights, moments, random numbers, counters; without the times."""
+    """The files of the newest checkpoint: weights, moments, random states, counters; without seconds."""
     store = open_store(location)
     last = sorted({key.rsplit("/", 1)[0] for key in store.list("") if key.endswith("index.json")})[-1]
     copy.mkdir()

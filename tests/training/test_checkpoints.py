@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, the newest whole one is found, the last k stay, errors of the writer come up."""
+"""Checkpoints are atomic; the newest complete one is found, the last k are kept, errors of the writer are raised."""
 
 import json
 import random
@@ -41,7 +41,7 @@ def newest(location: str, place: launch.Place) -> int | None:
     return int(step)
 
 
-def test_the_last_ones_stay_and_the_newest_is_found(place: launch.Place, tmp_path: Path) -> None:
+def test_the_last_ones_are_kept_and_the_newest_is_found(place: launch.Place, tmp_path: Path) -> None:
     location = str(tmp_path / "run")
     assert newest(location, place) is None
     checkpoints = Checkpoints(location, 2, place)
@@ -70,19 +70,19 @@ def damage_bytes(step: Path) -> None:
     ],
     ids=["bytes", "file", "unfinished", "cut", "description", "altered description"],
 )
-def test_a_damaged_one_gives_way_to_the_one_before(place: launch.Place, tmp_path: Path, damage) -> None:
+def test_an_older_one_is_used_if_the_newest_is_damaged(place: launch.Place, tmp_path: Path, damage) -> None:
     location = str(tmp_path / "run")
     checkpoints = Checkpoints(location, 2, place)
     for step in (1, 2):
         save(checkpoints, step)
     damage(tmp_path / "run" / "step-00000002")
     assert newest(location, place) == 1
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["step-00000001"]  # nothing stale is left
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["step-00000001"]  # the damaged one is removed
     save(Checkpoints(location, 2, place), 2)
     assert newest(location, place) == 2
 
 
-def test_one_of_another_version_is_kept_and_told(place: launch.Place, tmp_path: Path) -> None:
+def test_one_of_another_version_is_kept_and_reported(place: launch.Place, tmp_path: Path) -> None:
     save(Checkpoints(str(tmp_path), 2, place), 1)
     index = tmp_path / "step-00000001" / "index.json"
     index.write_text(json.dumps({"format": 99}))
@@ -91,7 +91,7 @@ def test_one_of_another_version_is_kept_and_told(place: launch.Place, tmp_path: 
     assert index.exists()
 
 
-def test_what_a_kill_has_left_half_deleted_is_removed(place: launch.Place, tmp_path: Path) -> None:
+def test_half_deleted_checkpoints_are_removed(place: launch.Place, tmp_path: Path) -> None:
     checkpoints = Checkpoints(str(tmp_path), 3, place)
     for step in (1, 2):
         save(checkpoints, step)
@@ -101,7 +101,7 @@ def test_what_a_kill_has_left_half_deleted_is_removed(place: launch.Place, tmp_p
 
 
 def test_the_index_is_stored_after_every_part(place: launch.Place, tmp_path: Path, monkeypatch) -> None:
-    """Two ranks on one machine, that is with one folder for what is to be stored, and the second one's part is slow."""
+    """Two ranks on one machine share the local folder, and the upload of the second rank's part is slow."""
 
     class SlowStore(FolderStore):
         def put(self, local: Path, key: str) -> None:
@@ -119,9 +119,7 @@ def test_the_index_is_stored_after_every_part(place: launch.Place, tmp_path: Pat
     second.wait()
 
 
-def test_what_the_store_does_not_give_back_as_it_was_is_damaged(
-    place: launch.Place, tmp_path: Path, monkeypatch
-) -> None:
+def test_files_that_the_store_altered_are_damaged(place: launch.Place, tmp_path: Path, monkeypatch) -> None:
     class RottenStore(FolderStore):
         def get(self, key: str, local: Path) -> None:
             if key.startswith("step-00000002/rank"):
@@ -146,7 +144,7 @@ def test_an_error_of_the_writer_stops_the_run(place: launch.Place, tmp_path: Pat
 
 
 @pytest.mark.s3
-def test_it_is_the_same_on_s3(place: launch.Place, tmp_path: Path, s3_address: str) -> None:
+def test_checkpoints_on_s3(place: launch.Place, tmp_path: Path, s3_address: str) -> None:
     location = f"s3://pebr/{tmp_path.name}"
     assert newest(location, place) is None
     checkpoints = Checkpoints(location, 2, place)
@@ -162,7 +160,7 @@ def test_it_is_the_same_on_s3(place: launch.Place, tmp_path: Path, s3_address: s
     assert {key.split("/")[0] for key in store.list("")} == {"step-00000002"}
 
 
-def test_random_numbers_go_on_where_they_were() -> None:
+def test_random_numbers_continue_after_a_restore() -> None:
     def draw() -> list[float]:
         return [random.gauss(0, 1), random.random(), float(np.random.normal()), torch.randn(1).item()]
 

@@ -1,4 +1,4 @@
-"""Consolidation gives the Hugging Face model that transformers itself would have written."""
+"""Consolidation writes the same Hugging Face model as transformers."""
 
 import json
 from pathlib import Path

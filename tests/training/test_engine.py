@@ -1,4 +1,4 @@
-"""The engine: the same steps whatever the ZeRO stage, the ranks and the split; bad steps refused; resumed exactly."""
+"""The engine: updates do not depend on ZeRO stage, ranks or split; bad updates are refused; resuming is exact."""
 
 import json
 import math
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(out: Path, check: bool = True, **job: object) -> int:
-    """Run a job; returns its exit code."""
+    """Run a job. Returns its exit code."""
     out.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tests.training.engine_worker", json.dumps({"out": str(out), **job})]
     result = subprocess.run(
@@ -119,7 +119,7 @@ def test_bf16_keeps_float32_weights_and_buffers(one_rank: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(("dtype", "stages"), [("fp32", [0, 1, 2, 3]), ("bf16", [1, 2, 3])])
 def test_a_step_that_is_not_finite_is_refused_and_leaves_no_trace(tmp_path: Path, dtype: str, stages: list) -> None:
-    """Step 2 has a NaN: after it everything is as if the step had not been, but for the schedule's place."""
+    """Step 2 has a NaN. Only the position in the schedule changes."""
     run(tmp_path, processes=1, stages=stages, steps=3, bad_step=2, dtype=dtype)
     run(tmp_path / "without", processes=1, stages=stages, steps=2, dtype=dtype)
     for stage in stages:
@@ -140,7 +140,7 @@ def test_a_bad_step_of_one_rank_is_refused_by_all(tmp_path: Path) -> None:
 
 @pytest.fixture
 def place() -> launch.Place:
-    return launch.join()  # and never leave: DeepSpeed can start in one group of a process only
+    return launch.join()  # and never leave: DeepSpeed supports only one process group per process
 
 
 def test_a_run_that_diverges_ends_with_a_clear_error_and_a_good_checkpoint(place: launch.Place, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_checkpoint_is_of_its_step_whatever_the_caller_does_next(place: launch
     checkpoints = Checkpoints(str(tmp_path), 2, place)
     engine = TrainingEngine(torch.nn.Linear(2, 1), EngineSettings(1e-3, 10), place, checkpoints=checkpoints)
     engine.update([torch.ones(1, 2)], lambda module, row: module(row).sum())
-    checkpoints._writer.submit(time.sleep, 0.3)  # so that writing begins later
+    checkpoints._writer.submit(time.sleep, 0.3)  # delays the writing
     history = ["step 1"]
     engine.checkpoint({"history": history}, due=True)
     history.append("step 2")
@@ -174,7 +174,7 @@ def test_a_checkpoint_is_of_its_step_whatever_the_caller_does_next(place: launch
     assert saved.index["state"] == {"history": ["step 1"]}
 
 
-def test_told_to_stop_it_saves_what_is_new_and_no_more(place: launch.Place, tmp_path: Path) -> None:
+def test_a_stopped_run_saves_only_what_is_new(place: launch.Place, tmp_path: Path) -> None:
     checkpoints = Checkpoints(str(tmp_path), 2, place)
     engine = TrainingEngine(torch.nn.Linear(2, 1), EngineSettings(1e-3, 10), place, checkpoints=checkpoints)
     engine.update([torch.ones(1, 2)], lambda module, row: module(row).sum())
@@ -198,7 +198,7 @@ def test_sharded_weights_replace_those_of_more_ranks(place: launch.Place, tmp_pa
     assert ShardedTensors(tmp_path / "weights").damage() == []
 
 
-def test_what_deepspeed_cannot_do_is_refused_early() -> None:
+def test_settings_that_deepspeed_cannot_do_are_refused() -> None:
     with pytest.raises(InputError, match="zero-stage 4"):
         EngineSettings(learning_rate=1e-3, total_steps=1, zero_stage=4)
     with pytest.raises(InputError, match="--zero-stage 1 or --dtype fp32"):
@@ -207,7 +207,7 @@ def test_what_deepspeed_cannot_do_is_refused_early() -> None:
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_resume_is_exact(tmp_path: Path, dtype: str) -> None:
-    """Killed after step 3 and started again: the same bits as never killed; weights, moments and reports."""
+    """Killed after step 3 and resumed: weights, moments and reports equal those of an uninterrupted run."""
     stages = [0, 1, 2, 3] if dtype == "fp32" else [1, 2, 3]
     checkpoints = str(tmp_path / "checkpoints-{stage}")
     run(tmp_path / "whole", processes=1, stages=stages, steps=5, dtype=dtype)
@@ -224,7 +224,7 @@ def test_resume_is_exact(tmp_path: Path, dtype: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_a_checkpoint_of_two_ranks_resumes_on_one_and_on_four(one_rank: Path, tmp_path: Path, stage: int) -> None:
-    """And under another stage: a checkpoint knows elements of tensors, not ranks."""
+    """And with another ZeRO stage: a checkpoint contains elements of tensors, not ranks."""
     first = tmp_path / "two"
     run(first, processes=2, stages=[stage], steps=3, checkpoints=str(first / "checkpoints"))
     for ranks, other_stage in ((1, stage), (4, stage), (1, (stage + 1) % 4)):

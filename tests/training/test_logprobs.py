@@ -1,4 +1,4 @@
-"""The chunked head against the full log-softmax, forward and backward."""
+"""The chunked output head equals the full log-softmax, forward and backward."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from pebr.training.logprobs import answer_logprobs
 
 
 def full(hidden, weight, targets, temperature):
-    """The obvious twin: all logits at once."""
+    """The plain computation, all logits at once."""
     distribution = (hidden @ weight.T / temperature).log_softmax(-1)
     entropy = -(distribution.exp() * distribution).sum(-1)
     return distribution.gather(1, targets[:, None])[:, 0], entropy

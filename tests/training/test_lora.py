@@ -1,4 +1,4 @@
-"""LoRA: only adapters train, and what leaves the engine is the model with them merged."""
+"""LoRA: only adapters are trained, and the engine's output is the model with merged adapters."""
 
 from pathlib import Path
 

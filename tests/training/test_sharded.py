@@ -1,4 +1,4 @@
-"""Sharded directories: whatever cut a tensor into runs, any run can be read again; damage is found."""
+"""Sharded directories: any run of elements can be read for any split into ranks; damage is found."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from pebr.training.sharded import Run, ShardedTensors, share, write_index, write
 
 
 def write(directory: Path, tensors: dict[str, torch.Tensor], cuts: dict[str, list[int]], ranks: int) -> None:
-    """Write tensors cut at these elements, the runs dealt to the ranks in turn."""
+    """Write tensors, each split at these elements into one run per rank."""
     for rank in range(ranks):
         runs = []
         for name, tensor in tensors.items():
@@ -51,7 +51,7 @@ def test_shares_cover_everything_once(count: int, ranks: int) -> None:
     assert [i for rank in range(ranks) for i in range(count)[share(count, rank, ranks)]] == list(range(count))
 
 
-def test_a_gap_and_an_overlap_are_told(tmp_path: Path) -> None:
+def test_a_gap_and_an_overlap_are_reported(tmp_path: Path) -> None:
     values = torch.arange(6.0)
     for start, message in ((4, "elements 3 to 4"), (2, "elements 3 to 2")):
         write_shard(tmp_path, 0, 2, [Run("a", (6,), 0, values[:3])])
@@ -77,7 +77,7 @@ def test_damage_is_found(tmp_path: Path) -> None:
     assert "not there" in ShardedTensors(tmp_path).damage()[1]
 
 
-def test_no_index_and_a_foreign_one_are_told(tmp_path: Path) -> None:
+def test_a_missing_index_and_one_of_another_version_are_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not there: give the directory of sharded weights"):
         ShardedTensors(tmp_path)
     (tmp_path / "index.json").write_text(json.dumps({"format": 99}))

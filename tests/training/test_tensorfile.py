@@ -1,4 +1,4 @@
-"""Streamed safetensors files are what the safetensors library reads and writes."""
+"""Streamed safetensors files are compatible with the safetensors library."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_a_tensor_too_few_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("length", "message"), [(4, "header"), (40, "header"), (-1, "tensors")])
-def test_a_file_cut_short_is_told(tmp_path: Path, length: int, message: str) -> None:
+def test_a_file_cut_short_is_reported(tmp_path: Path, length: int, message: str) -> None:
     path = tmp_path / "file.safetensors"
     save_file(TENSORS, path)
     path.write_bytes(path.read_bytes()[:length])

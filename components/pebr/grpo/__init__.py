@@ -1,1 +1,1 @@
-"""GRPO: one stage of reinforcement learning with group-relative advantages; perception or reasoning by its rewards."""
+"""One stage of GRPO: reinforcement learning with group-relative advantages, for perception or reasoning."""

@@ -1,13 +1,14 @@
-"""From questions to experience: answers, their rewards, their advantages.
+"""From questions to experience: sampled answers, their rewards, their advantages.
 
-Ranks divide a step's questions for sampling, then share what came of them: token ids, log-probabilities and rewards are
-small. So every rank knows the whole step, and the updates can be dealt to ranks by length (`pebr.grpo.update`).
+Ranks divide a training step's questions for sampling, then exchange the results: token ids, log-probabilities and
+rewards are small. So every rank knows the whole step, and updates can be divided by length (`pebr.grpo.micro_batches`).
 """
 
 import time
 from array import array
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch.distributed as dist
 from torch import Tensor
@@ -15,8 +16,8 @@ from torch import Tensor
 from pebr.data.images import ImageError, decode
 from pebr.data.shards import ShardedDataset
 from pebr.errors import InputError
-from pebr.grpo.advantages import Advantage, group_advantages
-from pebr.grpo.questions import further_columns
+from pebr.grpo.advantages import group_advantages
+from pebr.grpo.questions import QuestionRow, further_columns
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.stages import Scores, StageReward
 from pebr.sampling.contract import Sample, Sampler, SamplingSettings
@@ -25,22 +26,22 @@ from pebr.vlm.encoding import Encoder, Prompt
 
 
 class Experience(NamedTuple):
-    """A question with its G answers and what they are worth."""
+    """A question with its G answers, their rewards and advantages."""
 
     row: int  # of the question in the dataset
-    question: dict[str, Any]  # qid, problem, answer, key_words
+    question: Mapping[str, object]  # qid, problem, answer, key_words
     prompt_tokens: int  # P
     token_ids: list["array[int]"]  # (G,) of R tokens each
-    logprobs: list["array[float]"]  # (G,) the sampler's, R each
+    logprobs: list["array[float]"]  # (G,) of R values each, from the sampler
     finish_reasons: list[str]  # (G,)
-    responses: list[str]  # (G,) their texts
+    responses: list[str]  # (G,) decoded texts
     rewards: list[float]  # (G,)
     components: dict[str, list[float]]  # component -> (G,), before its weight
     advantages: Tensor  # (G,) float32
 
     @property
     def teaches(self) -> bool:
-        """False where all rewards are equal: then every advantage is 0."""
+        """False if all rewards are equal: then every advantage is 0."""
         return bool(self.advantages.any())
 
     @property
@@ -49,46 +50,28 @@ class Experience(NamedTuple):
         return sum(len(ids) for ids in self.token_ids)
 
 
+@dataclass
 class Collector:
-    """Asks questions and rewards the answers.
+    """Samples answers to questions and rewards them."""
 
-    Args:
-        dataset: rows of questions.
-        encoder: of the model.
-        sampler: answers questions.
-        sampling: how it samples.
-        reward: the stage's.
-        advantage: how rewards become advantages.
-        place: of this rank.
-    """
+    dataset: ShardedDataset
+    encoder: Encoder
+    sampling: SamplingSettings
+    reward: StageReward
+    advantage: str  # see `group_advantages`
+    place: Place
+    # Of the last call of `collect`, on this rank:
+    seconds: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)  # seconds per component, and failed checks of all ranks
+    _prompts: dict[int, Prompt] = field(default_factory=dict)  # by row
 
-    def __init__(
-        self,
-        dataset: ShardedDataset,
-        encoder: Encoder,
-        sampler: Sampler,
-        sampling: SamplingSettings,
-        reward: StageReward,
-        advantage: Advantage,
-        place: Place,
-    ) -> None:
-        self.dataset = dataset
-        self.encoder = encoder
-        self.sampler = sampler
-        self.sampling = sampling
-        self.reward = reward
-        self.advantage = advantage
-        self.place = place
-        self.seconds = {"sampling": 0.0, "rewards": 0.0}  # of the last call, on this rank
-        self.measured: dict[str, float] = {}  # of the last call: seconds a component, on this rank, and failed checks
-        self._prompts: dict[int, Prompt] = {}  # of the last call, by row
-
-    def collect(self, rows: Sequence[int], step: int) -> list[Experience]:
-        """Sample and reward G answers to each question, with the sampler as it is now; all ranks call it alike.
+    def collect(self, sampler: Sampler, rows: Sequence[int], step: int) -> list[Experience]:
+        """Sample and reward G answers per question. All ranks call this with the same arguments.
 
         Args:
-            rows: the step's rows of the dataset, for all ranks.
-            step: names the samples' random numbers.
+            sampler: holds the policy's weights.
+            rows: the training step's rows of the dataset, for all ranks.
+            step: part of the seed of each sample.
 
         Returns:
             The experience of all ranks, in the order of `rows`.
@@ -96,25 +79,25 @@ class Collector:
         started = time.perf_counter()
         rank, ranks = self.place.rank, self.place.world_size
         mine = rows[rank::ranks]
-        read = {row: self.dataset[row] for row in sorted(mine)}  # neighbours lie in one block of the file
+        read = {row: self.dataset[row] for row in sorted(mine)}  # neighbours are in one row group of the file
         self._prompts = {row: self._encode(question) for row, question in read.items()}
-        groups = self.sampler.sample(
+        groups = sampler.sample(
             [self._prompts[row] for row in mine], [read[row]["qid"] for row in mine], self.sampling, step
         )
         sampled = time.perf_counter()
         experiences, scores = self._rewarded(mine, [read[row] for row in mine], groups)
         self.seconds = {"sampling": sampled - started, "rewards": time.perf_counter() - sampled}
-        gathered: list[Any] = [None] * ranks
+        gathered: list[tuple[list[Experience], int]] = [([], 0)] * ranks
         dist.all_gather_object(gathered, (experiences, scores.failures))
         self.measured = {f"seconds_reward/{name}": round(value, 4) for name, value in scores.seconds.items()}
         self.measured["checks_failed"] = sum(failures for _, failures in gathered)
         return [gathered[place % ranks][0][place // ranks] for place in range(len(rows))]
 
     def prompt(self, row: int) -> Prompt:
-        """The encoded question of a row; encoded anew where another rank sampled it."""
+        """The encoded question of a row. Questions that another rank sampled are encoded here again."""
         return self._prompts[row] if row in self._prompts else self._encode(self.dataset[row])
 
-    def _encode(self, question: dict[str, Any]) -> Prompt:
+    def _encode(self, question: QuestionRow) -> Prompt:
         try:
             images = [decode(image["bytes"]) for image in question["images"]]
         except ImageError as error:
@@ -124,7 +107,7 @@ class Collector:
         return self.encoder.prompt(question["problem"], images)
 
     def _rewarded(
-        self, rows: Sequence[int], questions: Sequence[dict[str, Any]], groups: Sequence[list[Sample]]
+        self, rows: Sequence[int], questions: Sequence[QuestionRow], groups: Sequence[list[Sample]]
     ) -> tuple[list[Experience], Scores]:
         if not rows:
             return [], Scores([], {}, {}, {}, 0)

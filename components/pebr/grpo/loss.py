@@ -1,20 +1,15 @@
-"""The loss of GRPO, token by token: pure functions, values in, values out.
+"""Formulas of the GRPO loss as pure functions: ratio and clipping, KL estimators, token weights.
 
-    loss = sum over tokens of weight * (policy loss + kl_weight * KL)
-
-with weights that add up over the whole optimizer batch and all ranks, so that no split of it changes the sum.
+`pebr.grpo.objective` composes them.
 """
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-KlEstimator = Literal["k1", "k2", "k3"]
-Normalisation = Literal["token", "sequence", "dr_grpo"]
-
-LOG_RATIO_LIMIT = 20.0  # exp(20) is still far from float32's end
+LOG_RATIO_LIMIT = 20.0  # exp(20) is far below the largest float32
 KL_LIMIT = 10.0
 
 
@@ -22,7 +17,7 @@ class PolicyLoss(NamedTuple):
     """The policy loss of T tokens."""
 
     losses: Tensor  # (T,)
-    clipped: Tensor  # (T,) bool: a bound holds here, and the token has no gradient
+    clipped: Tensor  # (T,) bool: a bound is active, so the token has no gradient
 
 
 def policy_loss(
@@ -34,22 +29,22 @@ def policy_loss(
     clip_dual: float = 3.0,
     ratio_cap: float = 0.0,
 ) -> PolicyLoss:
-    """The clipped surrogate of PPO (arXiv 1707.06347), negated so that less is better.
+    """Compute the clipped surrogate of PPO (arXiv 1707.06347), negated so that it is minimised.
 
-    With r = exp(new - old): max(-A r, -A clip(r, 1 - clip_low, 1 + clip_high)), the upper bound apart from the lower
-    (clip-higher, DAPO, arXiv 2503.14476), and at most -A clip_dual where A < 0 (dual clip, arXiv 1912.09729).
+    With r = exp(new - old): max(-A r, -A clip(r, 1 - clip_low, 1 + clip_high)). The two bounds are independent
+    (clip-higher, DAPO, arXiv 2503.14476). If A < 0, the loss is at most -A clip_dual (dual clip, arXiv 1912.09729).
 
     Args:
         logprobs: (T,) of the policy, differentiable.
-        old_logprobs: (T,) of the policy that sampled; the policy's own, detached, where a batch is used once.
-        advantages: (T,) of each token's answer.
-        clip_low: how far below 1 the ratio counts.
-        clip_high: how far above 1 the ratio counts.
-        clip_dual: bound of the ratio for negative advantages, above 1; 0 means none.
-        ratio_cap: the ratio is truncated here, for old log-probabilities that another engine computed; 0 means none.
-            A truncated token counts, and moves the policy, as one whose ratio is the cap: unlike a clipped one it
-            keeps its gradient (truncated importance sampling, IMPALA, arXiv 1802.01561). Where A > 0 the upper clip
-            comes first; where A < 0 a cap below clip_dual stands in its place.
+        old_logprobs: (T,) of the policy that sampled. If a batch is used once: the policy's own, detached.
+        advantages: (T,) advantage of each token's answer.
+        clip_low: the ratio is clipped below at 1 minus this.
+        clip_high: the ratio is clipped above at 1 plus this.
+        clip_dual: bound of the ratio for negative advantages, above 1. 0 means no bound.
+        ratio_cap: the ratio is truncated to this value, for old log-probabilities from another engine. 0 means no cap.
+            A truncated token has the loss and the gradient of a token whose ratio is the cap, while a clipped token has
+            no gradient (truncated importance sampling, IMPALA, arXiv 1802.01561). If A > 0, the upper clip applies
+            first. If A < 0, a cap below clip_dual replaces clip_dual.
 
     >>> policy_loss(torch.tensor([0.5]), torch.tensor([0.0]), torch.tensor([1.0])).losses.item()  # clipped at 1.3
     -1.2999999523162842
@@ -64,45 +59,46 @@ def policy_loss(
     return PolicyLoss(losses, (losses != plain).detach())
 
 
-def kl_divergence(logprobs: Tensor, reference_logprobs: Tensor, estimator: KlEstimator = "k3") -> Tensor:
-    """An estimate of KL(policy || reference) at each sampled token, differentiable in `logprobs`.
+# Schulman's estimators (joschu.net/blog/kl-approx.html) as functions of d = reference - new. GRPO uses k3.
+KL_ESTIMATORS: dict[str, Callable[[Tensor], Tensor]] = {
+    "k1": lambda d: -d,
+    "k2": lambda d: d.square() / 2,
+    "k3": lambda d: torch.expm1(d) - d,
+}
 
-    Schulman's estimators (joschu.net/blog/kl-approx.html) with d = clamp(reference - new, -20, 20): k1 = -d,
-    k2 = d^2 / 2, k3 = exp(d) - d - 1 (the one of GRPO, arXiv 2402.03300); each clamped to [-10, 10].
+
+def kl_divergence(logprobs: Tensor, reference_logprobs: Tensor, estimator: str = "k3") -> Tensor:
+    """Estimate KL(policy || reference) at each sampled token, differentiable in `logprobs`.
+
+    The difference d is clamped to [-20, 20], the estimate to [-10, 10].
 
     Args:
         logprobs: (T,) of the policy.
         reference_logprobs: (T,) of the reference.
-        estimator: which.
+        estimator: key of `KL_ESTIMATORS`.
 
     >>> kl_divergence(torch.tensor([-1.0]), torch.tensor([-1.0])).item()
     0.0
     """
     d = (reference_logprobs - logprobs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-    if estimator == "k1":
-        estimate = -d
-    elif estimator == "k2":
-        estimate = d.square() / 2
-    else:
-        estimate = torch.expm1(d) - d
-    return estimate.clamp(-KL_LIMIT, KL_LIMIT)
+    return KL_ESTIMATORS[estimator](d).clamp(-KL_LIMIT, KL_LIMIT)
 
 
 def answer_weights(
-    lengths: Sequence[int], total_tokens: int, total_answers: int, kind: Normalisation, max_response_tokens: int
+    lengths: Sequence[int], total_tokens: int, total_answers: int, kind: str, max_response_tokens: int
 ) -> Tensor:
-    """The weight of each token of an answer, one a answer.
+    """Compute the weight of the tokens of each answer.
 
     `token`: 1 / tokens of the batch (DAPO, arXiv 2503.14476). `sequence`: 1 / (answers of the batch x tokens of the
-    answer) (GRPO, arXiv 2402.03300). `dr_grpo`: 1 / (answers of the batch x longest length allowed), which favours no
-    length (Dr. GRPO, arXiv 2503.20783).
+    answer) (GRPO, arXiv 2402.03300). `dr_grpo`: 1 / (answers of the batch x max_response_tokens), which does not depend
+    on the length (Dr. GRPO, arXiv 2503.20783).
 
     Args:
-        lengths: (S,) tokens of each answer here.
-        total_tokens: tokens of all answers of the optimizer batch, over all ranks.
-        total_answers: answers of the optimizer batch, over all ranks.
-        kind: which.
-        max_response_tokens: the longest length allowed.
+        lengths: (S,) tokens of each answer of this part of the batch.
+        total_tokens: tokens of all answers of the optimizer update, over all ranks.
+        total_answers: answers of the optimizer update, over all ranks.
+        kind: `token`, `sequence` or `dr_grpo`.
+        max_response_tokens: longest answer allowed.
 
     Returns:
         (S,) float32.

@@ -1,9 +1,9 @@
-"""Which questions a run visits, and when: a pure function of the dataset and the seed, so a resume needs no state."""
+"""The order of a run's questions: a pure function of the dataset and the seed, so resuming needs no state."""
 
 import json
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,17 +16,19 @@ from pebr.errors import InputError
 from pebr.vlm.admission import image_bytes, prompt_tokens
 from pebr.vlm.encoding import Encoder
 
+QuestionRow = Mapping[str, Any]  # a row of `RL_SCHEMA`
+
 
 @dataclass(frozen=True)
 class Plan:
     """The order of questions.
 
     Args:
-        questions: rows of the dataset that may be asked.
-        per_step: questions a step.
-        per_update: questions an optimizer update.
+        questions: rows of the dataset that can be asked.
+        per_step: questions per training step.
+        per_update: questions per optimizer update.
         epochs: passes over the questions.
-        max_steps: at most so many steps; 0 means all.
+        max_steps: maximum number of training steps; 0 means no maximum.
         seed: of the order.
     """
 
@@ -39,22 +41,27 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole steps only, as each epoch leaves out others; at least one, which then has fewer questions."""
+        """Full training steps per epoch; each epoch leaves out other questions. At least 1, possibly a smaller one."""
         return max(1, len(self.questions) // self.per_step)
 
     @property
     def steps(self) -> int:
-        """Steps of the run."""
+        """Training steps of the run."""
         steps = self.epochs * self.steps_per_epoch
         return min(steps, self.max_steps) if self.max_steps else steps
 
     @cached_property
     def updates_per_step(self) -> int:
-        """Optimizer updates a step."""
+        """Optimizer updates per training step."""
         return len(self.updates(0))
 
+    @property
+    def optimizer_updates(self) -> int:
+        """Optimizer updates of the run."""
+        return self.steps * self.updates_per_step
+
     def updates(self, step: int) -> list[list[int]]:
-        """The dataset rows of each update of a step, over all ranks; `step` counts from 0.
+        """The dataset rows of each update of a training step, over all ranks. `step` counts from 0.
 
         >>> plan = Plan(range(10), per_step=4, per_update=2, epochs=2, max_steps=0, seed=0)
         >>> [plan.updates(step) for step in range(plan.steps)]
@@ -70,38 +77,38 @@ class Plan:
 def askable(
     dataset: Path | str, encoder: Encoder, max_prompt_tokens: int, needs_key_words: bool
 ) -> tuple[list[int], Counter[str]]:
-    """The rows of a dataset that can be asked, and how many were refused for which reason. No pixel is read.
+    """Find the rows of a dataset that can be asked, and count the rejected ones by reason. No image is decoded.
 
     Args:
         dataset: Parquet dataset of questions.
         encoder: counts tokens.
-        max_prompt_tokens: the longest prompt; longer ones are refused, never cut.
-        needs_key_words: whether a part of the reward is for key words: a question without any would never earn it.
+        max_prompt_tokens: longer prompts are rejected, never truncated.
+        needs_key_words: reject questions without key words, because the reward has a keyword weight.
 
     Raises:
-        InputError: when no question is left.
+        InputError: no question is left.
     """
     kept: list[int] = []
     seen: set[str] = set()
-    refused: Counter[str] = Counter()
+    rejected: Counter[str] = Counter()
     for index, row in enumerate(iter_rows(Path(dataset), columns=["qid", "problem", "images", "key_words"])):
         tokens = prompt_tokens(row["problem"], image_bytes(row["images"]), encoder, max_prompt_tokens)
         if isinstance(tokens, Fault):
-            refused[tokens.kind] += 1
-        elif row["qid"] in seen:  # random numbers are named by it
-            refused["qid twice"] += 1
+            rejected[tokens.kind] += 1
+        elif row["qid"] in seen:  # it is part of each sample's seed
+            rejected["qid twice"] += 1
         elif needs_key_words and not any(map(fold_key_word, row["key_words"])):
-            refused["no key words, while the reward has a keyword weight"] += 1
+            rejected["no key words, while the reward has a keyword weight"] += 1
         else:
             seen.add(row["qid"])
             kept.append(index)
     if not kept:
-        raise InputError(f"{dataset}: no question can be asked ({dict(refused) or 'it is empty'})")
-    return kept, refused
+        raise InputError(f"{dataset}: no question can be asked ({dict(rejected) or 'it is empty'})")
+    return kept, rejected
 
 
-def further_columns(rows: Sequence[dict[str, Any]], repeats: int) -> dict[str, list[Any]]:
-    """The dataset's further columns (the JSON text in `extra`) as reward functions take them, each row repeated.
+def further_columns(rows: Sequence[QuestionRow], repeats: int) -> dict[str, list[Any]]:
+    """Parse the dataset's further columns (JSON text in `extra`) for reward functions, and repeat each row.
 
     >>> further_columns([{"extra": '{"kind": "count"}'}, {"extra": ""}], repeats=2)
     {'kind': ['count', 'count', None, None]}

@@ -1,14 +1,12 @@
-"""Every step's answers and rewards, for people to read and for analyses: a Parquet dataset with one shard a step.
+"""Answers and rewards of every training step: a Parquet dataset with one shard per step.
 
-Shards are kept beside the checkpoints as they arise, so that a run resumed on another machine still has those of its
-earlier steps, and become a dataset when the run is done.
+Each shard is stored beside the checkpoints after its step, so that a run resumed on another machine has those of its
+earlier steps. They become a dataset when the run is done.
 """
 
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,7 +25,7 @@ _RESPONSE = pa.struct(
         "advantage": pa.float32(),
         "logprob": pa.float32(),  # sum over the tokens
         "components": pa.map_(pa.string(), pa.float32()),  # before their weights
-        "weighted": pa.map_(pa.string(), pa.float32()),  # they add up to the reward
+        "weighted": pa.map_(pa.string(), pa.float32()),  # their sum is the reward
     }
 )
 
@@ -47,7 +45,7 @@ class Rollouts:
     """The shards of a run.
 
     Args:
-        location: folder or `s3://` prefix that keeps them until the run is done.
+        location: folder or `s3://` prefix for them until the run is done.
         weights: of the reward's components.
         mode: of the reward, `paper` or `released`.
     """
@@ -57,14 +55,14 @@ class Rollouts:
         self.weights, self.mode = dict(weights), mode
 
     def write(self, step: int, experiences: Sequence[Experience]) -> None:
-        """Keep the shard of a step (counted from 1), in place of an earlier one."""
+        """Store the shard of a training step (counted from 1), replacing an earlier one."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / _shard(step)
             write_shard(path, [_row(experience, step, self.weights) for experience in experiences], SCHEMA)
             self._store.put(path, path.name)
 
     def complete(self, directory: Path | str, steps: int) -> None:
-        """Make the shards of steps 1 to `steps` a dataset."""
+        """Write a dataset of the shards of steps 1 to `steps`."""
         with atomic_directory(directory) as beside:
             shards = []
             for step in range(1, steps + 1):
@@ -76,22 +74,11 @@ class Rollouts:
             write_manifest(beside, Manifest(SCHEMA_VERSION, "grpo_rollouts", rows, shards, extra=extra))
 
 
-def summary(experiences: Sequence[Experience]) -> dict[str, float]:
-    """Means over a step's answers and groups, under the names of the history."""
-    result = {"reward": fmean(reward for e in experiences for reward in e.rewards)}
-    for name in experiences[0].components:
-        result[f"reward/{name}"] = fmean(value for e in experiences for value in e.components[name])
-    result["response_tokens"] = fmean(len(ids) for e in experiences for ids in e.token_ids)
-    result["truncated_share"] = fmean(reason == "length" for e in experiences for reason in e.finish_reasons)
-    result["zero_advantage_share"] = fmean(not e.teaches for e in experiences)
-    return result
-
-
 def _shard(step: int) -> str:
     return f"part-{step:05d}.parquet"
 
 
-def _row(experience: Experience, step: int, weights: Mapping[str, float]) -> dict[str, Any]:
+def _row(experience: Experience, step: int, weights: Mapping[str, float]) -> dict[str, object]:
     advantages = experience.advantages.tolist()
     responses = [
         {

@@ -1,12 +1,11 @@
-"""Do sampler and trainer mean the same model? Their log-probabilities of the same tokens say so.
+"""Drift between sampler and trainer: they must compute the same log-probabilities for the same tokens.
 
-Both should give one number to a sampled token: the trainer by its forward pass, the sampler as it drew it. They differ
-by roundings (other kernels, other shapes; in bfloat16 about 0.01 a token), and by far more when weights were not
-synced, a cache is stale, or one side does not know of the other's temperature or banned tokens. Then the ratio of
-GRPO's loss is wrong, and nothing else shows it.
+They differ by rounding (other kernels, other shapes; about 0.01 nats per token in bfloat16). They differ by far more
+if weights were not synced, a cache is stale, or temperature or banned tokens differ. Then the ratio in GRPO's loss is
+wrong, and nothing else shows it.
 
-With top_p < 1 the sampler's distribution is cut and normalised again, the trainer's is not: the sampler's numbers are
-then greater by minus the logarithm of the nucleus' probability, at most -ln(top_p) (0.01 for 0.99).
+If top_p < 1, the sampler's distribution is truncated and renormalised, the trainer's is not. The sampler's
+log-probabilities are then larger by -ln(probability of the nucleus), at most -ln(top_p) (0.01 for 0.99).
 """
 
 from dataclasses import dataclass
@@ -15,44 +14,43 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-BAND = 0.2  # nats: a token beyond it is not a matter of rounding
+BAND = 0.2  # nats; a larger difference is not rounding
 
 
 class DriftError(RuntimeError):
-    """Sampler and trainer disagree so much that training on the samples would be wrong."""
+    """Sampler and trainer differ so much that training on the samples would be wrong."""
 
 
 @dataclass(frozen=True)
 class Drift:
-    """The difference d = trainer's minus sampler's log-probability, in nats, over sampled tokens."""
+    """Statistics of d = trainer's minus sampler's log-probability, in nats, over sampled tokens."""
 
     tokens: int
     mean: float  # of |d|
     largest: float  # |d|
-    kl: float  # of the trainer's distribution from the sampler's a token, estimated by the mean of exp(d) - 1 - d
+    kl: float  # KL(sampler || trainer) per token, estimated by the mean of exp(d) - 1 - d
     beyond: float  # share of tokens with |d| > BAND
 
     def row(self) -> dict[str, float]:
-        """The numbers under the names of the history file."""
+        """The statistics under their names in the history."""
         return {"drift/mean": self.mean, "drift/max": self.largest, "drift/kl": self.kl, "drift/beyond": self.beyond}
 
     def check(self, limit: float) -> None:
-        """Stop the run when the distributions are further apart than `limit` nats a token.
+        """Check that the KL divergence is at most `limit` nats per token.
 
         Raises:
-            DriftError: with the numbers and what to look at.
+            DriftError: with the statistics and what to check.
         """
-        if not self.kl <= limit:  # a NaN is no agreement either
+        if not self.kl <= limit:  # also true for NaN
             raise DriftError(
-                f"sampler and trainer disagree: mismatch KL {self.kl:.3g} a token (limit {limit:g}), mean |difference|"
+                f"sampler and trainer disagree: KL {self.kl:.3g} nats per token (limit {limit:g}), mean |difference|"
                 f" {self.mean:.3g}, largest {self.largest:.3g}, {self.beyond:.1%} of {self.tokens} tokens beyond"
-                f" {BAND}:"
-                " look for weights that were not synced, stale caches, or a temperature that only one of them has"
+                f" {BAND}: look for weights that were not synced, stale caches, or a temperature that only one side has"
             )
 
 
 class DriftMeter:
-    """Gathers the differences of a step, over micro-batches and ranks.
+    """Accumulates the differences of a training step over micro-batches and ranks.
 
     >>> meter = DriftMeter()
     >>> meter.add(sampler=torch.tensor([-1.0, -2.0]), trainer=torch.tensor([-1.0, -2.5]))
@@ -66,7 +64,7 @@ class DriftMeter:
         self._largest = torch.zeros((), dtype=torch.float64)
 
     def add(self, sampler: Tensor, trainer: Tensor) -> None:
-        """Count tokens, given their log-probabilities on both sides, (T,) each."""
+        """Add tokens, given their log-probabilities from both sides, (T,) each."""
         if not len(sampler):
             return
         difference = (trainer.detach().double() - sampler.double()).cpu()
@@ -76,7 +74,7 @@ class DriftMeter:
         self._largest = torch.maximum(self._largest, size.max())
 
     def drift(self) -> Drift:
-        """What was gathered, of all ranks; the meter is empty again."""
+        """Statistics over all ranks. Resets the meter."""
         if dist.is_initialized():
             dist.all_reduce(self._sums)
             dist.all_reduce(self._largest, op=dist.ReduceOp.MAX)

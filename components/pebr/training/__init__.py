@@ -1,1 +1,1 @@
-"""The training engine under SFT and GRPO: ZeRO, schedules, log-probabilities, checkpoints, resume."""
+"""The training engine of SFT and GRPO: ZeRO, schedules, log-probabilities, checkpoints, resuming."""

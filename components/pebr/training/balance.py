@@ -1,21 +1,21 @@
-"""Which rank takes which rows: the work of a step is done when its slowest rank is."""
+"""Division of rows among ranks. The slowest rank sets the time of a step."""
 
 import heapq
 from collections.abc import Sequence
 
 
 def deal(lengths: Sequence[int], ranks: int) -> list[list[int]]:
-    """Deal rows to ranks, the longest first and each to the rank with the fewest tokens so far.
+    """Divide rows among ranks: longest first, each to the rank with the fewest tokens so far.
 
-    (Graham's longest-processing-time rule: at most 4/3 of the best possible.) The same lengths give the same deal, so
-    every rank finds it alone.
+    This is Graham's longest-processing-time rule, at most 4/3 of the optimum. It is deterministic, so ranks compute it
+    without communication.
 
     Args:
         lengths: tokens of each row.
-        ranks: how many.
+        ranks: number of ranks.
 
     Returns:
-        For each rank the rows' indices, in rising order.
+        Row indices of each rank, in ascending order.
 
     >>> deal([5, 1, 4, 2], 2)
     [[0, 1], [2, 3]]

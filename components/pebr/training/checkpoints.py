@@ -1,12 +1,12 @@
-"""Training checkpoints: whole or not there, written in the background, found again by whatever number of ranks.
+"""Training checkpoints: atomic, written in the background, readable by any number of ranks.
 
     <location>/step-00000042/rank-00000-of-00002.safetensors, .json     each rank's part of weights and moments
-    <location>/step-00000042/index.json                                 written last: the checkpoint is whole
+    <location>/step-00000042/index.json                                 written last: the checkpoint is complete
 
-All ranks write at once, each in a thread of its own, from a copy, while training goes on; rank 0 waits for the others'
-descriptions and then writes the index. Parts are runs of elements of named tensors (see shards.py), so a checkpoint of
-two ranks resumes on one or four, and under another ZeRO stage. The location is a folder that all ranks see, or an
-`s3://` prefix; there, files go through a local folder, in which they stay until they are stored.
+All ranks write at the same time, each in its own thread from a copy, while training continues. Rank 0 waits for the
+other ranks' descriptions and then writes the index. Parts are ranges of elements of named tensors (see sharded.py), so
+a checkpoint of two ranks resumes on one or four, and with another ZeRO stage. The location is a folder that all ranks
+can read, or an `s3://` prefix. For S3, files are written to a local folder first and removed after the upload.
 """
 
 import logging
@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch.distributed as dist
 
@@ -28,17 +27,20 @@ from pebr.training.sharded import INDEX, Run, ShardedTensors, description_names,
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 3600.0  # how long rank 0 waits for the slowest rank's part
+PATIENCE_SECONDS = 3600.0  # rank 0 waits so long for the slowest rank's part
 LOOK_SECONDS = 0.02
 STORE_LOOK_SECONDS = 0.5
 
 
+State = Mapping[str, object]  # JSON
+
+
 class Checkpoints:
-    """The checkpoints of one run. Ranks use it together.
+    """The checkpoints of one run. All ranks call its methods together.
 
     Args:
-        location: a folder, or `s3://bucket/prefix`; of this run alone.
-        keep: how many of the newest whole ones stay.
+        location: a folder or `s3://bucket/prefix`, used by this run only.
+        keep: number of newest complete checkpoints to keep.
         place: of this process.
     """
 
@@ -56,31 +58,31 @@ class Checkpoints:
         else:
             self._folder = Path(location.removeprefix("file://"))
 
-    def save(self, step: int, runs: Sequence[Run], rank_state: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-        """Write a checkpoint in the background, after the one before is done.
+    def save(self, step: int, runs: Sequence[Run], rank_state: State, state: State) -> None:
+        """Write a checkpoint in the background, after the previous one is written.
 
         Args:
-            step: optimizer steps done.
-            runs: this rank's tensors; nothing else may write to their memory.
-            rank_state: more of this rank's, JSON.
-            state: the run's, the same on all ranks, JSON.
+            step: optimizer updates done.
+            runs: this rank's tensors. Nothing else may write to their memory.
+            rank_state: further state of this rank, JSON.
+            state: state of the run, the same on all ranks, JSON.
         """
         self.wait()
         self._pending = self._writer.submit(self._write, step, list(runs), dict(rank_state), dict(state))
 
     def wait(self) -> None:
-        """Return when the last checkpoint is written; raises what went wrong with it."""
+        """Wait until the last checkpoint is written. Raises the writer's error, if any."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
             pending.result()
 
     def newest(self) -> ShardedTensors | None:
-        """The newest whole checkpoint, None when there is none; damaged and unfinished ones are removed.
+        """Find the newest complete checkpoint; None if there is none. Damaged and incomplete ones are removed.
 
-        The index's own keys hold `state`; `rank_state` gives a rank's.
+        Its `index` contains the keys of `state`; its `rank_state` returns a rank's state.
 
         Raises:
-            InputError: the newest is in the format of another version, which may still be wanted.
+            InputError: the newest one has the format of another version. It is not removed.
         """
         chosen = None
         whole = self._agreed(self._steps)
@@ -91,21 +93,21 @@ class Checkpoints:
                 chosen = step
                 break
             if self.rank == 0:
-                log.warning("checkpoint of step %d is damaged, taking an older one: %s", step, "; ".join(damage[:3]))
+                log.warning("checkpoint of step %d is damaged, using an older one: %s", step, "; ".join(damage[:3]))
         if self.rank == 0:
             self._remove(lambda step: chosen is None or step > chosen or step not in whole)
         dist.barrier()
         return None if chosen is None else ShardedTensors(self._path(chosen))
 
     def close(self) -> None:
-        """Finish writing, all ranks together, and drop the local copies of what lies on S3."""
+        """Finish writing and remove local copies of what is stored on S3. All ranks call this."""
         self.wait()
         self._writer.shutdown()
         dist.barrier()
         if self._store is not None and is_first_here():
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _write(self, step: int, runs: list[Run], rank_state: dict[str, Any], state: dict[str, Any]) -> None:
+    def _write(self, step: int, runs: list[Run], rank_state: State, state: State) -> None:
         directory = self._path(step)
         self._publish(write_shard(directory, self.rank, self.world_size, runs, {"rank_state": rank_state}))
         if self.rank == 0:
@@ -116,7 +118,7 @@ class Checkpoints:
             log.info("checkpoint of step %d written to %s", step, self.location)
 
     def _await_parts(self, step: int) -> None:
-        """Wait until every rank's description, stored after its part, is there, and bring it to the local folder."""
+        """Wait for every rank's description, which is stored after its part, and copy it to the local folder."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         for name in description_names(self.world_size):
             local, key = self._path(step) / name, f"{self._path(step).name}/{name}"
@@ -128,14 +130,14 @@ class Checkpoints:
                 self._store.get(key, local)
 
     def _publish(self, files: Sequence[Path]) -> None:
-        """Store files in this order; what is stored needs no room here."""
+        """Upload files in this order and remove the local copies. Without a store, do nothing."""
         if self._store is not None:
             for file in files:
                 self._store.put(file, f"{file.parent.name}/{file.name}")
                 file.unlink()
 
     def _steps(self) -> list[int]:
-        """The steps of the whole checkpoints, newest first."""
+        """Steps of the complete checkpoints, newest first."""
         if self._store is not None:
             names = [key.split("/")[-2] for key in self._store.list("") if key.endswith(f"/{INDEX}")]
         else:
@@ -143,7 +145,7 @@ class Checkpoints:
         return sorted((int(name.removeprefix("step-")) for name in names), reverse=True)
 
     def _remove(self, condition: Callable[[int], bool]) -> None:
-        """Remove checkpoints, whole or not, whose step fulfils the condition."""
+        """Remove checkpoints, complete or not, whose step satisfies the condition."""
         names = {path.name for path in self._folder.glob("step-*")}
         if self._store is not None:
             names |= {key.split("/")[0] for key in self._store.list("")}
@@ -156,11 +158,11 @@ class Checkpoints:
         if self._store is not None:
             self._store.delete_prefix(f"{directory.name}/{INDEX}")
             self._store.delete_prefix(f"{directory.name}/")
-        (directory / INDEX).unlink(missing_ok=True)  # first, so that a half-deleted one is not taken for whole
+        (directory / INDEX).unlink(missing_ok=True)  # first, so that a half-deleted one does not look complete
         shutil.rmtree(directory, ignore_errors=True)
 
     def _fetch(self, step: int) -> list[str]:
-        """Bring a checkpoint to this machine; says what cannot be had as it was stored."""
+        """Download a checkpoint to this machine. Returns errors of files that are missing or were altered."""
         found = []
         if self._store is not None and is_first_here():
             directory = self._path(step)
@@ -174,7 +176,7 @@ class Checkpoints:
         return found
 
     def _damage(self, step: int) -> list[str]:
-        """What is wrong with this rank's share of a checkpoint's files."""
+        """Check this rank's share of a checkpoint's files. Returns the errors."""
         if not (self._path(step) / INDEX).is_file():
             return [f"{self._path(step) / INDEX}: not there"]
         try:
@@ -186,7 +188,7 @@ class Checkpoints:
             return [str(error)]
 
     def _gathered(self, value: list[str]) -> list[list[str]]:
-        values: list[Any] = [None] * self.world_size
+        values: list[list[str]] = [[]] * self.world_size
         dist.all_gather_object(values, value)
         return values
 

@@ -1,8 +1,8 @@
-"""One Hugging Face model from sharded weights, in memory for a few megabytes whatever the model's size.
+"""Write one Hugging Face model from sharded weights, with a few megabytes of memory for any model size.
 
-Tensors pass from the ranks' files to the model's files in pieces, through one small buffer. Before a byte is written,
-every tensor of the shards is matched with one of the model that `config.json` describes, both ways, by name and shape;
-tied weights (an output head that is the embedding) are one tensor there, are stored once, and stay tied.
+Tensors are copied from the ranks' files to the model's files in pieces, through one small buffer. Before anything is
+written, names and shapes of the sharded tensors must equal those of the model that `config.json` describes. Tied
+weights (an output head that is the embedding) are one tensor, are stored once, and stay tied.
 """
 
 import json
@@ -34,17 +34,17 @@ def consolidate(
     dtype: Format = "keep",
     max_shard_bytes: int = 4_000_000_000,
 ) -> int:
-    """Write a Hugging Face directory; it appears when whole. Returns the number of its weights' bytes.
+    """Write a Hugging Face directory atomically. Returns the number of bytes of its weights.
 
     Args:
-        sharded: the directory that the engine's `save_sharded` wrote.
-        model: the Hugging Face directory that training began with: configuration, tokenizer, processor.
-        output: the directory to write.
-        dtype: of the floating-point weights; keep: as they are in the shards.
-        max_shard_bytes: a file of weights is at most so large, if it holds more than one tensor.
+        sharded: directory written by the engine's `save_sharded`.
+        model: Hugging Face directory that training began with: configuration, tokenizer, processor.
+        output: directory to write.
+        dtype: format of the floating-point weights; `keep` for that of the shards.
+        max_shard_bytes: maximum size of a file of weights that holds more than one tensor.
 
     Raises:
-        InputError: when shards and model do not fit, naming tensors that are missing, unknown or of another shape.
+        InputError: shards and model differ; names the tensors that are missing, unknown or of another shape.
     """
     source = ShardedTensors(sharded)
     names = _names_on_disk(source, Path(model))
@@ -68,7 +68,7 @@ def consolidate(
 
 
 def _names_on_disk(source: ShardedTensors, model: Path) -> dict[str, str]:
-    """Each tensor's name in the files of a Hugging Face model -> its name in the shards; all of them, none else."""
+    """Map each tensor's name in the files of a Hugging Face model to its name in the shards, and check them."""
     from transformers import AutoModelForImageTextToText
     from transformers.core_model_loading import revert_weight_conversion
 
@@ -87,7 +87,7 @@ def _names_on_disk(source: ShardedTensors, model: Path) -> dict[str, str]:
                 f"{source.directory}: {name} is {list(source.tensors[name].shape)}, {list(parameter.shape)} in the"
                 f" model in {model}: give the model that training began with"
             )
-    # Files may name a tensor otherwise than the code does; transformers knows how it writes this kind of model.
+    # A tensor's name in a file may differ from its name in the code; transformers has the mapping.
     in_code = {id(parameter): name for name, parameter in expected.items()}
     return {name: in_code[id(parameter)] for name, parameter in revert_weight_conversion(skeleton, expected).items()}
 
@@ -95,7 +95,7 @@ def _names_on_disk(source: ShardedTensors, model: Path) -> dict[str, str]:
 def _files(
     names: dict[str, str], tensors: dict[str, Sharded], formats: dict[str, torch.dtype], limit: int
 ) -> Iterator[dict[str, str]]:
-    """The tensors of each file, in order."""
+    """The tensors of each file: name on disk -> name in the shards."""
     file: dict[str, str] = {}
     size = 0
     for on_disk, name in names.items():
@@ -109,7 +109,7 @@ def _files(
 
 
 def _write(path: Path, names: dict[str, str], source: ShardedTensors, formats: dict[str, torch.dtype]) -> None:
-    """Write one file of weights; wider formats first, so that each tensor begins at a multiple of its width."""
+    """Write one file of weights. Wider formats come first, so that each tensor begins at a multiple of its width."""
     order = sorted(names, key=lambda on_disk: -formats[names[on_disk]].itemsize)
     announced = [(on_disk, formats[names[on_disk]], source.tensors[names[on_disk]].shape) for on_disk in order]
     with TensorFileWriter(path, announced, {"format": "pt"}) as file:
@@ -119,7 +119,7 @@ def _write(path: Path, names: dict[str, str], source: ShardedTensors, formats: d
 
 
 def _copy_the_rest(model: Path, output: Path, dtype: torch.dtype) -> None:
-    """Configuration, with its dtype set, and every file that is not weights."""
+    """Copy every file that is not weights, and write the configuration with the new dtype."""
     for path in sorted(model.iterdir()):
         if path.is_file() and path.name != "config.json" and not path.name.endswith(WEIGHT_SUFFIXES):
             shutil.copyfile(path, output / path.name)

@@ -1,15 +1,15 @@
-"""One training engine under SFT and GRPO: DeepSpeed ZeRO 0 to 3 behind `update`, `checkpoint` and `resume`.
+"""The training engine of SFT and GRPO: DeepSpeed ZeRO 0 to 3 with `update`, `checkpoint` and `resume`.
 
-The engine takes micro-batches of any number and size and a loss that is already divided by the token count of the whole
-optimizer batch, over all ranks. It sums: gradients are sums over micro-batches and ranks, never means of means, so that
-neither the split into micro-batches nor the number of ranks changes a step beyond rounding.
+`update` takes any number of micro-batches of any size, and a loss that is already normalised over the whole optimizer
+update and all ranks. Gradients are sums over micro-batches and ranks, never means of means. So neither the split into
+micro-batches nor the number of ranks changes an update beyond rounding.
 """
 
 import copy
 import logging
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -23,28 +23,28 @@ from pebr.files import partial
 from pebr.step.launch import Place, StopSignal
 from pebr.training import randomness, zero
 from pebr.training.checkpoints import Checkpoints
-from pebr.training.lora import Weight, weights_of
+from pebr.training.lora import weights_of
 from pebr.training.schedule import Schedule, learning_rate
 from pebr.training.sharded import Run, share, write_index, write_shard
 
 log = logging.getLogger(__name__)
 MicroBatch = TypeVar("MicroBatch")
 
-REFUSALS_IN_A_ROW = 5  # so many steps refused one after another: the run has gone wrong
+REFUSALS_IN_A_ROW = 5  # after so many refused updates in a row the run is stopped
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What the engine may choose.
+    """Settings of the engine.
 
     Args:
-        learning_rate: AdamW's, at its peak.
-        total_steps: optimizer steps of the whole run, for the schedule.
-        weight_decay: AdamW's decoupled weight decay.
-        schedule: the learning rate's way after the warm-up.
-        warmup_ratio: share of the steps in which the learning rate rises.
-        max_grad_norm: gradients with a greater norm are scaled down to it; 0: never.
-        dtype: of the forward and backward pass; weights and moments of the optimizer are float32.
+        learning_rate: peak learning rate of AdamW.
+        total_steps: optimizer updates of the whole run, for the schedule.
+        weight_decay: decoupled weight decay of AdamW.
+        schedule: learning-rate schedule after the warm-up.
+        warmup_ratio: share of the updates in which the learning rate rises.
+        max_grad_norm: gradients with a larger norm are scaled down to it; 0 for never.
+        dtype: of the forward and backward pass. The optimizer's weights and moments are float32.
         zero_stage: 0 to 3.
         gradient_checkpointing: recompute activations in the backward pass.
     """
@@ -60,10 +60,10 @@ class EngineSettings:
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what DeepSpeed cannot do, before a model is loaded.
+        """Check for what DeepSpeed cannot do, before a model is loaded.
 
         Raises:
-            InputError: naming the setting and its remedy.
+            InputError: naming the setting and how to fix it.
         """
         if self.zero_stage not in (0, 1, 2, 3):
             raise InputError(f"--zero-stage {self.zero_stage}: give 0, 1, 2 or 3")
@@ -73,13 +73,13 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class UpdateReport:
-    """What one optimizer step did.
+    """Result of one optimizer update.
 
     Args:
-        loss: summed over micro-batches and ranks.
-        grad_norm: of the whole gradient, before it is scaled down; NaN or infinite where the step was refused.
-        learning_rate: of this step.
-        refused: the loss or a gradient was not finite, and nothing was changed.
+        loss: sum over micro-batches and ranks.
+        grad_norm: of the whole gradient, before it is scaled down; NaN or infinite if the update was refused.
+        learning_rate: of this update.
+        refused: the loss or a gradient was not finite, so nothing was changed.
     """
 
     loss: float
@@ -89,21 +89,20 @@ class UpdateReport:
 
 
 class DivergedError(RuntimeError):
-    """Several steps in a row had a loss or gradient that is not finite; a checkpoint holds what was before them."""
+    """Loss or gradient of several updates in a row is not finite. The checkpoint has the weights before them."""
 
 
 class TrainingEngine:
-    """A model, its optimizer and its place among the ranks.
+    """A model and its optimizer, shared by all ranks.
+
+    All ranks must start with the same weights, and call each method together.
 
     Args:
-        module: called as `module(micro_batch)` by the loss; parameters with `requires_grad` are trained.
-        settings: see `EngineSettings`.
+        module: called by the loss. Parameters with `requires_grad` are trained.
+        settings: of the engine.
         place: of this process, from `launch.join`.
-        weights: the part of `module` that is a Hugging Face model, whose names `gathered_parameters` uses; `module`
-            itself when None.
-        checkpoints: where checkpoints go and come from; None: there are none.
-
-    Every rank must hold the same weights when it makes its engine, and call each method when the others do.
+        weights: the Hugging Face model inside `module`, for the names in `gathered_parameters`; None: `module` itself.
+        checkpoints: of this run; None for none.
     """
 
     def __init__(
@@ -119,10 +118,10 @@ class TrainingEngine:
         self.weights = module if weights is None else weights
         self._checkpoints = checkpoints
         self._stop = StopSignal()
-        self.step = 0  # optimizer steps done, refused ones included
+        self.step = 0  # optimizer updates done, including refused ones
         self.refused_steps = 0
         self._refused_in_a_row = 0
-        self._saved_step = 0  # that the newest checkpoint is of; before the first step there is nothing to save
+        self._saved_step = 0  # step of the newest checkpoint; before the first update there is nothing to save
         on_gpu = self.device.type == "cuda"
         if settings.gradient_checkpointing:
             enable: Any = self.weights.gradient_checkpointing_enable
@@ -139,7 +138,7 @@ class TrainingEngine:
 
     @property
     def module(self) -> nn.Module:
-        """What a loss calls, outside of `update` too (then without gradients): DeepSpeed's engine around the module."""
+        """DeepSpeed's engine around the module: what the loss calls. Outside `update`, call it without gradients."""
         return self._deepspeed  # type: ignore[no-any-return]
 
     def update(
@@ -148,14 +147,14 @@ class TrainingEngine:
         loss: Callable[[nn.Module, MicroBatch], Tensor],
         filler: MicroBatch | None = None,
     ) -> UpdateReport:
-        """One optimizer step over this rank's micro-batches and those of all other ranks.
+        """Make one optimizer update from the micro-batches of all ranks.
 
         Args:
-            micro_batches: this rank's; ranks may have different numbers of them.
-            loss: calls its first argument once with a micro-batch and returns a scalar, a part of the sum that the
-                whole optimizer batch's loss is.
-            filler: stands in, with weight 0, where this rank has fewer micro-batches than another (sharded ranks
-                must work in step); its last micro-batch when None.
+            micro_batches: of this rank. Ranks may have different numbers of them.
+            loss: function of the module and a micro-batch that calls the module once. Returns a scalar; the update's
+                loss is the sum of these over micro-batches and ranks.
+            filler: used with weight 0 if this rank has fewer micro-batches than another, because sharded ranks must
+                run equally many passes; None: this rank's last micro-batch.
 
         Raises:
             ValueError: neither a micro-batch nor a filler.
@@ -171,7 +170,8 @@ class TrainingEngine:
             value = loss(self._deepspeed, micro_batches[turn] if mine else filler)
             if mine:
                 total += value.detach()
-            # DeepSpeed divides by the ranks. A loss that is not finite must not leave gradients that are.
+            # The factor undoes DeepSpeed's division by the number of ranks. A loss that is not finite must make the
+            # gradient not finite.
             weight = self.world_size if mine else 0.0
             self._deepspeed.backward(value * torch.where(value.detach().isfinite(), weight, math.nan))
         rate = self._current_learning_rate()
@@ -185,30 +185,27 @@ class TrainingEngine:
         return report
 
     def gathered_parameters(self, bucket_bytes: int = 1 << 30) -> Iterator[tuple[str, Tensor]]:
-        """Every weight's Hugging Face name and full value, as forward passes read it; gathered a bucket at a time.
+        """Yield every weight's Hugging Face name and full value, as forward passes read it.
 
-        A value is good until the next one is asked for. Tied weights come once, LoRA adapters within their layer's.
+        A value is valid until the next one is requested. Tied weights come once; LoRA adapters are merged.
+
+        Args:
+            bucket_bytes: with ZeRO-3, weights are gathered in buckets of this size.
         """
-        if self.settings.zero_stage < 3:
-            for weight in weights_of(self.weights):
-                yield weight.name, weight.value()
-            return
-        from deepspeed.runtime.zero import GatheredParameters
-
-        for bucket in _buckets(weights_of(self.weights), bucket_bytes):
-            with GatheredParameters([parameter for weight in bucket for parameter in weight.parameters]):
-                for weight in bucket:
-                    yield weight.name, weight.value()
+        if self.settings.zero_stage == 3:
+            yield from zero.gathered(weights_of(self.weights), bucket_bytes)
+        else:
+            yield from ((weight.name, weight.value()) for weight in weights_of(self.weights))
 
     @torch.no_grad()
     def resume(self) -> dict[str, Any] | None:
-        """Go on from the newest whole checkpoint: weights, moments, step, random numbers of every kind.
+        """Resume from the newest complete checkpoint: weights, moments, step, all random number generators.
 
         Returns:
-            What `checkpoint` was given as `state`; None where there is no checkpoint, and nothing was changed.
+            The `state` that was passed to `checkpoint`; None if there is no checkpoint, and nothing is changed.
 
         Raises:
-            InputError: when the checkpoint is of another model.
+            InputError: the checkpoint is of another model.
         """
         saved = self._checkpoints.newest() if self._checkpoints else None
         if saved is None:
@@ -234,17 +231,17 @@ class TrainingEngine:
         state: dict[str, Any] = saved.index["state"]
         return state
 
-    def checkpoint(self, state: Mapping[str, Any], due: bool) -> None:
-        """Write a checkpoint, in the background, when it is due; or at once, when the run must end here.
+    def checkpoint(self, state: Mapping[str, object], due: bool) -> None:
+        """Write a checkpoint in the background if it is due, or at once if the run must end here.
 
-        Call it after each step, and wherever else everything is such that `resume` could go on from here.
+        Call it after each training step, and wherever `resume` can continue from.
 
         Args:
-            state: what else the run needs to go on, as JSON: its place in the data, counters.
-            due: the caller's schedule says so.
+            state: further state that the run needs to resume, JSON: position in the data, counters.
+            due: a checkpoint is due by the caller's schedule.
 
         Raises:
-            DivergedError: several steps in a row were refused; the checkpoint, of what was before them, is written.
+            DivergedError: several updates in a row were refused; a checkpoint of the weights before them is written.
             Preempted: a rank got SIGTERM; the checkpoint is written.
         """
         stop = bool(self._agree(float(self._stop.received), dist.ReduceOp.MAX))
@@ -257,20 +254,20 @@ class TrainingEngine:
         if diverged:
             raise DivergedError(
                 f"steps {self.step - self._refused_in_a_row + 1} to {self.step}: loss or gradient is not finite: lower"
-                " the learning rate or look at the data; the weights are those from before these steps"
+                " the learning rate or check the data; the checkpoint has the weights before these steps"
             )
         if stop:
             raise Preempted(
-                f"stopped by SIGTERM after step {self.step}; the checkpoint is written, start again to go on"
+                f"stopped by SIGTERM after step {self.step}; the checkpoint is written, start again to resume"
             )
 
-    def _save(self, checkpoints: Checkpoints, state: Mapping[str, Any]) -> None:
-        """Start writing a checkpoint of this moment."""
+    def _save(self, checkpoints: Checkpoints, state: Mapping[str, object]) -> None:
+        """Start writing a checkpoint of the current state."""
         checkpoints.wait()  # before the copy below: one copy in memory, not two
         runs = []
         for piece in zero.pieces(self._deepspeed):
             part = slice(None)
-            if self.settings.zero_stage == 0:  # every rank holds all: they share the writing
+            if self.settings.zero_stage == 0:  # every rank has everything: each writes its share
                 part = share(torch.Size(piece.shape).numel(), self.rank, self.world_size)
             for key, view in piece.tensors.items():
                 values = view[part].to("cpu", copy=True)
@@ -280,7 +277,7 @@ class TrainingEngine:
             [run for run in runs if len(run.values)],
             {"random": randomness.capture()},
             {
-                "state": copy.deepcopy(dict(state)),  # written later, when the caller has gone on
+                "state": copy.deepcopy(dict(state)),  # written later, when the caller may have changed it
                 "optimizer_steps": float(zero.optimizer_steps(self._deepspeed)[0]),
                 "refused": [self.refused_steps, self._refused_in_a_row],
             },
@@ -293,9 +290,9 @@ class TrainingEngine:
             self._checkpoints.close()
 
     def save_sharded(self, directory: Path) -> None:
-        """Write the weights that forward passes read, each rank its share; `consolidate` makes one model of them.
+        """Write the weights that forward passes read, each rank its share. `consolidate` makes one model of them.
 
-        The directory appears when all of it is there, in place of what was there before.
+        The directory appears when it is complete, and replaces an older one.
         """
         runs = []
         for name, value in self.gathered_parameters():
@@ -304,7 +301,7 @@ class TrainingEngine:
             if len(values):
                 runs.append(Run(name, tuple(value.shape), part.start, values))
         beside = partial(directory)
-        if self.rank == 0:  # what a killed run left, perhaps of more ranks
+        if self.rank == 0:  # files of a killed run, perhaps of more ranks
             shutil.rmtree(beside, ignore_errors=True)
         dist.barrier()
         write_shard(beside, self.rank, self.world_size, runs)
@@ -320,7 +317,7 @@ class TrainingEngine:
         return learning_rate(chosen.schedule, chosen.learning_rate, self.step, chosen.total_steps, chosen.warmup_ratio)
 
     def _apply(self) -> float:
-        """Step the optimizer, or drop a gradient that is not finite; returns the gradient's norm."""
+        """Step the optimizer, or drop a gradient that is not finite. Returns the gradient's norm."""
         if self.settings.zero_stage == 0:
             gradients = [p.grad for p in self._deepspeed.module.parameters() if p.grad is not None]
             norm = torch.nn.utils.get_total_norm(gradients)
@@ -328,7 +325,7 @@ class TrainingEngine:
                 self._deepspeed.zero_grad()
                 return float(norm)
             if self.settings.max_grad_norm:
-                for gradient in gradients:  # as DeepSpeed scales
+                for gradient in gradients:  # the same formula as DeepSpeed's
                     gradient.mul_(1.0 / ((norm + 1e-6) / self.settings.max_grad_norm).clamp(min=1.0))
             self._deepspeed.step()
             return float(norm)
@@ -343,23 +340,8 @@ class TrainingEngine:
         self._refused_in_a_row += 1
         log.warning("step %d refused: loss %s, gradient norm %s", self.step, report.loss, report.grad_norm)
 
-    def _agree(self, value: float, operation: Any) -> float:
+    def _agree(self, value: float, operation: dist.ReduceOp.RedOpType) -> float:
         """Reduce a number over the ranks."""
         tensor = torch.tensor(value, dtype=torch.float64)
         dist.all_reduce(tensor, op=operation)
         return tensor.item()
-
-
-def _buckets(weights: Iterable[Weight], limit: int) -> Iterator[list[Weight]]:
-    """Runs of ZeRO-3 weights of at most `limit` bytes together, or of one greater one."""
-    bucket: list[Weight] = []
-    size = 0
-    for weight in weights:
-        need = sum(parameter.ds_numel * parameter.element_size() for parameter in weight.parameters)  # type: ignore[attr-defined]
-        if bucket and size + need > limit:
-            yield bucket
-            bucket, size = [], 0
-        bucket.append(weight)
-        size += need
-    if bucket:
-        yield bucket

@@ -1,8 +1,8 @@
-"""Log-probabilities of the answers' tokens: the head runs on answer positions only, a chunk at a time.
+"""Log-probabilities of the answers' tokens. The output head runs only on answer positions, in chunks.
 
 Full-vocabulary logits of a row would be the largest tensor of the whole update (4 200 tokens x 152 000 words in
-float32 are 2.5 GB, and the softmax's gradient as much again). Here at most `CHUNK_VALUES` logits stand in memory at any
-time: the forward pass keeps one number a token, the backward pass computes each chunk's logits once more.
+float32 are 2.5 GB, and the softmax's gradient the same again). Here at most `CHUNK_VALUES` logits are in memory at any
+time: the forward pass keeps one number per token, and the backward pass computes the logits of each chunk again.
 """
 
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ from pebr.vlm.attention import plan_group, use_row_attention
 from pebr.vlm.families import family_of
 from pebr.vlm.rows import Row
 
-CHUNK_VALUES = 2**26  # logits at a time: 256 MB in float32
-BANNED_LOGIT = -1e9  # its probability is 0, and 0 times its logarithm still a number
+CHUNK_VALUES = 2**26  # logits in memory at a time: 256 MB in float32
+BANNED_LOGIT = -1e9  # its probability is 0, and 0 times its logarithm is not NaN
 
 
 class PolicyModel(nn.Module):
-    """The model as the trainer calls it: a packed row in, its answers' log-probabilities out.
+    """The model as the trainer calls it: from a packed row to the log-probabilities of its answers.
 
-    DeepSpeed wraps this module and not the model inside, so that ZeRO-3 gathers the head's weight as it does any other.
+    DeepSpeed wraps this module and not the model inside, so that ZeRO-3 also gathers the head's weight.
 
     Args:
         model: a Hugging Face vision-language model.
-        banned_token_ids: tokens that the sampler never draws; they have no share in the probabilities, so that these
-            are the ones that were sampled from.
+        banned_token_ids: tokens that the sampler never draws. They get probability 0, as in the distribution that was
+            sampled from.
     """
 
     def __init__(self, model: Any, banned_token_ids: Sequence[int] = ()) -> None:
@@ -37,14 +37,14 @@ class PolicyModel(nn.Module):
         self.banned_token_ids = tuple(banned_token_ids)
 
     def forward(self, row: Row, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and entropies of a row's T predicted tokens.
+        """Compute log-probabilities and entropies of a row's T predicted tokens.
 
         Args:
             row: the packed row, on the model's device.
-            temperature: logits are divided by it, as the sampler does.
+            temperature: divides the logits, as in the sampler.
 
         Returns:
-            log-probabilities (T,), differentiable, and entropies (T,), not; both float32, in nats.
+            Log-probabilities (T,), differentiable, and entropies (T,), not differentiable; both float32, in nats.
         """
         hidden = self.model.model(
             input_ids=row.input_ids,
@@ -60,17 +60,18 @@ class PolicyModel(nn.Module):
 def answer_logprobs(
     hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0, banned_token_ids: Sequence[int] = ()
 ) -> tuple[Tensor, Tensor]:
-    """Log-softmax of `hidden @ weight.T / temperature` at the targets, and its entropy, in chunks.
+    """Compute the log-softmax of `hidden @ weight.T / temperature` at the targets, and its entropy, in chunks.
 
     Args:
-        hidden: (T, D) hidden states that predict.
+        hidden: (T, D) hidden states of the positions that predict.
         weight: (V, D) of the output head.
-        targets: (T,) tokens predicted.
+        targets: (T,) predicted tokens.
         temperature: divides the logits.
-        banned_token_ids: columns of the logits that are left out.
+        banned_token_ids: tokens that get probability 0.
 
     Returns:
-        log-probabilities (T,), differentiable in `hidden` and `weight`, and entropies (T,), not; both float32.
+        Log-probabilities (T,), differentiable in `hidden` and `weight`, and entropies (T,), not differentiable; both
+        float32.
     """
     return _AnswerLogprobs.apply(hidden, weight, targets, temperature, list(banned_token_ids))
 

@@ -1,7 +1,7 @@
-"""LoRA (arXiv 2106.09685): train low-rank adapters beside the language model's linear layers, all else frozen.
+"""LoRA (arXiv 2106.09685): train low-rank adapters of the language model's linear layers; everything else is frozen.
 
-Adapters never leave the engine: whoever asks it for weights (the sampler, the sharded output) gets each layer's weight
-with its adapter added, W + scaling * B A, under the name that it has in the model without adapters.
+Adapters stay inside the engine. The sampler and the sharded output get merged weights, W + scaling * B A, under the
+names of the model without adapters.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ ADAPTER = "default"  # peft's name for the one adapter
 
 
 class Weight(NamedTuple):
-    """A weight of the Hugging Face model, and the parameters that must be whole to compute it."""
+    """A weight of the Hugging Face model, and the parameters that must be gathered to compute it."""
 
     name: str
     parameters: tuple[nn.Parameter, ...]
@@ -24,12 +24,12 @@ class Weight(NamedTuple):
 
 
 def attach(model: Any, rank: int, seed: int) -> None:
-    """Freeze a model and add adapters to every linear layer of its language model; at first they add nothing.
+    """Freeze a model and add adapters to every linear layer of its language model. Their initial output is 0.
 
     Args:
         model: a Hugging Face vision-language model; changed in place.
         rank: of the adapters; their scaling is 2.
-        seed: of their random half, the same in every process.
+        seed: of A, the random one of their two matrices; the same in every process.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -43,7 +43,7 @@ def attach(model: Any, rank: int, seed: int) -> None:
 
 
 def weights_of(model: nn.Module) -> Iterator[Weight]:
-    """The model's weights as a Hugging Face model has them, with adapters (if it has any) added in; tied ones once."""
+    """The model's weights under their Hugging Face names, with adapters (if any) merged. Tied weights come once."""
     parameters = dict(model.named_parameters())
     for name, parameter in parameters.items():
         layer, _, kind = name.partition(".base_layer.")

@@ -1,4 +1,4 @@
-"""The state of a process's random number generators, as JSON: with it a resumed run draws the same numbers."""
+"""State of a process's random number generators, as JSON, so that a resumed run draws the same numbers."""
 
 import base64
 import random
@@ -15,10 +15,10 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def capture() -> dict[str, Any]:
-    """The present state of all generators."""
+def capture() -> dict[str, object]:
+    """The current state of all generators."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
-    state = {
+    state: dict[str, object] = {
         "python": random.getstate(),
         "numpy": [kind, np.asarray(keys).tolist(), position, has_gauss, gauss],
         "torch": _encode(torch.get_rng_state()),

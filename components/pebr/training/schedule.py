@@ -1,4 +1,4 @@
-"""Learning-rate schedules, as functions of the step: no state to save, and so none to get wrong on a resume."""
+"""Learning-rate schedules as functions of the step, so there is no state to save."""
 
 import math
 from typing import Literal
@@ -7,18 +7,18 @@ Schedule = Literal["constant", "cosine"]
 
 
 def learning_rate(schedule: Schedule, peak: float, step: int, total_steps: int, warmup_ratio: float) -> float:
-    """The learning rate of one optimizer step.
+    """Compute the learning rate of one optimizer update.
 
-    Rises in a straight line over the first `ceil(warmup_ratio * total_steps)` steps, from 0 before the first, and then
-    stays (constant) or falls along half a cosine to 0 after the last (cosine): the schedules of SGDR without restarts
-    (arXiv 1608.03983) as transformers' `get_cosine_schedule_with_warmup` has them.
+    It rises linearly from 0 during the first `ceil(warmup_ratio * total_steps)` updates. Then it stays constant, or
+    falls to 0 along half a cosine: SGDR without restarts (arXiv 1608.03983), the same as transformers'
+    `get_cosine_schedule_with_warmup`.
 
     Args:
-        schedule: its shape after the warm-up.
-        peak: the highest rate.
-        step: optimizer steps done before this one.
-        total_steps: optimizer steps of the whole run.
-        warmup_ratio: share of the steps that the warm-up takes.
+        schedule: shape after the warm-up.
+        peak: highest rate.
+        step: optimizer updates done before this one.
+        total_steps: optimizer updates of the whole run.
+        warmup_ratio: share of the updates used for the warm-up.
 
     >>> [round(learning_rate("cosine", 1.0, step, 10, 0.2), 3) for step in (0, 1, 2, 6, 10)]
     [0.0, 0.5, 1.0, 0.5, 0.0]

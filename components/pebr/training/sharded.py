@@ -1,12 +1,12 @@
-"""A directory of tensors that several ranks wrote, each its part: GRPO's output, and every training checkpoint.
+"""A directory of tensors, written by several ranks: GRPO's output, and every training checkpoint.
 
-    rank-00000-of-00002.safetensors   flat runs of elements, one a tensor at most
-    rank-00000-of-00002.json          which runs; written after the file that it describes
+    rank-00000-of-00002.safetensors   flat runs of elements, at most one per tensor
+    rank-00000-of-00002.json          description of the runs; written after the file that it describes
     ...
-    index.json                        shapes, dtypes and runs of all tensors; written last: the directory is whole
+    index.json                        shapes, dtypes and runs of all tensors; written last: the directory is complete
 
-A tensor's runs cover it without gap or overlap, whatever cut it into ranks, so any other number of ranks can read
-exactly the elements it needs.
+The runs of a tensor cover it without gap or overlap, so any number of ranks can read exactly the elements that they
+need.
 """
 
 import json
@@ -14,7 +14,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ FORMAT = 1
 
 
 class Run(NamedTuple):
-    """A run of a tensor's elements, as one rank writes it."""
+    """A run of a tensor's elements, to be written by one rank."""
 
     name: str
     shape: tuple[int, ...]  # of the whole tensor
@@ -37,11 +37,19 @@ class Run(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A run of a tensor's elements, as it lies on disk."""
+    """A run of a tensor's elements on disk."""
 
     file: str
     start: int
     length: int
+
+
+class _Entry(TypedDict):
+    """A tensor in the index."""
+
+    shape: list[int]
+    dtype: str
+    parts: list[tuple[str, int, int]]  # see `Part`
 
 
 class Sharded(NamedTuple):
@@ -53,22 +61,22 @@ class Sharded(NamedTuple):
 
 
 def share(count: int, rank: int, world_size: int) -> slice:
-    """A rank's part of `count` elements, where ranks share what all of them hold."""
+    """A rank's part of `count` elements that all ranks hold."""
     size = -(-count // world_size)
     return slice(min(rank * size, count), min((rank + 1) * size, count))
 
 
 def write_shard(
-    directory: Path, rank: int, world_size: int, runs: Sequence[Run], extra: Mapping[str, Any] | None = None
+    directory: Path, rank: int, world_size: int, runs: Sequence[Run], extra: Mapping[str, object] | None = None
 ) -> list[Path]:
-    """Write one rank's file and its description; returns their paths.
+    """Write one rank's file and its description. Returns their paths.
 
     Args:
-        directory: made when absent.
-        rank: this one.
+        directory: created if missing.
+        rank: this rank.
         world_size: number of ranks that write.
-        runs: this rank's.
-        extra: more for the description, JSON.
+        runs: of this rank.
+        extra: further entries of the description, JSON.
     """
     directory.mkdir(parents=True, exist_ok=True)
     stem = _stem(rank, world_size)
@@ -89,17 +97,17 @@ def write_shard(
 
 
 def description_names(world_size: int) -> list[str]:
-    """The names of all ranks' descriptions: when all are there, the index can be written."""
+    """Names of all ranks' descriptions. When all of them exist, the index can be written."""
     return [f"{_stem(rank, world_size)}.json" for rank in range(world_size)]
 
 
-def write_index(directory: Path, world_size: int, extra: Mapping[str, Any] | None = None) -> Path:
-    """Join the ranks' descriptions into the index and so make the directory whole; returns the index's path.
+def write_index(directory: Path, world_size: int, extra: Mapping[str, object] | None = None) -> Path:
+    """Join the ranks' descriptions into the index, which completes the directory. Returns the index's path.
 
     Raises:
-        ValueError: when the runs of a tensor leave a gap or overlap.
+        ValueError: the runs of a tensor have a gap or overlap.
     """
-    tensors: dict[str, dict[str, Any]] = {}
+    tensors: dict[str, _Entry] = {}
     files = {}
     for name in description_names(world_size):
         raw = (directory / name).read_bytes()
@@ -108,7 +116,7 @@ def write_index(directory: Path, world_size: int, extra: Mapping[str, Any] | Non
         files[name] = {"bytes": len(raw), "crc32": zlib.crc32(raw)}
         for tensor, shape, dtype, start, length in description["runs"]:
             entry = tensors.setdefault(tensor, {"shape": shape, "dtype": dtype, "parts": []})
-            entry["parts"].append([description["file"], start, length])
+            entry["parts"].append((description["file"], start, length))
     for tensor, entry in tensors.items():
         entry["parts"].sort(key=lambda part: part[1])
         covered = 0
@@ -125,13 +133,13 @@ def write_index(directory: Path, world_size: int, extra: Mapping[str, Any] | Non
 
 
 class ShardedTensors:
-    """Reads a whole directory of shards.
+    """Reads a complete directory of shards.
 
     Args:
-        directory: what `write_shard` and `write_index` made.
+        directory: written by `write_shard` and `write_index`.
 
     Raises:
-        InputError: when there is no index, or it is of another format.
+        InputError: the index is missing or has another format.
     """
 
     def __init__(self, directory: Path | str) -> None:
@@ -142,8 +150,8 @@ class ShardedTensors:
         self.index: dict[str, Any] = json.loads(path.read_text())
         if self.index.get("format") != FORMAT:
             raise InputError(
-                f"{path}: format {self.index.get('format')}, this version reads {FORMAT}: go on with the version that"
-                " wrote it, or remove it"
+                f"{path}: format {self.index.get('format')}, this version reads {FORMAT}: continue with the version"
+                " that wrote it, or remove it"
             )
         self.tensors = {
             name: Sharded(tuple(item["shape"]), DTYPES[item["dtype"]], tuple(Part(*part) for part in item["parts"]))
@@ -153,12 +161,12 @@ class ShardedTensors:
         self._open: dict[str, int] = {}
 
     def rank_state(self, rank: int) -> Any:
-        """What a rank added to its description; with more ranks than wrote, they take turns."""
+        """What a rank added to its description. If there are more ranks than descriptions, ranks share them."""
         name = description_names(self.index["world_size"])[rank % self.index["world_size"]]
         return json.loads((self.directory / name).read_text())["rank_state"]
 
     def damage(self, files: Iterable[str] | None = None) -> list[str]:
-        """What is wrong with the files (all when None): missing, of another size, other bytes; [] when whole."""
+        """Check files (None: all) for existence, size and checksum. Returns the errors."""
         found = []
         for name in self.index["files"] if files is None else files:
             path, expected = self.directory / name, self.index["files"][name]
@@ -171,7 +179,7 @@ class ShardedTensors:
         return found
 
     def read(self, name: str, start: int, stop: int) -> Tensor:
-        """Elements `start` to `stop` of a flattened tensor: (stop - start,)."""
+        """Read elements `start` to `stop` of a flattened tensor: (stop - start,)."""
         dtype = self.tensors[name].dtype
         values = torch.empty(stop - start, dtype=dtype)
         buffer = memoryview(values.view(torch.uint8).numpy())  # type: ignore[arg-type]
@@ -185,19 +193,19 @@ class ShardedTensors:
         return values
 
     def pieces(self, name: str, elements: int) -> Iterator[Tensor]:
-        """A whole tensor, flattened, in pieces of at most so many elements."""
+        """Read a whole tensor, flattened, in pieces of at most `elements` elements."""
         count = torch.Size(self.tensors[name].shape).numel()
         for start in range(0, count, elements):
             yield self.read(name, start, min(start + elements, count))
 
     def close(self) -> None:
-        """Close the files that reading has opened."""
+        """Close the files that were opened for reading."""
         for descriptor in self._open.values():
             os.close(descriptor)
         self._open.clear()
 
     def _place(self, file: str, name: str) -> int:
-        """The byte at which a tensor's run begins in a file."""
+        """Offset in bytes of a tensor's run in a file."""
         if file not in self._places:
             entries = read_header(self.directory / file).entries
             self._places[file] = {key: (entry.start, entry.stop) for key, entry in entries.items()}
@@ -209,7 +217,7 @@ class ShardedTensors:
         while len(buffer):
             count = os.preadv(self._open[file], [buffer], offset)
             if not count:
-                raise InputError(f"{self.directory / file}: cut short at byte {offset}: make it again")
+                raise InputError(f"{self.directory / file}: cut short at byte {offset}: write it again")
             buffer, offset = buffer[count:], offset + count
 
 

@@ -1,8 +1,8 @@
-"""Safetensors files as streams: a header first, then the bytes, written and read piece by piece.
+"""Safetensors files as streams, written and read in pieces.
 
-The safetensors library writes a file from tensors that all stand in memory, and reads by mapping files into it. Here a
-file of any size passes through a small buffer. Format: 8 bytes of header length, little-endian; a JSON object that
-gives each tensor its dtype, shape and byte range; then the bytes (https://github.com/huggingface/safetensors).
+The safetensors library writes a file from tensors that are all in memory, and reads by mapping files into memory. Here
+a file of any size passes through a small buffer. Format: 8 bytes of header length, little-endian; a JSON object with
+dtype, shape and byte range of each tensor; then the bytes (https://github.com/huggingface/safetensors).
 """
 
 import json
@@ -26,22 +26,22 @@ class Entry(NamedTuple):
 
     dtype: torch.dtype
     shape: tuple[int, ...]
-    start: int  # first byte, counted from the file's beginning
+    start: int  # first byte, counted from the start of the file
     stop: int
 
 
 class Header(NamedTuple):
-    """What stands before the bytes."""
+    """The header of a file."""
 
     entries: dict[str, Entry]  # in the order of their bytes
     metadata: dict[str, str]
 
 
 def read_header(path: Path | str) -> Header:
-    """The tensors that a file holds.
+    """Read the header of a file.
 
     Raises:
-        ValueError: when the file is no safetensors file, or is cut short.
+        ValueError: the file is not a safetensors file, or is cut short.
     """
     with Path(path).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -64,11 +64,11 @@ def read_header(path: Path | str) -> Header:
 
 
 class TensorFileWriter:
-    """Writes one file: tensors are announced first, then given in the same order, whole or in pieces.
+    """Writes one file. The constructor writes the header; tensors follow in its order, whole or in pieces.
 
     Args:
         path: of the file.
-        tensors: (name, dtype, shape) of each.
+        tensors: (name, dtype, shape) of each tensor.
         metadata: strings for the header.
     """
 
@@ -78,7 +78,7 @@ class TensorFileWriter:
         tensors: Iterable[tuple[str, torch.dtype, tuple[int, ...]]],
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+        header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
         offset = 0
         for name, dtype, shape in tensors:
             size = dtype.itemsize * torch.Size(shape).numel()
@@ -87,7 +87,7 @@ class TensorFileWriter:
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
         self.path = Path(path)
-        self.checksum = 0  # CRC-32 of all that was written
+        self.checksum = 0  # CRC-32 of everything written
         self.size = 8 + len(text) + offset
         self._written = 0
         self._file = self.path.open("wb")
@@ -95,7 +95,7 @@ class TensorFileWriter:
         self._write(text)
 
     def write(self, values: Tensor) -> None:
-        """Append a tensor, or the next piece of one; any shape, on the CPU."""
+        """Append a tensor or the next piece of one; any shape, on the CPU."""
         self._write(memoryview(values.contiguous().view(-1).view(torch.uint8).numpy()))  # type: ignore[arg-type]
 
     def __enter__(self) -> "TensorFileWriter":

@@ -1,18 +1,22 @@
-"""DeepSpeed's ZeRO, as the engine needs it: its configuration, and where each parameter's float32 state lies.
+"""DeepSpeed's ZeRO for the engine: configuration, access to each parameter's float32 state, gathered weights.
 
-ZeRO (arXiv 1910.02054) keeps the optimizer's float32 weights and moments in flat buffers, of which each rank owns a
-part. A `Piece` says which run of which parameter's elements a rank owns and gives views into the live buffers; saving
-reads these views and loading writes them, so a checkpoint knows parameters and elements, not ranks or stages.
+ZeRO (arXiv 1910.02054) keeps the optimizer's float32 weights and moments in flat buffers; each rank owns a part. A
+`Piece` is a run of a parameter's elements that a rank owns, with views into the live buffers. Saving reads these views
+and loading writes them, so a checkpoint contains parameters and elements, not ranks or stages.
 """
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+from pebr.training.lora import Weight
+
+Engine: TypeAlias = Any  # DeepSpeed's engine; the library has no types
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -22,10 +26,10 @@ class Piece:
     """A run of one parameter's elements, in float32, that a rank's optimizer updates.
 
     Args:
-        name: the parameter's.
-        shape: the whole parameter's.
+        name: of the parameter.
+        shape: of the whole parameter.
         start: index of the run's first element in the flattened parameter.
-        tensors: `weight`, `exp_avg`, `exp_avg_sq`: views into live memory, each of shape (length,).
+        tensors: `weight`, `exp_avg`, `exp_avg_sq`: views into live memory, (length,) each.
     """
 
     name: str
@@ -34,15 +38,15 @@ class Piece:
     tensors: dict[str, Tensor]
 
 
-def configuration(stage: int, bf16: bool, max_grad_norm: float, on_gpu: bool) -> dict[str, Any]:
+def configuration(stage: int, bf16: bool, max_grad_norm: float, on_gpu: bool) -> dict[str, object]:
     """DeepSpeed's configuration for one stage.
 
-    Each rank accumulates gradients in float32 whatever the model's format; between ranks they travel in the model's.
+    Each rank accumulates gradients in float32. Ranks exchange them in the model's format.
     """
     return {
-        "train_micro_batch_size_per_gpu": 1,  # only their product with the ranks is looked at; rows are ours to pack
-        "gradient_accumulation_steps": 1,  # the boundary is set by hand: any number of micro-batches
-        "gradient_clipping": max_grad_norm if stage else 0.0,  # without ZeRO the engine clips
+        "train_micro_batch_size_per_gpu": 1,  # DeepSpeed only checks its product with the ranks
+        "gradient_accumulation_steps": 1,  # `update` sets the boundary itself, for any number of micro-batches
+        "gradient_clipping": max_grad_norm if stage else 0.0,  # stage 0: the engine clips
         "zero_allow_untested_optimizer": True,  # torch's AdamW
         "zero_optimization": {"stage": stage, "overlap_comm": on_gpu, "contiguous_gradients": True},
         "bf16": {"enabled": bf16},
@@ -51,27 +55,27 @@ def configuration(stage: int, bf16: bool, max_grad_norm: float, on_gpu: bool) ->
     }
 
 
-def initialize(model: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, Any], on_gpu: bool) -> Any:
-    """DeepSpeed's engine around a model on its device, with the optimizer's state laid out and all zeros."""
+def initialize(model: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, object], on_gpu: bool) -> Engine:
+    """Create DeepSpeed's engine around a model on its device, with the optimizer's state created and 0."""
     if not on_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed asks for it even of a single process
+    os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed needs it even for a single process
     import deepspeed
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     if not on_gpu:
-        # Compiled with g++ on first use, a minute and a writable home; gloo does the same work.
+        # It is compiled with g++ on first use: a minute, and a writable home folder. gloo replaces it.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=False)
-    for name, buffer in model.named_buffers():  # DeepSpeed rounds buffers to bf16: rotary frequencies must not be
+    for name, buffer in model.named_buffers():  # DeepSpeed rounds buffers to bf16, which would spoil rotary frequencies
         buffer.data = buffers[name].to(buffer.device)
-    _lay_out_moments(engine, optimizer)
+    _create_moments(engine, optimizer)
     return engine
 
 
-def pieces(engine: Any) -> Iterator[Piece]:
-    """What this rank's optimizer updates, in the order of the module's parameters; without ZeRO, everything."""
+def pieces(engine: Engine) -> Iterator[Piece]:
+    """What this rank's optimizer updates, in the order of the module's parameters; everything without ZeRO."""
     from deepspeed.utils import safe_get_local_fp32_param, safe_get_local_optimizer_state
 
     stage = engine.zero_optimization_stage()
@@ -85,7 +89,7 @@ def pieces(engine: Any) -> Iterator[Piece]:
         elif stage == 3:
             shape, count = tuple(parameter.ds_shape), parameter.ds_numel
             start = parameter.ds_tensor.numel() * engine.global_rank
-            length = max(min(parameter.ds_tensor.numel(), count - start), 0)  # the last ranks' shares are padded
+            length = max(min(parameter.ds_tensor.numel(), count - start), 0)  # shares of the last ranks are padded
             views = {"weight": safe_get_local_fp32_param(parameter)}
             views |= {key: safe_get_local_optimizer_state(parameter, key) for key in MOMENTS}
             if length:
@@ -96,13 +100,13 @@ def pieces(engine: Any) -> Iterator[Piece]:
             yield Piece(name, tuple(parameter.shape), mapping.lp_fragment_address.start, views)
 
 
-def optimizer_steps(engine: Any) -> list[Tensor]:
-    """The step counters of AdamW's bias correction, one a buffer, in live memory."""
+def optimizer_steps(engine: Engine) -> list[Tensor]:
+    """The step counters of AdamW's bias correction, one per buffer, in live memory."""
     return [state["step"] for state in _states(engine).values()]
 
 
-def publish_weights(engine: Any) -> None:
-    """Bring the parameters that forward passes read in line with the optimizer's float32 weights."""
+def publish_weights(engine: Engine) -> None:
+    """Copy the optimizer's float32 weights to the parameters that forward passes read."""
     stage = engine.zero_optimization_stage()
     if stage == 3:
         engine.optimizer._partition_all_parameters()
@@ -114,8 +118,33 @@ def publish_weights(engine: Any) -> None:
         engine.optimizer.update_lp_params()
 
 
-def _lay_out_moments(engine: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Make the optimizer's state before its first step, so that a checkpoint can be loaded into it."""
+def gathered(weights: Iterable[Weight], bucket_bytes: int) -> Iterator[tuple[str, Tensor]]:
+    """Name and full value of each ZeRO-3 weight. Parameters are gathered in buckets; all ranks call this together."""
+    from deepspeed.runtime.zero import GatheredParameters
+
+    for bucket in _buckets(weights, bucket_bytes):
+        with GatheredParameters([parameter for weight in bucket for parameter in weight.parameters]):
+            for weight in bucket:
+                yield weight.name, weight.value()
+
+
+def _buckets(weights: Iterable[Weight], limit: int) -> Iterator[list[Weight]]:
+    """Runs of ZeRO-3 weights of at most `limit` bytes together, or of one larger weight."""
+    bucket: list[Weight] = []
+    size = 0
+    for weight in weights:
+        need = sum(parameter.ds_numel * parameter.element_size() for parameter in weight.parameters)  # type: ignore[attr-defined]
+        if bucket and size + need > limit:
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(weight)
+        size += need
+    if bucket:
+        yield bucket
+
+
+def _create_moments(engine: Engine, optimizer: torch.optim.Optimizer) -> None:
+    """Create the optimizer's state before its first update, so that a checkpoint can be loaded into it."""
     for buffer, state in _states(engine).items():
         step = torch.zeros((), dtype=torch.float32, device=buffer.device if optimizer.defaults["fused"] else "cpu")
         state.update({"step": step, **{key: torch.zeros_like(buffer) for key in MOMENTS}})
@@ -123,7 +152,7 @@ def _lay_out_moments(engine: Any, optimizer: torch.optim.Optimizer) -> None:
         engine.optimizer._lazy_init_hp_params_optimizer_state()
 
 
-def _states(engine: Any) -> dict[Tensor, dict[str, Tensor]]:
+def _states(engine: Engine) -> dict[Tensor, dict[str, Tensor]]:
     """The inner optimizer's state by the buffer that it belongs to."""
     outer = engine.optimizer
     if engine.zero_optimization_stage() == 3:

@@ -1,20 +1,21 @@
-"""What names a run, and the run in a few numbers."""
+"""The name of a run, and its summary."""
 
 import dataclasses
 from pathlib import Path
 
 import pytest
 
+from pebr.grpo.measures import overview
 from pebr.grpo.settings import Settings
-from pebr.grpo.trainer import _overview, _prefix
+from pebr.grpo.work import checkpoints_location
 
 
 def test_steps_without_a_value_are_left_out() -> None:
     row = {"reward": 0.5, "kl": 0.1, "entropy": 2.0, "response_tokens": 8.0, "zero_advantage_share": 0.0}
     row |= {"seconds_sampling": 1.0, "seconds_rewards": 1.0, "seconds_training": 1.0}
     refused = row | {"kl": None, "entropy": None}
-    assert _overview([row] * 10 + [refused] + [row] * 9 + [refused, row | {"kl": 0.3}])["kl"] == pytest.approx(0.3)
-    assert "kl" not in _overview([refused])
+    assert overview([row] * 10 + [refused] + [row] * 9 + [refused, row | {"kl": 0.3}])["kl"] == pytest.approx(0.3)
+    assert "kl" not in overview([refused])
 
 
 def test_another_clip_model_is_another_run_of_the_stage_that_it_rewards(tmp_path: Path) -> None:
@@ -24,8 +25,10 @@ def test_another_clip_model_is_another_run_of_the_stage_that_it_rewards(tmp_path
     paths = {name: str(tmp_path / name) for name in ("model", "dataset", "output", "history", "rollouts")}
     settings = Settings(**paths, stage="perception", clip_model=str(tmp_path / "clip"))
     other = dataclasses.replace(settings, clip_model=str(tmp_path / "other_clip"))
-    assert _prefix(settings) != _prefix(other)
-    assert _prefix(dataclasses.replace(settings, stage="reasoning")) == _prefix(
+    assert checkpoints_location(settings) != checkpoints_location(other)
+    assert checkpoints_location(dataclasses.replace(settings, stage="reasoning")) == checkpoints_location(
         dataclasses.replace(other, stage="reasoning")
     )
-    assert _prefix(settings) == _prefix(dataclasses.replace(settings, drift_limit=0.5, memory_share=0.3))
+    assert checkpoints_location(settings) == checkpoints_location(
+        dataclasses.replace(settings, drift_limit=0.5, memory_share=0.3)
+    )

@@ -1,0 +1,84 @@
+"""Numbers that describe a training step and a run: sums over tokens, means over answers, rows of the history."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pebr.grpo.experience import Experience
+from pebr.training.engine import UpdateReport
+
+HistoryRow = dict[str, float | None]  # None: no value, or one that is not finite
+
+
+class Sums:
+    """Sums over this rank's tokens of a training step.
+
+    Args:
+        names: of the sums, the same on all ranks.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.tokens = 0
+        self.values = dict.fromkeys(names, 0.0)
+
+    def add(self, tokens: int, sums: Mapping[str, Tensor]) -> None:
+        """Add sums over so many tokens; each is a scalar."""
+        self.tokens += tokens
+        for name, value in sums.items():
+            self.values[name] += float(value)
+
+    def means(self) -> dict[str, float]:
+        """Means over the tokens of all ranks. All ranks must call this."""
+        reduced = torch.tensor([self.tokens, *self.values.values()], dtype=torch.float64)
+        dist.all_reduce(reduced)
+        tokens, *sums = reduced.tolist()
+        return {name: value / max(tokens, 1.0) for name, value in zip(self.values, sums, strict=True)}
+
+
+def of_answers(experiences: Sequence[Experience]) -> dict[str, float]:
+    """Means over a training step's answers and groups."""
+    result = {"reward": fmean(reward for e in experiences for reward in e.rewards)}
+    for name in experiences[0].components:
+        result[f"reward/{name}"] = fmean(value for e in experiences for value in e.components[name])
+    result["response_tokens"] = fmean(len(ids) for e in experiences for ids in e.token_ids)
+    result["truncated_share"] = fmean(reason == "length" for e in experiences for reason in e.finish_reasons)
+    result["zero_advantage_share"] = fmean(not e.teaches for e in experiences)
+    return result
+
+
+def of_updates(reports: Sequence[UpdateReport]) -> HistoryRow:
+    """Means over a training step's updates, without refused ones."""
+    applied = [report for report in reports if not report.refused]
+    return {
+        "loss": fmean(report.loss for report in applied) if applied else None,
+        "grad_norm": fmean(report.grad_norm for report in applied) if applied else None,
+        "learning_rate": reports[-1].learning_rate,
+        "refused_updates": sum(report.refused for report in reports),
+    }
+
+
+def finite(row: Mapping[str, float | None]) -> HistoryRow:
+    """Replace values that are not finite by None: JSON has none of them."""
+    return {name: value if value is None or math.isfinite(value) else None for name, value in row.items()}
+
+
+def seconds_per_step(rows: Sequence[HistoryRow]) -> float:
+    """Mean seconds of these training steps."""
+    return fmean(sum(value or 0.0 for name, value in row.items() if name.startswith("seconds_")) for row in rows)
+
+
+def overview(rows: Sequence[HistoryRow]) -> dict[str, float]:
+    """Summarise a run: means over its first and last tenth, and total seconds. Means without any value are left out."""
+    tenth = max(len(rows) // 10, 1)
+    parts = {"reward_first": [row["reward"] for row in rows[:tenth]]}
+    for name in ("reward", "kl", "entropy", "response_tokens", "zero_advantage_share"):
+        parts[name] = [row[name] for row in rows[-tenth:]]
+    found = {name: [value for value in values if value is not None] for name, values in parts.items()}
+    result = {name: fmean(values) for name, values in found.items() if values}
+    for name in ("seconds_sampling", "seconds_rewards", "seconds_training"):
+        result[name] = round(sum(row[name] or 0.0 for row in rows), 3)
+    return result

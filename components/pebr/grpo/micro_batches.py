@@ -1,0 +1,89 @@
+"""Micro-batches of an optimizer update: packed rows with what the objective needs to know of each token."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pebr.grpo.experience import Experience
+from pebr.grpo.loss import answer_weights
+from pebr.grpo.objective import Tokens, active_terms
+from pebr.grpo.settings import ObjectiveSettings
+from pebr.training.balance import deal
+from pebr.vlm.encoding import Encoder, Prompt
+from pebr.vlm.rows import Group, Row, blank_row, pack
+
+
+class MicroBatch(NamedTuple):
+    """A packed row of T predicted tokens, on the CPU. The fields after `row` have the order of those of `Tokens`."""
+
+    row: Row
+    advantages: Tensor  # (T,)
+    weights: Tensor  # (T,)
+    sampler_logprobs: Tensor  # (T,)
+    old_logprobs: Tensor | None = None  # (T,)
+    reference_logprobs: Tensor | None = None  # (T,)
+
+    def tokens(self, logprobs: Tensor, entropies: Tensor) -> Tokens:
+        """Add the policy's output, (T,) each, and move everything to its device."""
+        known = [None if values is None else values.to(logprobs.device) for values in self[1:]]
+        return Tokens(logprobs, entropies, *known)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Packer:
+    """Packs this rank's share of an update into micro-batches."""
+
+    encoder: Encoder
+    prompt_of: Callable[[int], Prompt]  # the encoded question of a dataset row
+    settings: ObjectiveSettings
+    tokens_per_batch: int  # token budget of a packed row
+    max_response_tokens: int
+    rank: int
+    world_size: int
+
+    @cached_property
+    def filler(self) -> MicroBatch:
+        """A micro-batch that predicts nothing."""
+        none = torch.zeros(0)
+        return MicroBatch(blank_row(self.encoder), none, none, none, none, none)
+
+    def pack(self, experiences: Sequence[Experience]) -> list[MicroBatch]:
+        """Pack this rank's share of an update; [] if other ranks have everything.
+
+        Args:
+            experiences: of the whole update. Every rank passes the same, so that ranks divide it without communication.
+        """
+        # If every term needs an advantage, the loss of a group of equal rewards is exactly 0. Its tokens still count
+        # in the normalisation.
+        skips_equal = all(term.needs_advantage for term in active_terms(self.settings))
+        useful = [e for e in experiences if e.teaches or not skips_equal]
+        hands = deal([e.prompt_tokens + e.answer_tokens for e in useful], self.world_size)
+        mine = [useful[index] for index in hands[self.rank]]
+        if not mine:
+            return []
+        lengths = torch.tensor([len(ids) for e in mine for ids in e.token_ids])
+        weights = answer_weights(
+            lengths.tolist(),
+            sum(e.answer_tokens for e in experiences),
+            sum(len(e.token_ids) for e in experiences),
+            self.settings.normalisation,
+            self.max_response_tokens,
+        )
+        advantages = torch.cat([e.advantages for e in mine])
+        logprobs = torch.cat([torch.tensor(values) for e in mine for values in e.logprobs])
+        starts = lengths.cumsum(0) - lengths
+        numbers = iter(range(len(lengths)))
+        groups = [Group(self.prompt_of(e.row), e.token_ids, [next(numbers) for _ in e.token_ids]) for e in mine]
+        return [
+            MicroBatch(
+                row,
+                advantages=advantages[row.segments],
+                weights=weights[row.segments],
+                sampler_logprobs=logprobs[starts[row.segments] + row.offsets],
+            )
+            for row in pack(groups, self.tokens_per_batch, self.encoder)
+        ]

@@ -1,0 +1,105 @@
+"""The policy: the training engine, the frozen reference model, and the sampler that takes turns with training."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import nn
+
+from pebr.grpo.objective import active_terms
+from pebr.grpo.settings import Settings
+from pebr.sampling.contract import Sampler
+from pebr.sampling.start import start_sampler
+from pebr.step.launch import Place
+from pebr.training import lora
+from pebr.training.checkpoints import Checkpoints
+from pebr.training.engine import EngineSettings, TrainingEngine
+from pebr.training.logprobs import PolicyModel
+from pebr.vlm.encoding import Encoder
+from pebr.vlm.families import train_vision
+from pebr.vlm.loading import DTYPES, load_model
+
+
+class Policy:
+    """A policy that is trained and sampled from in turns.
+
+    The sampler is asleep while the engine trains, and is woken and given the engine's weights for `sampling`. A live
+    sampler reads the module that is trained, so it needs no weights.
+
+    Args:
+        engine: trains the policy.
+        module: the policy inside the engine.
+        sampler: just started, with the initial weights.
+        live: the sampler reads `module`.
+        reference: the frozen initial policy; None if no term of the objective needs it.
+    """
+
+    def __init__(
+        self, engine: TrainingEngine, module: nn.Module, sampler: Sampler, live: bool, reference: nn.Module | None
+    ) -> None:
+        self.engine, self.module, self.reference = engine, module, reference
+        self._sampler, self._live = sampler, live
+        self._synced_step: int | None = 0  # optimizer updates of the sampler's weights; None: it has none
+
+    @contextmanager
+    def sampling(self) -> Iterator[Sampler]:
+        """The sampler, awake with the policy's weights; the policy is in evaluation mode. All ranks call this."""
+        try:
+            if not self._live and self._synced_step != self.engine.step:
+                self._sampler.wake()
+                self._sampler.sync(self.engine.gathered_parameters())
+            self.module.eval()
+            yield self._sampler
+        finally:
+            self.module.train()
+            self._synced_step = None
+            self._sampler.sleep()
+
+    def close(self) -> None:
+        """Close the sampler. The engine stays usable."""
+        self._sampler.close()
+
+
+def load_policy(
+    settings: Settings, encoder: Encoder, place: Place, optimizer_updates: int, checkpoints: Checkpoints
+) -> Policy:
+    """Load the model, start the engine and the sampler; `optimizer_updates` is the number of those of the whole run."""
+    dtype = DTYPES[settings.dtype]
+    model = load_model(settings.model, dtype)
+    train_vision(model, not settings.freeze_vision)
+    if settings.lora_rank:
+        lora.attach(model, settings.lora_rank, settings.seed)
+    module = PolicyModel(model, encoder.banned_token_ids)
+    engine = TrainingEngine(
+        module,
+        EngineSettings(
+            learning_rate=settings.learning_rate,
+            total_steps=optimizer_updates,
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            dtype=settings.dtype,
+            zero_stage=settings.zero_stage,
+            gradient_checkpointing=settings.gradient_checkpointing,
+        ),
+        place,
+        weights=model,
+        checkpoints=checkpoints,
+    )
+    reference = None
+    if any(term.needs_reference for term in active_terms(settings)):  # before the sampler measures free memory
+        initial = load_model(settings.model, dtype).to(place.device).requires_grad_(False)
+        reference = PolicyModel(initial, encoder.banned_token_ids).eval()
+    # The transformers engine can sample from the module that is trained, unless its weights are sharded.
+    live = settings.sampling == "transformers" and settings.zero_stage < 3
+    sampler = start_sampler(
+        settings.sampling,
+        Path(settings.model),
+        encoder,
+        dtype,
+        model=model if live else None,
+        max_tokens=settings.max_prompt_tokens + settings.max_response_tokens,
+        memory_share=settings.memory_share,
+        tensor_parallel=settings.tensor_parallel,
+        sleeps=True,
+    )
+    return Policy(engine, module, sampler, live, reference)

@@ -1,0 +1,122 @@
+"""The work of a GRPO stage: check the inputs, start the ranks, build everything, train.
+
+python -m pebr.grpo --model sft/ --dataset medium/ --output weights/ --history history.jsonl --rollouts rollouts/
+"""
+
+import logging
+from collections.abc import Mapping
+from contextlib import closing
+from functools import partial
+
+from pebr.answers.check import AnswerChecker
+from pebr.data.records import RL_SCHEMA
+from pebr.data.shards import ShardedDataset
+from pebr.errors import InputError
+from pebr.grpo.experience import Collector
+from pebr.grpo.measures import overview
+from pebr.grpo.micro_batches import Packer
+from pebr.grpo.policy import Policy, load_policy
+from pebr.grpo.questions import Plan, askable
+from pebr.grpo.record import Rollouts
+from pebr.grpo.settings import Settings
+from pebr.grpo.trainer import Trainer
+from pebr.grpo.update import Updater
+from pebr.rewards.clip import load_scorer
+from pebr.rewards.stages import StageReward, Tools, build_reward
+from pebr.sampling.contract import SamplingSettings
+from pebr.step import launch
+from pebr.step.identity import facts_of, run_name
+from pebr.training.checkpoints import Checkpoints
+from pebr.training.randomness import seed_everything
+from pebr.vlm.encoding import Encoder
+from pebr.vlm.loading import load_config, load_processor
+
+log = logging.getLogger(__name__)
+
+
+def work(settings: Settings) -> Mapping[str, float]:
+    """Run the stage and return its scalars.
+
+    Raises:
+        InputError: model or dataset cannot be used; raised before processes are started.
+        Preempted: stopped by SIGTERM, after a checkpoint was written.
+    """
+    dataset = ShardedDataset(settings.dataset)
+    if not len(dataset):
+        raise InputError(f"{settings.dataset}: no questions: the report of the split shows why")
+    if missing := set(RL_SCHEMA.names) - set(dataset[0]):
+        raise InputError(f"{settings.dataset}: no column {', '.join(sorted(missing))}: give an output of split")
+    load_config(settings.model)
+    launch.relaunch_with_processes("pebr.grpo", settings.processes)
+    return launch.as_rank(partial(_train, settings, dataset))
+
+
+def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> Mapping[str, float]:
+    """Run the stage on one rank."""
+    seed_everything(settings.seed)
+    encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels))
+    needs_key_words = settings.stage == "perception" and settings.keyword_weight > 0
+    kept, rejected = askable(settings.dataset, encoder, settings.max_prompt_tokens, needs_key_words)
+    if rejected:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.most_common())
+        log.warning("questions rejected: %s", reasons)
+    plan = Plan(
+        kept,
+        settings.questions_per_step,
+        settings.questions_per_update,
+        settings.epochs,
+        settings.max_steps,
+        settings.seed,
+    )
+    log.info("%d questions, %d steps of %d updates", len(kept), plan.steps, plan.updates_per_step)
+    if len(kept) < settings.questions_per_step:
+        log.warning("%d questions, fewer than --questions-per-step %d", len(kept), settings.questions_per_step)
+    location = checkpoints_location(settings)
+    with AnswerChecker() as checker:
+        reward = _stage_reward(settings, encoder, checker, place)
+        sampling = SamplingSettings(
+            settings.samples, settings.temperature, settings.top_p, settings.max_response_tokens, settings.seed
+        )
+        collector = Collector(dataset, encoder, sampling, reward, settings.advantage, place)
+        checkpoints = Checkpoints(location, settings.keep_checkpoints, place)
+        with closing(load_policy(settings, encoder, place, plan.optimizer_updates, checkpoints)) as policy:
+            updater = _updater(settings, policy, encoder, collector)
+            rollouts = Rollouts(f"{location}-rollouts", reward.weights, settings.reward_mode)
+            trainer = Trainer(settings, plan, policy, collector, updater, rollouts)
+            for step in range(trainer.resume(), plan.steps):
+                trainer.step(step)
+        trainer.finish()
+    return {
+        "steps": plan.steps,
+        "questions": len(kept),
+        "refused_questions": rejected.total(),
+        "refused_updates": policy.engine.refused_steps,
+        **overview(trainer.rows),
+    }
+
+
+def checkpoints_location(settings: Settings) -> str:
+    """Folder or prefix of this run's checkpoints. Its name depends on settings, model and dataset."""
+    facts = facts_of(settings, ignoring=() if settings.stage == "perception" else ("clip_model",))
+    return f"{settings.checkpoint_root}/{run_name(facts)}"
+
+
+def _stage_reward(settings: Settings, encoder: Encoder, checker: AnswerChecker, place: launch.Place) -> StageReward:
+    """The stage's reward. The CLIP model is loaded only if it is needed."""
+    needs_clip = settings.stage == "perception" and settings.clip_weight
+    scorer = load_scorer(settings.clip_model, str(place.device)) if needs_clip else None
+    return build_reward(settings, Tools(checker, encoder.count_tokens, scorer))
+
+
+def _updater(settings: Settings, policy: Policy, encoder: Encoder, collector: Collector) -> Updater:
+    engine = policy.engine
+    packer = Packer(
+        encoder,
+        collector.prompt,
+        settings,
+        settings.tokens_per_batch,
+        settings.max_response_tokens,
+        engine.rank,
+        engine.world_size,
+    )
+    return Updater(engine, policy.reference, packer, settings, settings.temperature)
