@@ -236,7 +236,7 @@ def alive(pid: int) -> bool:
     """Whether a process runs; one that has ended but is not waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
