@@ -1,13 +1,13 @@
-"""Gates: what a run's scores must reach before its model is published.
+"""Gates: bounds for a run's scores that must hold before its model is published.
 
     accuracy>=0.6                                  a number
-    accuracy>=published-0.01                       the last published model's score, less a margin
-    accuracy>evaluate-warm-up:accuracy             another evaluation of the same run
-    evaluate-stage-1:clip>=0.7                     a score of another evaluation
+    accuracy>=published-0.01                       the score of the last published model, minus a margin
+    accuracy>evaluate-warm-up:accuracy             a score of another evaluation of the same run
+    evaluate-stage-1:clip>=0.7                     a bound for the score of another evaluation
 
-Scores are an evaluation's metrics, by step and metric; a metric without a step is of `FINAL`, the evaluation of the
-model that the pipeline makes. What was published is a small file, `latest.json`, at a place of your choice: it names
-the run, its scores and its model, which stays where the run has put it.
+Scores are the metrics of an evaluation, by step id and metric. A metric without a step belongs to the final evaluation
+(`pipelines.ir.kinds`). `publish` writes a small file, `latest.json`, to a folder or S3 prefix. It names the run, its
+scores and its model; the model itself is not moved.
 """
 
 import json
@@ -15,16 +15,17 @@ import math
 import operator
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from pebr.errors import InputError
 from pebr.store.contract import NotThereError
 from pebr.store.opening import open_store
+from pipelines.ir.kinds import evaluations
+from pipelines.ir.plan import Step
 
-FINAL = "evaluate-stage-2"
 PUBLISHED = "published"
 Scores = Mapping[str, Mapping[str, float]]
 COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
@@ -38,7 +39,7 @@ GATE = re.compile(
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a gate: the score, what it was held against, and whether it passed."""
+    """The result of a gate: the score, its bound, and whether the gate passed."""
 
     gate: str
     score: float
@@ -46,31 +47,47 @@ class Verdict:
     passed: bool
 
 
-def check(gate: str) -> bool:
-    """See that a gate can be read; returns whether it asks for what was published.
+class Published(TypedDict):
+    """The content of `latest.json`, as far as it is read."""
 
-    Raises:
-        InputError: when it cannot be read.
-    """
-    return _is_published(_parse(gate))
+    scores: dict[str, float]
 
 
-def judge(gate: str, scores: Scores, published: Mapping[str, float] | None) -> Verdict:
-    """Hold a run's scores against a gate.
+def check(gate: str, steps: Sequence[Step]) -> bool:
+    """Check a gate before the run starts; returns whether its bound is the published score.
 
     Args:
-        gate: as above.
-        scores: metrics by step.
-        published: the last published model's metrics; None where nothing was published yet: such a bound is passed.
+        gate: the gate.
+        steps: the plan of the run.
 
     Raises:
-        InputError: when the gate names a score that the run has not.
+        InputError: the gate cannot be read, or names a step that is not an evaluation of the run.
+    """
+    found = _parse(gate)
+    known = [step.id for step in evaluations(steps)]
+    for name in (found["step"], found["other_step"]):
+        if name and name not in known:
+            raise InputError(f"gate {gate!r}: {name} is no evaluation of this run: give one of {', '.join(known)}")
+    return _is_published(found)
 
-    >>> judge("accuracy >= published - 0.01", {"evaluate-stage-2": {"accuracy": 0.6}}, {"accuracy": 0.605}).passed
+
+def judge(gate: str, scores: Scores, final: str, published: Mapping[str, float] | None) -> Verdict:
+    """Compare a run's scores with a gate.
+
+    Args:
+        gate: the gate.
+        scores: metrics by step id.
+        final: id of the final evaluation.
+        published: metrics of the last published model; None if there is none: such a bound passes.
+
+    Raises:
+        InputError: the gate names a score that the run does not have.
+
+    >>> judge("accuracy >= published - 0.01", {"last": {"accuracy": 0.6}}, "last", {"accuracy": 0.605}).passed
     True
     """
     found = _parse(gate)
-    score = _score(gate, found["step"] or FINAL, found["metric"], scores)
+    score = _score(gate, found["step"] or final, found["metric"], scores)
     if found["number"]:
         bound = float(found["number"])
     elif _is_published(found):
@@ -78,16 +95,16 @@ def judge(gate: str, scores: Scores, published: Mapping[str, float] | None) -> V
         if published is None and found["sign"].startswith("<"):
             bound = math.inf
     else:
-        bound = _score(gate, found["other_step"] or FINAL, found["other_metric"], scores)
+        bound = _score(gate, found["other_step"] or final, found["other_metric"], scores)
     bound += float((found["margin"] or "0").replace(" ", ""))
     return Verdict(gate, score, bound, COMPARISONS[found["sign"]](score, bound))
 
 
-def last_published(location: str) -> dict[str, Any] | None:
-    """What was published last at a location (a folder or `s3://` prefix); None where nothing was.
+def last_published(location: str) -> Published | None:
+    """Read the `latest.json` of a location (a folder or `s3://` prefix); None if there is none.
 
     Raises:
-        InputError: when something is there that `publish` has not written.
+        InputError: the file was not written by `publish`.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "latest.json"
@@ -96,29 +113,29 @@ def last_published(location: str) -> dict[str, Any] | None:
         except NotThereError:
             return None
         try:
-            told = json.loads(path.read_text())
-            return {**told, "scores": {name: float(score) for name, score in told["scores"].items()}}
+            scores = json.loads(path.read_text())["scores"]
+            return {"scores": {name: float(score) for name, score in scores.items()}}
         except (ValueError, TypeError, KeyError, AttributeError):
             raise InputError(
-                f"{location}/latest.json: it names no scores: mend it, or remove it to start anew"
+                f"{location}/latest.json: it names no scores: fix it, or remove it to start without a published model"
             ) from None
 
 
 def publish(location: str, run: str, model: str, scores: Mapping[str, float], more: Mapping[str, str]) -> None:
-    """Write `latest.json`, and the same under the run's name, so that what was published before can be found.
+    """Write `latest.json`, and a copy under the run's name, which later runs do not overwrite.
 
     Args:
         location: a folder or `s3://` prefix.
-        run: the run's name.
-        model: where its model lies; `model_source` of a later run may be this.
-        scores: the final evaluation's metrics.
-        more: what else to tell: commit, recipe, image.
+        run: name of the run.
+        model: location of its model; can be the `model_source` of a later run.
+        scores: metrics of the final evaluation.
+        more: further fields: commit, recipe, image.
     """
-    told = {"run": run, "model": model, "scores": dict(scores), **more}
+    record = {"run": run, "model": model, "scores": dict(scores), **more}
     store = open_store(location)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "published.json"
-        path.write_text(json.dumps(told, indent=1) + "\n")
+        path.write_text(json.dumps(record, indent=1) + "\n")
         store.put(path, f"{run}.json")
         store.put(path, "latest.json")
 
@@ -137,5 +154,5 @@ def _is_published(found: re.Match[str]) -> bool:
 def _score(gate: str, step: str, metric: str, scores: Scores) -> float:
     if metric not in scores.get(step, {}):
         known = ", ".join(f"{name}:{score}" for name in scores for score in scores[name]) or "none"
-        raise InputError(f"gate {gate!r}: there is no score {step}:{metric}: known are {known}")
+        raise InputError(f"gate {gate!r}: there is no score {step}:{metric}: give one of {known}")
     return float(scores[step][metric])

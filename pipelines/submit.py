@@ -4,13 +4,13 @@
     --to argo    Argo Workflows, by the Kubernetes API
     --to job     one pod that runs the whole DAG, by the Kubernetes API
 
-A run has a name that says what is run: pipeline, recipe, commit, and a digest of the compiled file and all parameters.
-Submitting again what runs or has ended well starts nothing; what has failed is started anew. With --wait the steps'
-states are told as they change; then the gates (`pipelines.gate`) are held against the scores, and with --publish, when
-all pass, the model is named the published one. --summary appends a page of Markdown, for a CI job's page.
+The name of a run consists of pipeline, recipe, commit, and a digest of the compiled file and all parameters. If a run
+of this name is running or has succeeded, no second one starts; a failed run is started again. With --wait, each change
+of a step's state is reported; then the scores are compared with the gates (`pipelines.gate`). With --publish, if all
+gates pass, the model is recorded as the published one. --summary appends a page of Markdown, for the page of a CI job.
 
-Exit codes: 0 submitted, or ended well and all gates passed; 1 the run failed; 2 a wrong input; 3 a gate failed; 4 the
-cluster cannot be reached or refuses; 5 a defect of this program, with its traceback, which says nothing of the run.
+Exit codes: 0 submitted, or succeeded and all gates passed; 1 the run failed; 2 a wrong input; 3 a gate failed; 4 the
+cluster cannot be reached or refuses the request; 5 a bug in this program, with its traceback; the run is not affected.
 """
 
 import argparse
@@ -24,20 +24,21 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pebr.errors import EXIT_WRONG_INPUT, InputError
 from pebr.store.contract import StoreError
 from pipelines import gate, recipes
+from pipelines.ir.kinds import EVALUATE, final_evaluation, final_model
+from pipelines.ir.plan import Json, Step
 from pipelines.ir.reader import Pipeline
 from pipelines.parameters import check
-from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, Progress, Target, TargetError
+from pipelines.targets import FAILED, RUNNING, Progress, Target, TargetError
 
 EXIT_RUN_FAILED, EXIT_GATE_FAILED, EXIT_UNREACHABLE, EXIT_DEFECT = 1, 3, 4, 5
 COMPILED = Path(__file__).parent / "compiled"
 DEFAULT = COMPILED / "pebr_r1.yaml"
 NO_DIGEST = "0" * 64
-PATIENCE = 900.0  # seconds for which a run is waited for without an answer
+PATIENCE = 900.0  # seconds without a response after which waiting ends
 log = logging.getLogger("pipelines.submit")
 
 
@@ -49,48 +50,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--recipe", default="toy", help=f"{', '.join(recipes.names())}, or the path of a YAML file")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a pipeline parameter; may be repeated")
     add("--pipeline", type=Path, default=DEFAULT, help="compiled pipeline (%(default)s)")
-    add("--image", default=os.environ.get("PEBR_IMAGE", ""), help="image of every step, by digest (the compiled one)")
-    add("--name", default="", help="name of the run (made of pipeline, recipe, commit and parameters)")
-    add("--occasion", default="", help="makes it another run than the same before: a date, the name of a scheduled job")
+    add(
+        "--image",
+        default=os.environ.get("PEBR_IMAGE", ""),
+        help="image of every step, by digest (the compiled pipeline's)",
+    )
+    add("--name", default="", help="name of the run (pipeline, recipe, commit and digest)")
+    add(
+        "--occasion",
+        default="",
+        help="part of the digest in the name, such as a date: starts a new run although nothing changed",
+    )
     add("--namespace", default="", help="Kubernetes namespace")
     add("--host", default=os.environ.get("KFP_HOST", ""), help="address of Kubeflow Pipelines")
     add("--experiment", default="pebr", help="Kubeflow experiment (%(default)s)")
     add("--artifacts", default="", help="s3:// prefix for the run's artifacts; kfp reads scores there")
-    add("--wait", action="store_true", help="until the run has ended")
-    add("--poll", type=float, default=15.0, help="seconds between questions (%(default)s)")
+    add("--wait", action="store_true", help="wait until the run has ended")
+    add("--poll", type=float, default=15.0, help="seconds between requests for the state (%(default)s)")
     add("--gate", action="append", default=[], help="such as accuracy>=0.6 or accuracy>=published-0.01; implies --wait")
-    add("--publish", default="", help="s3:// prefix or folder that names the published model")
+    add("--publish", default="", help="s3:// prefix or folder for the record of the published model")
     add("--summary", type=Path, help="file to append a Markdown summary to")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         return _submit(options)
     except InputError as error:
-        log.error("error: %s", error)  # noqa: TRY400 - the message says all
+        log.error("error: %s", error)  # noqa: TRY400 - the message is complete
         return EXIT_WRONG_INPUT
     except (TargetError, StoreError) as error:
         log.error("error: %s", error)  # noqa: TRY400
         return EXIT_UNREACHABLE
     except OSError as error:
         place = error.filename or "a file"
-        log.error("error: %s: %s: mend it, or give another place", place, error.strerror or error)  # noqa: TRY400
+        log.error("error: %s: %s: fix it, or give another path", place, error.strerror or error)  # noqa: TRY400
         return EXIT_WRONG_INPUT
     except Exception:
-        log.exception("error: a defect of pebr, not of the run: please report it; submitting again finds the same run")
+        log.exception("error: a defect of pebr, not of the run: please report it; submit again to find the same run")
         return EXIT_DEFECT
 
 
 def _submit(options: argparse.Namespace) -> int:
-    if [text for text in options.gate if gate.check(text)] and not options.publish:
-        raise InputError("a gate on what was published: give --publish, the place where that is named")
-    if options.to == "kfp" and (options.gate or options.publish) and not options.artifacts:
-        raise InputError("scores are read from the run's artifacts: give --artifacts s3://bucket/prefix")
-    if options.to == "job" and options.pipeline != DEFAULT:
-        raise InputError("a Job runs the pipeline in its image: leave --pipeline away, and build an image for another")
     pipeline = Pipeline(options.pipeline)
-    image = _set_image(pipeline, options.image)
     parameters = recipes.load(options.recipe, options.set, pipeline.inputs)
     check(pipeline, parameters)
+    steps = pipeline.plan(parameters)
+    _check_options(options, steps)
+    image = _set_image(pipeline, options.image)
     name = options.name or run_name(pipeline, options.recipe, parameters, options.occasion)
     target = _target(options, pipeline, image)
     place = target.submit(name, parameters)
@@ -99,6 +104,8 @@ def _submit(options: argparse.Namespace) -> int:
         return 0
     started = time.monotonic()
     progress = follow(target, options.poll)
+    final = final_evaluation(steps)
+    final_id = final.id if final else ""
     scores: gate.Scores = {}
     verdicts: list[gate.Verdict] = []
     try:
@@ -106,9 +113,11 @@ def _submit(options: argparse.Namespace) -> int:
             scores = target.scores()
             published = gate.last_published(options.publish) if options.publish else None
             before = published["scores"] if published else None
-            verdicts += [gate.judge(text, scores, before) for text in options.gate]
-    finally:  # also when a gate names no score: the run has taken long, and its page is worth having
-        page = summary(name, place, progress, scores, verdicts, time.monotonic() - started)
+            verdicts += [gate.judge(text, scores, final_id, before) for text in options.gate]
+    finally:  # also if a gate names no score: the run took long, and its summary is useful
+        kinds = {step.id: step.module for step in steps}
+        evaluated = {step: metrics for step, metrics in scores.items() if kinds.get(step) == EVALUATE}
+        page = summary(name, place, progress, evaluated, verdicts, time.monotonic() - started)
         log.info("%s", page)
         if options.summary:
             with options.summary.open("a") as file:
@@ -117,25 +126,37 @@ def _submit(options: argparse.Namespace) -> int:
         return EXIT_RUN_FAILED
     if not all(verdict.passed for verdict in verdicts):
         return EXIT_GATE_FAILED
-    if options.publish:
-        model = target.model()
-        if not model:
-            raise TargetError(f"{place}: the run has left no model of {FINAL_MODEL}: nothing is published")
+    if options.publish and (model := final_model(steps)):
+        location = target.location(model)
+        if not location:
+            raise TargetError(f"{place}: the run has no model of {model.step}: nothing is published")
         more = {"recipe": options.recipe, "commit": revision(), "image": image}
-        gate.publish(options.publish, name, model, scores.get(gate.FINAL, {}), more)
+        gate.publish(options.publish, name, location, scores.get(final_id, {}), more)
     return 0
 
 
-def run_name(pipeline: Pipeline, recipe: str, parameters: dict[str, Any], occasion: str = "") -> str:
-    """A name of at most 63 letters that a DNS label may have, the same for the same run."""
-    told = json.dumps([pipeline.document, pipeline.platform, parameters, occasion], sort_keys=True)
-    digest = hashlib.sha256(told.encode()).hexdigest()[:8]
+def _check_options(options: argparse.Namespace, steps: Sequence[Step]) -> None:
+    """Refuse wrong gates and options that do not fit each other, before the run starts."""
+    if any([gate.check(text, steps) for text in options.gate]) and not options.publish:  # noqa: C419 - check all gates
+        raise InputError("a gate compares with the published score: give --publish, the location of its record")
+    if (options.gate or options.publish) and not final_model(steps):
+        raise InputError("the pipeline has no evaluation of a final model: remove --gate and --publish")
+    if options.to == "kfp" and (options.gate or options.publish) and not options.artifacts:
+        raise InputError("scores are read from the run's artifacts: give --artifacts s3://bucket/prefix")
+    if options.to == "job" and options.pipeline != DEFAULT:
+        raise InputError("a Job runs the pipeline of its image: remove --pipeline, or build an image with yours")
+
+
+def run_name(pipeline: Pipeline, recipe: str, parameters: Json, occasion: str = "") -> str:
+    """The name of a run, a DNS label of at most 63 characters; equal for equal arguments and commits."""
+    parts = json.dumps([pipeline.document, pipeline.platform, parameters, occasion], sort_keys=True)
+    digest = hashlib.sha256(parts.encode()).hexdigest()[:8]
     words = f"{pipeline.name}-{Path(recipe).stem}-{revision()[:10]}".lower()
     return f"{re.sub(r'[^a-z0-9]+', '-', words).strip('-')[:54]}-{digest}"
 
 
 def revision() -> str:
-    """The commit that this was made from: of the image, or of the working tree; "" when nobody knows."""
+    """The commit of the image or of the working tree; "" if unknown."""
     if known := os.environ.get("PEBR_REVISION", ""):
         return known
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
@@ -146,18 +167,18 @@ def revision() -> str:
 
 
 def follow(target: Target, poll: float) -> Progress:
-    """Tell every change of a step's state until the run has ended."""
+    """Log each change of a step's state until the run has ended; returns its last state."""
     shown: dict[str, str] = {}
-    heard = time.monotonic()
+    answered = time.monotonic()
     while True:
         try:
             progress = target.progress()
         except TargetError as error:
-            if not error.passing or time.monotonic() - heard > PATIENCE:
+            if not error.passing or time.monotonic() - answered > PATIENCE:
                 raise
             log.warning("%s", error)
             continue
-        heard = time.monotonic()
+        answered = time.monotonic()
         for step, state in progress.steps.items():
             if shown.get(step) != state:
                 log.info("%s  %-24s %s", time.strftime("%H:%M:%S"), step, state)
@@ -170,7 +191,15 @@ def follow(target: Target, poll: float) -> Progress:
 def summary(
     name: str, place: str, progress: Progress, scores: gate.Scores, verdicts: Sequence[gate.Verdict], seconds: float
 ) -> str:
-    """A page of Markdown about a run that has ended."""
+    """A page of Markdown about a run that has ended.
+
+    Args:
+        name, place: name and URL of the run.
+        progress: its last state.
+        scores: metrics of the evaluations, by step id.
+        verdicts: results of the gates.
+        seconds: time waited.
+    """
     lines = [f"## {name}: {progress.state}", "", f"{place}, waited for {seconds / 60:.0f} minutes", ""]
     if progress.message:
         lines += [f"> {progress.message}", ""]
@@ -181,12 +210,11 @@ def summary(
             for v in verdicts
         ]
         lines += [""]
-    evaluations = {step: told for step, told in scores.items() if "accuracy" in told}
-    if evaluations:
-        names = sorted({metric for told in evaluations.values() for metric in told} - {"started", "seconds"})
-        lines += [f"| | {' | '.join(evaluations)} |", "|---" * (len(evaluations) + 1) + "|"]
+    if scores:
+        names = sorted({metric for metrics in scores.values() for metric in metrics} - {"started", "seconds"})
+        lines += [f"| | {' | '.join(scores)} |", "|---" * (len(scores) + 1) + "|"]
         for metric in names:
-            values = (f"{told[metric]:.4g}" if metric in told else "" for told in evaluations.values())
+            values = (f"{metrics[metric]:.4g}" if metric in metrics else "" for metrics in scores.values())
             lines += [f"| {metric} | {' | '.join(values)} |"]
         lines += [""]
     if progress.steps:
@@ -200,18 +228,22 @@ def summary(
 
 
 def _set_image(pipeline: Pipeline, image: str) -> str:
-    """Give every step the image, or see that the compiled one can be pulled; returns it."""
+    """Set the image of every step if one is given; returns the image.
+
+    Raises:
+        InputError: the compiled image is the placeholder of the GPU pipeline.
+    """
     containers = [executor["container"] for executor in pipeline.document["deploymentSpec"]["executors"].values()]
     for container in containers:
         container["image"] = image or container["image"]
     chosen = str(containers[0]["image"])
     if chosen.endswith(NO_DIGEST):
-        raise InputError(f"image {chosen}: a digest that nobody has pushed: give --image registry/pebr@sha256:...")
+        raise InputError(f"image {chosen}: a placeholder without a pushed image: give --image registry/pebr@sha256:...")
     return chosen
 
 
 def _target(options: argparse.Namespace, pipeline: Pipeline, image: str) -> Target:
-    """The target that the command line names; each is imported alone, with its client."""
+    """The target of the command line; only its own client library is imported."""
     if options.to == "kfp":
         from pipelines.targets.kubeflow import Kubeflow
 

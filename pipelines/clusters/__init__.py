@@ -1,1 +1,1 @@
-"""Cluster files, and how they are applied to the tasks of the DAG."""
+"""Cluster files, and the code that applies them to the tasks of the DAG."""

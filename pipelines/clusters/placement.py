@@ -1,15 +1,15 @@
-"""What each step gets on a cluster: processors, memory, GPUs, volumes, secrets, where it may run, how long, how often.
+"""Resources of each step on a cluster: CPUs, memory, GPUs, volumes, secrets, node selection, time limit, retries.
 
-A cluster file (`pipelines/clusters/*.yaml`) holds settings for all steps (`defaults`) and for single ones (`steps`, by
-component name). `place` puts them on a task of the DAG when it is compiled, through kfp-kubernetes, so that they stand
-in the IR, from which the Argo form and the local runner read them too. The environment variable PEBR_CLUSTER names the
-cluster file, as PEBR_IMAGE names the image: one of pipelines/clusters/ by name, or your own by path. Default: cpu.
+A cluster file (`pipelines/clusters/*.yaml`) holds settings for all steps (`defaults`) and for single steps (`steps`, by
+component name). `place` sets them on a task of the DAG at compile time, through kfp-kubernetes. So they are in the IR,
+and the Argo form and the local runner read them there. The environment variable PEBR_CLUSTER names the cluster file:
+the name of a file in pipelines/clusters/, or a path. Default: cpu.
 
-The IR has no place for these; the Argo form (`pipelines.forms.argo`) writes them itself:
-- a pod's PriorityClass. The IR carries it as an annotation. On Kubeflow, use an admission policy, or Kueue's labels.
+The IR has no field for these; the Argo form (`pipelines.forms.argo`) writes them itself:
+- a pod's PriorityClass. The IR holds it as an annotation. On Kubeflow, use an admission policy, or Kueue's labels.
 - dropped capabilities and seccomp. Kubeflow enforces both for every pod.
 - the termination grace period: 30 s on Kubeflow, more on Argo.
-- which exit codes are retried. Kubeflow retries a wrong input too; Argo and the local runner do not.
+- the exit codes that are retried. Kubeflow also retries a wrong input; Argo and the local runner do not.
 """
 
 import dataclasses
@@ -18,47 +18,47 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 from kfp import kubernetes
 from kfp.dsl.pipeline_task import PipelineTask
 
 from pebr.errors import InputError
+from pipelines.ir.plan import Json
 
 CLUSTERS = Path(__file__).parent
-SCRATCH = "/tmp"  # noqa: S108 - the one folder that a step may write to besides its outputs: HOME and caches are in it
+SCRATCH = "/tmp"  # noqa: S108 - besides its outputs, a step writes only to this folder; it holds HOME and caches
 LONGEST = 30 * 24 * 3600  # seconds; stands for no limit
-PRIORITY = "pebr/priority-class"  # annotation that carries a PriorityClass through the IR
-CACHE = "/cache"  # where the volume `cache_claim` appears
+PRIORITY = "pebr/priority-class"  # annotation that holds the PriorityClass in the IR
+CACHE = "/cache"  # mount path of the volume `cache_claim`
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What one step gets.
+    """The settings of one step.
 
     Attributes:
-        cpu: processors requested, in Kubernetes' quantities.
-        memory: memory requested, and the limit.
+        cpu: requested CPUs, as a Kubernetes quantity.
+        memory: requested memory; also the limit.
         gpus: GPUs; 0 for none.
-        gpu_resource: the resource's name at the device plugin.
-        shared_memory: size of a memory volume at /dev/shm, which counts against `memory`; empty for the 64 MB that
-            pods have. NCCL and data loaders between processes need more.
+        gpu_resource: resource name of the device plugin.
+        shared_memory: size of a memory volume at /dev/shm, which is part of `memory`; empty for the default of 64 MB.
+            NCCL and data loaders with worker processes need more.
         scratch: size limit of the volume at /tmp; empty for none.
         cache_claim: name of a PersistentVolumeClaim for downloaded models, mounted at /cache; empty for none.
-        timeout: seconds that one attempt may take; 0 for no limit.
-        retries: how often a failed attempt is repeated.
-        backoff: seconds before the first repetition; the wait doubles with each.
-        run_as_user: user id of the process, any but 0; -1 leaves it to the image or the platform.
-        priority_class: the pod's PriorityClass; empty for the cluster's default. Kubeflow does not set it, see above.
-        labels: labels of the pod: Kueue's queue and priority are such.
+        timeout: time limit of one attempt in seconds; 0 for no limit.
+        retries: number of retries after a failed attempt.
+        backoff: seconds before the first retry; the wait doubles with each retry.
+        run_as_user: user id of the process, not 0; -1 for the default of the image or the platform.
+        priority_class: the pod's PriorityClass; empty for the cluster's default; ignored on Kubeflow, see above.
+        labels: labels of the pod, such as Kueue's queue and priority.
         annotations: annotations of the pod.
-        node_selector: labels that a node must have.
+        node_selector: required labels of the node.
         tolerations: taints that are tolerated: key, operator, value, effect.
         secrets: environment from secrets: secret name -> key -> variable. A missing secret is no error.
         config: environment from config maps: name -> key -> variable. A missing one is no error.
-        pull_policy: Always, IfNotPresent or Never; empty for Kubernetes' own rule: Always where the tag is `latest`.
-        pull_secrets: names of the secrets to pull the image with.
+        pull_policy: Always, IfNotPresent or Never; empty for Kubernetes' default: Always if the tag is `latest`.
+        pull_secrets: names of the secrets for pulling the image.
     """
 
     cpu: str = "1"
@@ -90,7 +90,7 @@ class Cluster:
         """Read and check a cluster file.
 
         Raises:
-            InputError: when it is missing, or has a setting that `Placement` has not.
+            InputError: the file is missing, or has a setting that `Placement` does not have.
         """
         if not path.is_file():
             known = ", ".join(sorted(file.stem for file in CLUSTERS.glob("*.yaml")))
@@ -98,15 +98,17 @@ class Cluster:
         self.path = path
         document = yaml.safe_load(path.read_text()) or {}
         if unknown := set(document) - {"defaults", "steps"}:
-            raise InputError(f"{path}: {', '.join(sorted(unknown))}: only defaults and steps may stand at the top")
-        self.defaults: dict[str, Any] = document.get("defaults") or {}
-        self.steps: dict[str, dict[str, Any]] = document.get("steps") or {}
+            raise InputError(
+                f"{path}: {', '.join(sorted(unknown))}: unknown at the top level: give only defaults and steps"
+            )
+        self.defaults: Json = document.get("defaults") or {}
+        self.steps: Mapping[str, Json] = document.get("steps") or {}
         for step in ("defaults", *self.steps):
             self.of(step)
 
     def of(self, component: str) -> Placement:
-        """The settings of a component's steps: its own where it has some, else the defaults."""
-        given = self.defaults | self.steps.get(component, {})
+        """The settings of a component's steps: the defaults, overridden by the component's own."""
+        given = {**self.defaults, **self.steps.get(component, {})}
         types = {field.name: type(field.default) for field in dataclasses.fields(Placement)}
         for name, value in given.items():
             if name not in types:
@@ -114,7 +116,7 @@ class Cluster:
             if types[name] in (int, str) and type(value) is not types[name]:
                 raise InputError(f"{self.path}, {component}: {name}: {value!r} must be {types[name].__name__}")
         if given.get("run_as_user") == 0:
-            raise InputError(f"{self.path}, {component}: run_as_user: 0 is root: take any other number")
+            raise InputError(f"{self.path}, {component}: run_as_user: 0 is root: give another number")
         for name in ("tolerations", "pull_secrets"):
             given[name] = tuple(given.get(name, ()))
         return Placement(**given)
@@ -122,20 +124,20 @@ class Cluster:
 
 @cache
 def load(name: str) -> Cluster:
-    """The cluster file of a name in pipelines/clusters/, or at a path."""
+    """Read the cluster file with this name in pipelines/clusters/, or at this path."""
     return Cluster(Path(name) if name.endswith((".yaml", ".yml")) else CLUSTERS / f"{name}.yaml")
 
 
 def place(task: PipelineTask) -> PipelineTask:
-    """Put the settings of the cluster that PEBR_CLUSTER names on a task."""
+    """Set the resources of the cluster that PEBR_CLUSTER names on a task."""
     return placed(task, load(os.environ.get("PEBR_CLUSTER", "cpu")).of(task.component_spec.name))
 
 
 def placed(task: PipelineTask, placement: Placement) -> PipelineTask:
-    """Put a placement on a task.
+    """Set the resources of a placement on a task.
 
-    Kubeflow counts the longest duration of retries from the start of the first attempt, one hour unless told otherwise:
-    it must cover all attempts, or a step that has run for longer would not be tried again.
+    Kubeflow counts the maximum duration of retries from the start of the first attempt (default: one hour). So it must
+    cover all attempts; else a step that ran for longer would not be retried.
     """
     task.set_cpu_request(placement.cpu)
     task.set_memory_request(placement.memory).set_memory_limit(placement.memory)

@@ -1,1 +1,1 @@
-"""The compiled pipeline in the forms that clusters take."""
+"""The compiled pipeline as manifests for clusters."""

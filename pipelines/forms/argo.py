@@ -1,37 +1,37 @@
 """The compiled pipeline as a plain Argo Workflow, for a cluster with Argo and without Kubeflow.
 
-Every step of the IR's flat plan (`pipelines.ir`) becomes a container template and a task of one DAG. What Kubeflow's
-launcher does, Argo does itself: artifacts go through its artifact repository (as plain files and folders, not as
-archives), pipeline parameters are workflow parameters, conditions are `when`, the outputs of two branches are joined by
-`fromExpression`. A wrong input (exit code 2) is not tried again; everything else is, as often as the IR says.
+Every step of the IR's flat plan (`pipelines.ir`) becomes a container template and a task of one DAG. Argo replaces
+Kubeflow's launcher: artifacts go through Argo's artifact repository (as plain files and folders, not as archives),
+pipeline parameters are workflow parameters, conditions are `when`, the outputs of two branches are joined by
+`fromExpression`. A wrong input (exit code 2) is not retried; other failures are, as often as the IR says.
 
-The containers run as any user but root, without privileges, on a read-only root file system; what is written goes to
-/tmp, a volume. Step metrics are output parameters too, so that `pipelines.submit` reads the scores from the workflow's
-status. The result is the same bytes for the same IR.
+The containers do not run as root, have no privileges and a read-only root file system; they write to the volume /tmp.
+Step metrics are also output parameters, so that `pipelines.submit` reads the scores from the workflow's status. The
+same IR gives the same bytes.
 
-Left out, and refused with a line that says so: what `pipelines.ir` refuses, an optional input that a condition may
-leave out, and settings of kfp-kubernetes that `pipelines.clusters.placement` never writes.
+Not supported: what `pipelines.ir` does not support, an optional input that a condition may leave out, and settings of
+kfp-kubernetes that `pipelines.clusters.placement` never writes. They raise an InputError.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pebr.errors import EXIT_WRONG_INPUT, InputError
 from pipelines.clusters.placement import PRIORITY, SCRATCH
 from pipelines.forms import pod
-from pipelines.ir.plan import REFERENCE, Constant, FirstOf, Guard, Output, Source, Step, Template, cast
+from pipelines.forms.pod import Manifest
+from pipelines.ir.plan import REFERENCE, Constant, FirstOf, Guard, Json, Output, Source, Step, Template, cast
 from pipelines.ir.reader import Pipeline
 from pipelines.ir.values import command_line, written
 
 INPUTS, OUTPUTS = f"{SCRATCH}/inputs", f"{SCRATCH}/outputs"
-USER = 1000  # of the pods, Argo's own containers included; the image runs as any
+USER = 1000  # of the pods, including Argo's own containers; the image runs as any user
 SERVICE_ACCOUNT = "pebr-workflow"
-GRACE = 600  # seconds that a step has, told to stop, to write and store a checkpoint; one that has ended is let go
-KEPT = 30 * 24 * 3600  # seconds that a workflow that has ended is kept; its artifacts stay
+GRACE = 600  # seconds between SIGTERM and SIGKILL: the time to write and upload a checkpoint
+KEPT = 30 * 24 * 3600  # seconds until an ended workflow is deleted; its artifacts stay
 NAMES = {
-    "$": "",  # the executor input: Kubeflow's, and steps write nothing for Kubeflow without it
+    "$": "",  # the executor input is for Kubeflow; without it, steps write nothing for Kubeflow
     "$.pipeline_job_name": "{{workflow.name}}",
     "$.pipeline_job_uuid": "{{workflow.uid}}",
     "$.pipeline_job_resource_name": "{{workflow.name}}",
@@ -42,7 +42,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class PipelineParameter:
-    """A pipeline parameter, which has no value yet."""
+    """A pipeline parameter without a value."""
 
     name: str
     kind: str
@@ -50,23 +50,23 @@ class PipelineParameter:
 
 @dataclass
 class Inputs:
-    """What a step takes from other steps: arguments of its task in the DAG, in the order in which they are met."""
+    """The inputs of a step from other steps: arguments of its task in the DAG, in the order of their use."""
 
     parameters: dict[str, str] = field(default_factory=dict)
-    artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    artifacts: dict[str, Manifest] = field(default_factory=dict)
 
 
-def workflow(pipeline: Pipeline) -> dict[str, Any]:
+def workflow(pipeline: Pipeline) -> Manifest:
     """The `Workflow` of a pipeline, ready for `kubectl create`."""
     return _manifest("Workflow", {"generateName": f"{pipeline.name}-"}, pipeline)
 
 
-def workflow_template(pipeline: Pipeline) -> dict[str, Any]:
-    """The `WorkflowTemplate` of a pipeline, from which Argo's UI, a CronWorkflow or `argo submit --from` start runs."""
+def workflow_template(pipeline: Pipeline) -> Manifest:
+    """The `WorkflowTemplate` of a pipeline; Argo's UI, a CronWorkflow or `argo submit --from` start runs from it."""
     return _manifest("WorkflowTemplate", {"name": pipeline.name}, pipeline)
 
 
-def _manifest(kind: str, metadata: Mapping[str, str], pipeline: Pipeline) -> dict[str, Any]:
+def _manifest(kind: str, metadata: Mapping[str, str], pipeline: Pipeline) -> Manifest:
     description = pipeline.document["pipelineInfo"].get("description", "")
     annotations = {"workflows.argoproj.io/description": description, "workflows.argoproj.io/version": ">= 3.5.0"}
     return {
@@ -77,11 +77,11 @@ def _manifest(kind: str, metadata: Mapping[str, str], pipeline: Pipeline) -> dic
     }
 
 
-def specification(pipeline: Pipeline) -> dict[str, Any]:
+def specification(pipeline: Pipeline) -> Manifest:
     """The `spec` of a pipeline's workflow.
 
     Raises:
-        InputError: when the pipeline has something that a plain workflow cannot express.
+        InputError: the pipeline uses a feature that a plain workflow does not have.
     """
     steps = pipeline.plan({name: PipelineParameter(name, s["parameterType"]) for name, s in pipeline.inputs.items()})
     by_id = {step.id: step for step in steps}
@@ -120,16 +120,16 @@ def specification(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def _executor(pipeline: Pipeline, step: Step) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A step's container and its Kubernetes settings, as the IR has them."""
+def _executor(pipeline: Pipeline, step: Step) -> tuple[Json, Json]:
+    """The container and the Kubernetes settings of a step in the IR."""
     label = pipeline.document["components"][f"comp-{step.component}"]["executorLabel"]
     kubernetes = pipeline.kubernetes.get(label, {})
     if unknown := sorted(set(kubernetes) - pod.SUPPORTED):
-        raise InputError(f"step {step.id}: {', '.join(unknown)}: not written for Argo: take it out, or use Kubeflow")
+        raise InputError(f"step {step.id}: {', '.join(unknown)}: not supported on Argo: remove it, or use Kubeflow")
     return pipeline.document["deploymentSpec"]["executors"][label]["container"], kubernetes
 
 
-def _parameter(name: str, spec: Mapping[str, Any]) -> dict[str, str]:
+def _parameter(name: str, spec: Json) -> dict[str, str]:
     made = {"name": name}
     if "defaultValue" in spec:
         made["value"] = written(cast(spec["defaultValue"], spec["parameterType"]))
@@ -138,9 +138,9 @@ def _parameter(name: str, spec: Mapping[str, Any]) -> dict[str, str]:
     return made
 
 
-def _task(step: Step, steps: Mapping[str, Step], inputs: Inputs) -> dict[str, Any]:
+def _task(step: Step, steps: Mapping[str, Step], inputs: Inputs) -> Manifest:
     """The step's task in the DAG."""
-    task: dict[str, Any] = {"name": step.id, "template": step.id}
+    task: Manifest = {"name": step.id, "template": step.id}
     if step.after:
         task["dependencies"] = sorted(step.after)
     if step.guards:
@@ -158,8 +158,8 @@ def _task(step: Step, steps: Mapping[str, Step], inputs: Inputs) -> dict[str, An
     return task
 
 
-def _template(step: Step, image: str, kubernetes: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
-    """The step's container template; `inputs` is filled with what its task must be given."""
+def _template(step: Step, image: str, kubernetes: Json, inputs: Inputs) -> Manifest:
+    """The step's container template; fills `inputs` with the arguments of its task."""
     for name, source in step.artifacts.items():
         inputs.artifacts[name] = _artifact(source)
     executor_input = {
@@ -182,7 +182,7 @@ def _template(step: Step, image: str, kubernetes: Mapping[str, Any], inputs: Inp
     labels = {"app.kubernetes.io/component": re.sub(r"-\d+$", "", step.component), **metadata.get("labels", {})}
     annotations = dict(metadata.get("annotations", {}))
     priority = annotations.pop(PRIORITY, "")
-    template: dict[str, Any] = {
+    template: Manifest = {
         "name": step.id,
         "metadata": {"labels": labels, **_present("annotations", annotations)},
         **_present("priorityClassName", priority),
@@ -214,12 +214,12 @@ def _template(step: Step, image: str, kubernetes: Mapping[str, Any], inputs: Inp
     return template
 
 
-def _present(name: str, value: Any) -> dict[str, Any]:
-    """A field, or none where its value is empty."""
+def _present(name: str, value: object) -> Manifest:
+    """A field, or nothing if its value is empty."""
     return {name: value} if value else {}
 
 
-def _outputs(step: Step) -> dict[str, Any]:
+def _outputs(step: Step) -> Manifest:
     """Output parameters and artifacts; metrics are both."""
     metrics = [name for name, schema in step.artifact_outputs.items() if schema == "system.Metrics"]
     plain = [{"name": n, "valueFrom": {"path": f"{OUTPUTS}/{n}"}} for n in (*step.parameter_outputs, *metrics)]
@@ -228,7 +228,7 @@ def _outputs(step: Step) -> dict[str, Any]:
 
 
 def _text(source: Source, kind: str, inputs: Inputs) -> str:
-    """A parameter as it stands in a command: its value, or Argo's reference to it."""
+    """A parameter in a command: its value, or Argo's reference to it."""
     match source:
         case Constant(PipelineParameter(name=name)):
             return f"{{{{workflow.parameters.{name}}}}}"
@@ -248,14 +248,14 @@ def _text(source: Source, kind: str, inputs: Inputs) -> str:
 
 
 def _literal(text: str) -> str:
-    """A text of the IR; Argo would take double braces for a reference of its own."""
+    """A text of the IR; Argo would read double braces as a reference."""
     if "{{" in text:
-        raise InputError(f"value {text}: double braces mean a reference to Argo: write it without")
+        raise InputError(f"value {text}: double braces are a reference in Argo: remove them")
     return text
 
 
-def _artifact(source: Source) -> dict[str, Any]:
-    """Where an artifact comes from, as a task's argument."""
+def _artifact(source: Source) -> Manifest:
+    """The source of an artifact, as an argument of a task."""
     match source:
         case Output(step, name):
             return {"from": f"{{{{tasks.{step}.outputs.artifacts.{name}}}}}"}
@@ -265,14 +265,14 @@ def _artifact(source: Source) -> dict[str, Any]:
 
 
 def _first(outputs: Sequence[Output], kind: str) -> str:
-    """The expression for the first output whose step has run; one of them has."""
+    """The expression for the first output whose step has succeeded; one of them has."""
     *choices, last = [(f"tasks['{o.step}']", f"tasks['{o.step}'].outputs.{kind}['{o.name}']") for o in outputs]
     tests = "".join(f"{task}.status == 'Succeeded' ? {value} : " for task, value in choices)
     return tests + last[1]
 
 
 def _condition(guard: Guard, steps: Mapping[str, Step]) -> str:
-    """A condition in Argo's expression language, which shares its signs with the IR's; all its parameters are text."""
+    """A condition in Argo's expression language, which has the IR's operators; its parameters are all strings."""
 
     def operand(found: re.Match[str]) -> str:
         match guard.parameters[found[1]]:
@@ -288,8 +288,8 @@ def _condition(guard: Guard, steps: Mapping[str, Step]) -> str:
     return re.sub(r"inputs\.parameter_values\['([^']+)'\]", operand, guard.expression)
 
 
-def _retries(step: Step) -> dict[str, Any]:
-    """Argo's `maxDuration` is left out: it counts from the first attempt on and would end retries of a long step."""
+def _retries(step: Step) -> Manifest:
+    """The retry strategy; no `maxDuration`, as it includes the attempts: a long step would not be retried."""
     retry = step.retry
     if not retry.count:
         return {}

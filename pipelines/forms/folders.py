@@ -1,17 +1,16 @@
-"""The compiled pipeline in the forms that clusters take, each a folder for `kubectl apply -k`.
+"""Writes the compiled pipeline as manifests for clusters, each a folder for `kubectl apply -k`.
 
     argo/       a WorkflowTemplate to apply, and workflow.yaml to `kubectl create` without it   (`pipelines.forms.argo`)
     kubeflow/   Kubeflow's Kubernetes-native Pipeline and PipelineVersion
 
-A PipelineVersion cannot be changed once it is there, so its name ends with a digest of what it holds: another pipeline
-is another version.
+A PipelineVersion cannot be changed after it is created, so its name ends with a digest of its content.
 """
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from pipelines.forms import argo, quoting
+from pipelines.forms.pod import Manifest
 from pipelines.ir.reader import Pipeline
 
 HEADING = "# Made by python -m pipelines.compile: do not edit.\n"
@@ -23,7 +22,7 @@ def write(pipeline: Pipeline, folder: Path) -> None:
     _write(folder / "kubeflow", {"pipeline": kubeflow(pipeline)}, {})
 
 
-def kubeflow(pipeline: Pipeline) -> list[dict[str, Any]]:
+def kubeflow(pipeline: Pipeline) -> list[Manifest]:
     """The `Pipeline` and `PipelineVersion` that the API server of Kubeflow Pipelines keeps as Kubernetes resources."""
     spec = {"pipelineSpec": pipeline.document}
     if pipeline.platform:
@@ -39,12 +38,12 @@ def kubeflow(pipeline: Pipeline) -> list[dict[str, Any]]:
     ]
 
 
-def _resource(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+def _resource(kind: str, name: str, spec: Manifest) -> Manifest:
     return {"apiVersion": "pipelines.kubeflow.org/v2beta1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
-def _write(folder: Path, applied: dict[str, list[dict[str, Any]]], created: dict[str, list[dict[str, Any]]]) -> None:
-    """Write files of manifests, and a kustomization of those that are applied."""
+def _write(folder: Path, applied: dict[str, list[Manifest]], created: dict[str, list[Manifest]]) -> None:
+    """Write the manifests as files, and a kustomization that lists the applied ones."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, documents in (applied | created).items():
         (folder / f"{name}.yaml").write_text(quoting.dump(documents, HEADING))

@@ -1,15 +1,18 @@
-"""What the IR says about a step's pod, in the words of a pod's specification: variables, resources, volumes, security.
+"""Converts a step's settings in the IR to the fields of a pod: variables, resources, volumes, security.
 
-The IR's second document holds what kfp-kubernetes wrote (`pipelines.clusters.placement`): one mapping per step, called
-`kubernetes` here. Kubeflow's backend makes a pod of it; this module does the same where there is no Kubeflow.
+The second document of the IR holds the settings from kfp-kubernetes (`pipelines.clusters.placement`): one mapping per
+step, here called `kubernetes`. Kubeflow's backend makes a pod from it; this module does the same for Argo.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipelines.clusters.placement import SCRATCH
+from pipelines.ir.plan import Json
 
-SUPPORTED = {  # what is read here and in `pipelines.forms.argo`
+Manifest = dict[str, Any]  # a part of a Kubernetes manifest
+
+SUPPORTED = {  # settings that this module and `pipelines.forms.argo` read
     "activeDeadlineSeconds",
     "configMapAsEnv",
     "emptyDirMounts",
@@ -24,8 +27,8 @@ SUPPORTED = {  # what is read here and in `pipelines.forms.argo`
 }
 
 
-def resources(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Requests and limits; an accelerator is a limit, which is its request too."""
+def resources(given: Json) -> Manifest:
+    """Requests and limits; the limit of an accelerator is also its request."""
     requests = {"cpu": given.get("resourceCpuRequest"), "memory": given.get("resourceMemoryRequest")}
     accelerator = given.get("accelerator", {})
     limits = {
@@ -37,8 +40,8 @@ def resources(given: Mapping[str, Any]) -> dict[str, Any]:
     return {side: {k: v for k, v in amounts.items() if v} for side, amounts in filled.items() if any(amounts.values())}
 
 
-def environment(plain: Mapping[str, str], kubernetes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Variables: plain ones, then those from secrets and config maps."""
+def environment(plain: Mapping[str, str], kubernetes: Json) -> Iterator[Manifest]:
+    """Environment variables: plain ones, then those from secrets and config maps."""
     yield from ({"name": name, "value": value} for name, value in plain.items())
     for kind, reference in (("secret", "secretKeyRef"), ("configMap", "configMapKeyRef")):
         for source in kubernetes.get(f"{kind}AsEnv", ()):
@@ -48,8 +51,8 @@ def environment(plain: Mapping[str, str], kubernetes: Mapping[str, Any]) -> Iter
                 yield {"name": pair["envVar"], "valueFrom": {reference: key}}
 
 
-def volumes(kubernetes: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Volumes and where they are mounted; there is always one at /tmp."""
+def volumes(kubernetes: Json) -> tuple[list[Manifest], list[Manifest]]:
+    """Volumes and their mounts; one is always mounted at /tmp."""
     made, mounts = [], []
     for directory in kubernetes.get("emptyDirMounts", ()):
         sizes = {key: directory[key] for key in ("medium", "sizeLimit") if key in directory}
@@ -64,8 +67,8 @@ def volumes(kubernetes: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[d
     return made, mounts
 
 
-def security_context(kubernetes: Mapping[str, Any]) -> dict[str, Any]:
-    """A container without privileges on a read-only root, as the user that the settings name, if any."""
+def security_context(kubernetes: Json) -> Manifest:
+    """No privileges, a read-only root file system, and the user of the settings, if any."""
     user = kubernetes.get("securityContext", {}).get("runAsUser")
     return {
         "allowPrivilegeEscalation": False,

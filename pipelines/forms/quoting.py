@@ -1,14 +1,12 @@
-"""YAML that every reader takes as it was meant, YAML 1.1 readers and Go's among them.
+"""Writes YAML that all readers understand in the same way, including YAML 1.1 readers and Go's.
 
-PyYAML writes the strings `y` and `1e-05` without quotes; the reader of kubectl takes the first for a boolean and the
-second for a number, and the API server refuses the manifest, or worse, a step gets `1.0E-5`. Here every string has
-quotes but those that no reader can take for anything else: they start with a letter or a slash and are no word for a
-truth value or for nothing.
+PyYAML writes the strings `y` and `1e-05` without quotes; kubectl reads the first as a boolean and the second as a
+number. Then the API server refuses the manifest, or a step gets `1.0E-5`. Here every string is quoted, except strings
+that start with a letter or a slash and are no word for a boolean or null.
 """
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 import yaml
 
@@ -17,9 +15,9 @@ WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "in
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes strings that a reader might take for something else; never writes anchors."""
+    """Quotes strings that a reader might read as another type; never writes anchors."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 
@@ -33,12 +31,12 @@ def _write_string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _write_string)
 
 
-def dump(documents: Iterable[Any], heading: str = "") -> str:
+def dump(documents: Iterable[object], heading: str = "") -> str:
     """Documents as YAML text, keys in the order given, the same bytes for the same values.
 
     Args:
         documents: mappings, lists and scalars.
-        heading: comment lines to stand above, each with its `#`.
+        heading: comment lines above the documents, each with its `#`.
 
     >>> print(dump([{"rate": "1e-05", "answer": "y", "kind": "Pod", "count": 3}]), end="")
     rate: '1e-05'

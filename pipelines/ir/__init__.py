@@ -1,1 +1,1 @@
-"""The compiled pipeline (Kubeflow's IR), read into a flat list of steps."""
+"""Reads the compiled pipeline (Kubeflow's IR) into a flat list of steps."""

@@ -1,8 +1,8 @@
-"""Conditions of `dsl.If` in the compiled pipeline: the part of CEL that the SDK writes.
+"""Evaluates conditions of `dsl.If` in the compiled pipeline: the subset of CEL that the SDK writes.
 
-That part is comparisons of parameters with constants or with each other, joined by `&&`, `||` and `!`, and casts by
-`int()`. It differs from Python only in its signs, so it is put into Python's and evaluated by walking the syntax tree,
-never by `eval`.
+The subset has comparisons of parameters with constants or with each other, joined by `&&`, `||` and `!`, and casts by
+`int()`. It differs from Python only in its operators. So they are replaced by Python's, and the syntax tree is
+evaluated node by node, never with `eval`.
 
 >>> evaluate("inputs.parameter_values['pipelinechannel--size'] == 4 && !(1 > 2)", {"pipelinechannel--size": 4})
 True
@@ -11,10 +11,11 @@ True
 import ast
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from pebr.errors import InputError
+from pipelines.ir.plan import Json
 
 TOKEN = re.compile(
     r"inputs\.parameter_values\['(?P<parameter>[^']+)'\]"
@@ -32,15 +33,15 @@ COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 }
 
 
-def evaluate(expression: str, parameters: Mapping[str, Any]) -> bool:
-    """The truth of a condition.
+def evaluate(expression: str, parameters: Json) -> bool:
+    """Evaluate a condition.
 
     Args:
-        expression: the condition as the compiled pipeline has it.
-        parameters: the values that it may ask for.
+        expression: the condition, as it is in the compiled pipeline.
+        parameters: values of the parameters that it may name.
 
     Raises:
-        InputError: when the expression is not of the part of CEL described above.
+        InputError: the expression is not in the subset of CEL described above.
     """
 
     def in_python(found: re.Match[str]) -> str:
@@ -48,7 +49,7 @@ def evaluate(expression: str, parameters: Mapping[str, Any]) -> bool:
             return repr(parameters[found["parameter"]])
         return found["text"] or SIGNS[found["sign"]]
 
-    def value(node: ast.expr) -> Any:  # noqa: PLR0911 - one a kind of node
+    def value(node: ast.expr) -> Any:  # noqa: PLR0911 - one return per kind of node
         match node:
             case ast.Constant(constant):
                 return constant

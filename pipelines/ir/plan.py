@@ -1,4 +1,4 @@
-"""What a compiled pipeline is made of once its nesting is taken away: steps, and where their inputs come from."""
+"""The flat plan of a compiled pipeline: its steps, and the sources of their inputs."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 REFERENCE = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
-CASTS: dict[str, Callable[[Any], Any]] = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
+Json = Mapping[str, Any]  # a mapping of a JSON or YAML document; its values are not checked
+CASTS: dict[str, Callable[[float], object]] = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A value that the IR or the caller gives."""
+    """A value from the IR or the caller."""
 
-    value: Any
+    value: object
 
 
 @dataclass(frozen=True)
 class Output:
-    """What another step makes: a parameter or an artifact."""
+    """An output of another step: a parameter or an artifact."""
 
     step: str
     name: str
@@ -26,14 +27,14 @@ class Output:
 
 @dataclass(frozen=True)
 class FirstOf:
-    """The first of several outputs that exists: the branches of a condition."""
+    """The first output that exists, of the branches of a condition."""
 
     sources: tuple["Source", ...]
 
 
 @dataclass(frozen=True)
 class Template:
-    """A text with references to parameters, as an f-string in the pipeline's function makes it."""
+    """A text with references to parameters, from an f-string in the pipeline's function."""
 
     text: str
     parameters: tuple[tuple[str, "Source"], ...]
@@ -44,7 +45,7 @@ Source = Constant | Output | FirstOf | Template
 
 @dataclass(frozen=True)
 class Guard:
-    """A condition of an `If`: an expression over parameters."""
+    """The condition of an `If`: an expression over parameters."""
 
     expression: str
     parameters: Mapping[str, Source]
@@ -52,7 +53,7 @@ class Guard:
 
 @dataclass(frozen=True)
 class Retry:
-    """How often a failed step is tried again, and the seconds between, growing by `factor` to at most `longest`."""
+    """Number of retries of a failed step; seconds of the first wait, which grows by `factor` up to `longest`."""
 
     count: int = 0
     wait: float = 0.0
@@ -65,28 +66,30 @@ class Step:
     """One container of the pipeline.
 
     Attributes:
-        id: unique in the pipeline: the display name in letters that a file name may have.
+        id: unique in the pipeline: the display name with letters, digits and hyphens only.
         title: display name.
-        component: name of the component it is made of; the SDK numbers it where several tasks are.
-        command: the container's command and arguments, placeholders unresolved.
-        environment: variables that the container sets.
-        resources: requests and limits as the IR has them: cpuRequest, memoryRequest, accelerator and so on.
-        parameters, artifacts: the inputs, by name.
-        parameter_types: type of each parameter that the component declares.
+        task: name of the task in the IR; unique in the pipeline.
+        component: name of its component in the IR; the SDK appends a number for each further task.
+        command: the container's command and arguments, with placeholders.
+        environment: environment variables of the container.
+        resources: requests and limits of the IR: cpuRequest, memoryRequest, accelerator and so on.
+        parameters, artifacts: sources of the inputs, by name.
+        parameter_types: type of each parameter of the component.
         parameter_outputs: type of each output parameter.
         artifact_outputs: schema title of each output artifact (`system.Dataset` and so on).
-        optional: names of the artifact inputs that may be absent.
-        after: ids of the steps that must have ended before.
-        guards: conditions, all of which must hold, or the step is skipped.
-        timeout: seconds that one attempt may take; None for no limit.
+        optional: names of the artifact inputs that may be missing.
+        after: ids of the steps that must end before this one starts.
+        guards: conditions; the step is skipped unless all are true.
+        timeout: time limit of one attempt in seconds; None for no limit.
     """
 
     id: str
     title: str
+    task: str
     component: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
-    resources: Mapping[str, Any]
+    resources: Json
     parameters: Mapping[str, Source]
     artifacts: Mapping[str, Source]
     parameter_types: Mapping[str, str]
@@ -100,10 +103,10 @@ class Step:
 
     @property
     def module(self) -> str:
-        """The Python module that the command runs, `pebr.sft`; "" when it runs something else."""
+        """The Python module that the command runs, such as `pebr.sft` (the step's kind); "" for other commands."""
         return self.command[2] if self.command[1:2] == ("-m",) else ""
 
 
-def cast(value: Any, kind: str) -> Any:
-    """YAML has 4.0 where the IR means the integer 4, and 1 where it means the number 1.0."""
+def cast(value: object, kind: str) -> object:
+    """The value in its declared type: the IR writes the integer 4 as 4.0, and the number 1.0 as 1."""
     return CASTS[kind](value) if kind in CASTS and isinstance(value, int | float) else value

@@ -1,54 +1,72 @@
-"""A reader of Kubeflow's compiled pipeline (IR YAML): from nested DAGs to one flat list of steps.
+"""Reads Kubeflow's compiled pipeline (IR YAML): from nested DAGs to one flat list of steps.
 
-The IR nests: a condition is a DAG of its own, with inputs and outputs that only pass things on. `Pipeline.plan` takes
-the nesting away. What remains is a `Step` a container, whose inputs name where they come from (`Constant`, `Output` of
-another step, `FirstOf` of several, of which a condition lets one exist, or a `Template` over parameters), what it runs
-after, and under which conditions. `pipelines.ir.values` finds their values at run time.
+The IR is nested: a condition is a DAG of its own, whose inputs and outputs only pass values on. `Pipeline.plan` removes
+the nesting: it makes one `Step` per container. A step names the source of each input, the steps that it runs after,
+and its conditions. A source is a `Constant`, an `Output` of another step, `FirstOf` several outputs (those of the
+branches of a condition), or a `Template` of parameters. `pipelines.ir.values` reads the values at run time.
 
-Left out, and refused with a line that says so: loops (ParallelFor), exit handlers and importers.
+Loops (ParallelFor), exit handlers and importers are not supported: a pipeline that has one is refused.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import yaml
 
 from pebr.errors import InputError
-from pipelines.ir.plan import REFERENCE, Constant, FirstOf, Guard, Output, Retry, Source, Step, Template, cast
+from pipelines.ir.plan import REFERENCE, Constant, FirstOf, Guard, Json, Output, Retry, Source, Step, Template, cast
+
+Sources = Mapping[str, Source]
+
+
+class Input(TypedDict, total=False):
+    """A parameter of the pipeline."""
+
+    parameterType: str
+    defaultValue: object
+    description: str
 
 
 class Pipeline:
-    """A compiled pipeline: `name`, `inputs` (name -> parameterType, defaultValue, description) and `plan`."""
+    """A compiled pipeline.
+
+    Attributes:
+        name: name of the pipeline.
+        inputs: its parameters, by name.
+        document: the IR.
+        platform: the IR's second document, with the settings of kfp-kubernetes; {} if there is none.
+        kubernetes: these settings, by the label of the step's executor.
+    """
 
     def __init__(self, path: Path) -> None:
         """Read a compiled pipeline.
 
         Raises:
-            InputError: when the file is missing or not a compiled pipeline.
+            InputError: the file is missing, or it is not a compiled pipeline.
         """
         if not path.is_file():
             raise InputError(f"{path}: no such compiled pipeline: write it with python -m pipelines.compile")
         documents = [d for d in yaml.safe_load_all(path.read_text()) if d]
         if not documents or "root" not in documents[0]:
-            raise InputError(f"{path}: not a compiled pipeline: write it anew with python -m pipelines.compile")
-        self.document: dict[str, Any] = documents[0]
-        self.platform: dict[str, Any] = documents[1] if len(documents) > 1 else {}
+            raise InputError(f"{path}: not a compiled pipeline: write it again with python -m pipelines.compile")
+        self.document: Json = documents[0]
+        self.platform: Json = documents[1] if len(documents) > 1 else {}
         kubernetes = self.platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {})
-        self.kubernetes: dict[str, Any] = kubernetes.get("executors", {})
+        self.kubernetes: Mapping[str, Json] = kubernetes.get("executors", {})
         self.name: str = self.document["pipelineInfo"]["name"]
-        self.inputs: dict[str, Any] = self.document["root"].get("inputDefinitions", {}).get("parameters", {})
+        self.inputs: Mapping[str, Input] = self.document["root"].get("inputDefinitions", {}).get("parameters", {})
 
-    def plan(self, values: Mapping[str, Any]) -> list[Step]:
-        """All steps, each after those that it needs.
+    def plan(self, values: Mapping[str, object]) -> list[Step]:
+        """All steps, each after the steps that it needs.
 
         Args:
-            values: pipeline parameters; the defaults hold for those not given.
+            values: pipeline parameters; the others have their defaults.
 
         Raises:
-            InputError: when the pipeline uses something that this reader does not support.
+            InputError: the pipeline uses something that this reader does not support.
         """
         given = {name: spec.get("defaultValue") for name, spec in self.inputs.items()} | dict(values)
         parameters: dict[str, Source] = {
@@ -60,15 +78,15 @@ class Pipeline:
 
     def _expand(
         self,
-        component: Mapping[str, Any],
-        parameters: Mapping[str, Source],
-        artifacts: Mapping[str, Source],
+        component: Json,
+        parameters: Sources,
+        artifacts: Sources,
         guards: tuple[Guard, ...],
         after: frozenset[str],
         steps: list[Step],
     ) -> dict[str, Source]:
-        """Append a DAG's steps to `steps`; returns the sources of its outputs."""
-        tasks: dict[str, Any] = component["dag"]["tasks"]
+        """Append the steps of a DAG to `steps`; returns the sources of its outputs."""
+        tasks: Mapping[str, Json] = component["dag"]["tasks"]
         needs = {n: sorted({*t.get("dependentTasks", ()), *_producers(t)}) for n, t in sorted(tasks.items())}
         made: dict[str, dict[str, Source]] = {}  # outputs of each task
         leaves: dict[str, frozenset[str]] = {}  # steps of each task
@@ -82,7 +100,7 @@ class Pipeline:
             if "dag" in inner:
                 made[name] = self._expand(inner, *bound, inner_guards, before, steps)
             else:
-                step = self._step(task, inner, bound, inner_guards, before, {s.id for s in steps})
+                step = self._step(name, task, inner, bound, inner_guards, before, {s.id for s in steps})
                 steps.append(step)
                 made[name] = {o: Output(step.id, o) for o in (*step.parameter_outputs, *step.artifact_outputs)}
             leaves[name] = frozenset(step.id for step in steps[first:])
@@ -90,8 +108,9 @@ class Pipeline:
 
     def _step(
         self,
-        task: Mapping[str, Any],
-        component: Mapping[str, Any],
+        name: str,
+        task: Json,
+        component: Json,
         bound: tuple[dict[str, Source], dict[str, Source]],
         guards: tuple[Guard, ...],
         after: frozenset[str],
@@ -112,6 +131,7 @@ class Pipeline:
         return Step(
             id=_unique(re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-"), taken),
             title=title,
+            task=name,
             component=task["componentRef"]["name"].removeprefix("comp-"),
             command=(*container.get("command", ()), *container.get("args", ())),
             environment={e["name"]: e["value"] for e in container.get("env", ())},
@@ -130,12 +150,9 @@ class Pipeline:
 
 
 def _bind(
-    task: Mapping[str, Any],
-    parameters: Mapping[str, Source],
-    artifacts: Mapping[str, Source],
-    made: Mapping[str, Mapping[str, Source]],
+    task: Json, parameters: Sources, artifacts: Sources, made: Mapping[str, Sources]
 ) -> tuple[dict[str, Source], dict[str, Source]]:
-    """Where the inputs of a task come from: its parameters and its artifacts."""
+    """The sources of a task's inputs: parameters, artifacts."""
     title = task["taskInfo"]["name"]
     if "parameterIterator" in task or "artifactIterator" in task:
         raise InputError(f"task {title}: loops are not supported here: run it on Kubeflow")
@@ -153,27 +170,27 @@ def _bind(
                 raise InputError(f"task {title}: input {name} comes from {next(iter(spec))}: run it on Kubeflow")
     for name, bound_source in bound.items():
         if isinstance(bound_source, Constant) and (referred := REFERENCE.findall(str(bound_source.value))):
-            bound[name] = Template(bound_source.value, tuple((other, bound[other]) for other in referred))
+            bound[name] = Template(str(bound_source.value), tuple((other, bound[other]) for other in referred))
     bound_artifacts: dict[str, Source] = {}
     for name, spec in inputs.get("artifacts", {}).items():
         match spec:
             case {"componentInputArtifact": outer}:
-                if outer in artifacts:  # else: an optional input of the DAG around it, not given
+                if outer in artifacts:  # else: an optional input of the enclosing DAG, not given
                     bound_artifacts[name] = artifacts[outer]
             case {"taskOutputArtifact": {"producerTask": producer, "outputArtifactKey": key}}:
                 bound_artifacts[name] = made[producer][key]
     return bound, bound_artifacts
 
 
-def _guard(name: str, task: Mapping[str, Any], parameters: Mapping[str, Source]) -> tuple[Guard, ...]:
+def _guard(name: str, task: Json, parameters: Sources) -> tuple[Guard, ...]:
     policy = task.get("triggerPolicy", {})
     if "strategy" in policy:
         raise InputError(f"task {name}: exit handlers are not supported here: run it on Kubeflow")
     return (Guard(policy["condition"], parameters),) if "condition" in policy else ()
 
 
-def _producers(task: Mapping[str, Any]) -> Iterator[str]:
-    """The tasks whose outputs a task takes."""
+def _producers(task: Json) -> Iterator[str]:
+    """The tasks whose outputs are inputs of a task."""
     for kind in task.get("inputs", {}).values():
         for spec in kind.values():
             for output in spec.values():
@@ -181,8 +198,8 @@ def _producers(task: Mapping[str, Any]) -> Iterator[str]:
                     yield output["producerTask"]
 
 
-def _output_specs(dag: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """A DAG's outputs: name, and the (task, output) pairs of which the first that exists is taken."""
+def _output_specs(dag: Json) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """A DAG's outputs: name and (task, output) pairs; the first pair that exists is used."""
     outputs = dag.get("outputs", {})
     for name, spec in outputs.get("artifacts", {}).items():
         yield name, [(s["producerSubtask"], s["outputArtifactKey"]) for s in spec["artifactSelectors"]]
@@ -193,12 +210,12 @@ def _output_specs(dag: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str,
         yield name, [(s["producerSubtask"], s["outputParameterKey"]) for s in selectors]
 
 
-def _selected(pairs: list[tuple[str, str]], made: Mapping[str, Mapping[str, Source]]) -> Source:
+def _selected(pairs: list[tuple[str, str]], made: Mapping[str, Sources]) -> Source:
     sources = tuple(made[task][output] for task, output in pairs)
     return sources[0] if len(sources) == 1 else FirstOf(sources)
 
 
-def _retry(policy: Mapping[str, Any] | None) -> Retry:
+def _retry(policy: Json | None) -> Retry:
     if not policy:
         return Retry()
     return Retry(
@@ -210,5 +227,5 @@ def _retry(policy: Mapping[str, Any] | None) -> Retry:
 
 
 def _unique(slug: str, taken: set[str]) -> str:
-    """`slug`, or `slug-2` and so on: the two branches of a condition may hold steps of one name."""
+    """`slug`, or `slug-2` and so on: the two branches of a condition may hold steps of the same name."""
     return next(name for name in (slug, *(f"{slug}-{i}" for i in range(2, 1000))) if name not in taken)

@@ -1,34 +1,33 @@
-"""What a step's inputs, conditions and command are, once the steps before it have ended.
+"""Finds the values of a step's inputs, conditions and command, when the steps before it have ended.
 
-`pipelines.ir` says where a value comes from; here it is found, conditions are decided and the placeholders of a command
-(`{{$.inputs.parameters['x']}}`, `{{$.outputs.artifacts['y'].path}}`, `{{$}}`, IfPresent, Concat) give way to values.
+The placeholders of a command (`{{$.inputs.parameters['x']}}`, `{{$.outputs.artifacts['y'].path}}`, `{{$}}`, IfPresent,
+Concat) are replaced by values.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from pebr.errors import InputError
 from pipelines.ir import condition
-from pipelines.ir.plan import REFERENCE, Constant, FirstOf, Guard, Output, Source, Step, Template, cast
+from pipelines.ir.plan import REFERENCE, Constant, FirstOf, Guard, Json, Output, Source, Step, Template, cast
 
 PLACEHOLDER = re.compile(r"\{\{\$(?:\.[^{}]*)?\}\}")
 
 
-class Missing(LookupError):  # noqa: N818 - an event, not an error: a condition has left the value out
-    """The value does not exist, because the step that makes it was skipped."""
+class Missing(LookupError):  # noqa: N818 - not an error: a condition is false
+    """The value does not exist, because its step was skipped."""
 
 
-def resolve(source: Source, value_of: Callable[[Output], Any]) -> Any:
-    """The value that a source stands for.
+def resolve(source: Source, value_of: Callable[[Output], object]) -> object:
+    """The value of a source.
 
     Args:
-        source: where the value comes from.
-        value_of: the value of another step's output; raises `Missing` when that step was skipped.
+        source: the source.
+        value_of: returns the value of another step's output; raises `Missing` if that step was skipped.
 
     Raises:
-        Missing: when no value exists.
+        Missing: no value exists.
     """
     match source:
         case Constant(value):
@@ -47,8 +46,8 @@ def resolve(source: Source, value_of: Callable[[Output], Any]) -> Any:
             raise Missing("none of the branches was taken")
 
 
-def holds(guard: Guard, value_of: Callable[[Output], Any]) -> bool:
-    """Whether a condition is true; False when a value that it asks for does not exist."""
+def holds(guard: Guard, value_of: Callable[[Output], object]) -> bool:
+    """Whether a condition is true; False if one of its values does not exist."""
     try:
         values = {name: resolve(source, value_of) for name, source in guard.parameters.items()}
     except Missing:
@@ -56,36 +55,40 @@ def holds(guard: Guard, value_of: Callable[[Output], Any]) -> bool:
     return condition.evaluate(guard.expression, values)
 
 
-def inputs_of(step: Step, value_of: Callable[[Output], Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A step's parameters and artifacts; an optional artifact that does not exist is left out.
+def inputs_of(step: Step, value_of: Callable[[Output], object]) -> tuple[dict[str, object], dict[str, Output]]:
+    """The parameters and artifacts of a step, without optional artifacts that do not exist.
 
     Args:
         step: the step.
-        value_of: the value of another step's output; raises `Missing` when that step was skipped.
+        value_of: returns the value of another step's output; raises `Missing` if that step was skipped.
 
     Raises:
-        Missing: when a needed input does not exist.
+        Missing: a required input does not exist.
     """
     parameters = {name: resolve(source, value_of) for name, source in step.parameters.items()}
-    artifacts = {}
+    artifacts: dict[str, Output] = {}
     for name, source in step.artifacts.items():
         try:
-            artifacts[name] = resolve(source, value_of)
+            artifact = resolve(source, value_of)
         except Missing:
             if name not in step.optional:
                 raise
+            continue
+        if not isinstance(artifact, Output):
+            raise InputError(f"step {step.id}: input {name} is {artifact!r}, which is no artifact: fix the pipeline")
+        artifacts[name] = artifact
     return {
         name: cast(parameters[name], kind) for name, kind in step.parameter_types.items() if name in parameters
     }, artifacts
 
 
-def command_line(step: Step, executor_input: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
+def command_line(step: Step, executor_input: Json, names: Mapping[str, str]) -> list[str]:
     """A step's command with every placeholder replaced.
 
     Args:
         step: the step.
-        executor_input: its inputs and outputs in Kubeflow's form, what `{{$}}` stands for; URIs are local paths.
-        names: other placeholders, without their braces: `$.pipeline_job_name` and so on.
+        executor_input: its inputs and outputs in Kubeflow's form, the value of `{{$}}`; URIs are local paths.
+        names: values of other placeholders, by name without braces, such as `$.pipeline_job_name`.
     """
     inputs, outputs = executor_input["inputs"], executor_input["outputs"]
     table = {"$": json.dumps(executor_input), "$.outputs.output_file": outputs["outputFile"], **names}
@@ -102,13 +105,13 @@ def command_line(step: Step, executor_input: Mapping[str, Any], names: Mapping[s
     return [PLACEHOLDER.sub(lambda found: _look_up(found[0], table, step), word) for word in words]
 
 
-def written(value: Any) -> str:
-    """A parameter as a command line has it: true, 4, 1e-06, text as it is, lists and structures as JSON."""
+def written(value: object) -> str:
+    """A parameter in the form of a command line: a string as it is, other values as JSON (true, 4, 1e-06, [1, 2])."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def _unfold(text: str, present: set[str]) -> Iterator[str]:
-    """The words of one element of a command: a plain text, or the JSON of an `IfPresent` or a `Concat` placeholder."""
+    """The words of one element of a command: a string, or the JSON of an `IfPresent` or `Concat` placeholder."""
     if not text.startswith(('{"IfPresent"', '{"Concat"')):
         yield text
         return
@@ -122,12 +125,12 @@ def _unfold(text: str, present: set[str]) -> Iterator[str]:
         yield from _unfold(_as_text(part), present)
 
 
-def _as_text(part: Any) -> str:
+def _as_text(part: object) -> str:
     return part if isinstance(part, str) else json.dumps(part)
 
 
 def _look_up(placeholder: str, table: Mapping[str, str], step: Step) -> str:
     key = placeholder[2:-2]
     if key not in table:
-        raise InputError(f"step {step.id}: nothing stands for {placeholder} in its command: give the input it names")
+        raise InputError(f"step {step.id}: {placeholder} of its command has no value: give the input that it names")
     return table[key]

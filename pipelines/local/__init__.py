@@ -1,1 +1,1 @@
-"""The local runner: steps as processes of this machine, and what they have made."""
+"""The local runner: steps as processes on this machine, and their artifacts."""

@@ -1,11 +1,10 @@
-"""A step's command in a container of its own, as on a cluster: any user but root, read-only root, no privileges.
+"""Runs a step's command in its own container, as on a cluster: not as root, read-only root file system, no privileges.
 
-The container sees the step's own folder and its inputs, at the paths they have here, and nothing else of this machine;
-inputs are read-only. /tmp is a volume in memory, HOME and caches are there (docker/Dockerfile). The network is Docker's
-network of the given name, `none` for none.
+The container sees only the step's own folder and its inputs, at the same paths as on this machine; inputs are
+read-only. /tmp is a volume in memory that holds HOME and the caches (docker/Dockerfile).
 
-The command runs under `pipelines/local/guard.py` inside the container, whose standard input is the runner's pipe: the
-container ends with the runner, also when that is killed. SIGTERM reaches the command through Docker's client.
+The command runs under `pipelines/local/guard.py` inside the container. The guard's standard input is the runner's pipe,
+so the container ends with the runner, also when the runner is killed. Docker's client passes SIGTERM to the command.
 """
 
 import os
@@ -16,13 +15,17 @@ from pathlib import Path
 from pipelines.ir.plan import Step
 
 GUARD = "/opt/pebr/app/pipelines/local/guard.py"
-PASSED = ("AWS_", "PEBR_", "HF_")  # variables with these beginnings go along: where the store is, and its credentials
-USER = 1234  # when the runner is root, which no step may be
+PASSED = (
+    "AWS_",
+    "PEBR_",
+    "HF_",
+)  # prefixes of the variables that the container gets: the store's address and credentials
+USER = 1234  # user of the container if the runner is root
 
 
 @dataclass(frozen=True)
 class Docker:
-    """Where containers come from and what they reach.
+    """The image and network of the containers.
 
     Attributes:
         image: name of the image.
@@ -39,10 +42,10 @@ class Docker:
 
         Args:
             step: the step.
-            words: its command.
-            folder: where it writes.
-            inputs: the files and folders that it reads.
-            variables: its environment, besides that of the image.
+            words: the step's command.
+            folder: the folder that it writes to.
+            inputs: files and folders that it reads.
+            variables: environment variables, in addition to the image's.
         """
         user, group = os.getuid() or USER, os.getgid()
         if os.getuid() == 0:
@@ -57,14 +60,14 @@ class Docker:
         for path in sorted({*inputs, *_named_paths(words, folder)}):
             command += ["--volume", f"{path}:{path}:ro"]
         for name in sorted({name for name in os.environ if name.startswith(PASSED)} - variables.keys()):
-            command += ["--env", name]  # the value is taken from the environment: secrets stay off the command line
+            command += ["--env", name]  # Docker reads the value from the environment: no secrets on the command line
         for name, value in sorted(variables.items()):
             command += ["--env", f"{name}={value}"]
         return [*command, self.image, "python", "-I", "-S", GUARD, *words]
 
 
 def _named_paths(words: Iterable[str], folder: Path) -> Iterable[Path]:
-    """Absolute paths of this machine among the words of a command, such as the data that an ingest step brings."""
+    """Existing absolute paths among the words of a command, such as the data of an ingest step."""
     for word in words:
         path = Path(word)
         if path.is_absolute() and not path.is_relative_to(folder) and len(word) < 4096 and path.exists():

@@ -1,9 +1,9 @@
-"""One step as a process on this machine: its command, attempts, time limit and log, and what it has made.
+"""Runs one step as a process on this machine: its command, attempts, time limit, log and outputs.
 
-A command runs under `pipelines.local.guard`, as a process of this machine or, by `pipelines.local.docker`, in a
-container. Asked to stop (SIGTERM), it has `GRACE` seconds to write a checkpoint before its process group is killed. A
-wrong input (exit code 2) is never retried, and its error is shown in one line. Any other failure is retried as often as
-the step's retry policy says; if it stays, the end of the last attempt's log is shown.
+A command runs under `pipelines.local.guard`, on this machine or in a container (`pipelines.local.docker`). After
+SIGTERM it has `GRACE` seconds to write a checkpoint; then its process group is killed. A wrong input (exit code 2) is
+never retried, and its error is one line. Any other failure is retried according to the step's retry policy; the error
+of the last attempt shows the end of its log.
 """
 
 import json
@@ -16,19 +16,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pebr.errors import EXIT_WRONG_INPUT
-from pipelines.ir.plan import Step
+from pipelines.ir.plan import Json, Step
 from pipelines.ir.values import command_line
 from pipelines.local import guard
-from pipelines.local.artifacts import Status, digest, size
+from pipelines.local.artifacts import Made, Status, digest, size
 from pipelines.local.docker import Docker
 
 GRACE = 30.0
-EXIT_TIMED_OUT = 124  # as timeout(1) has it
+EXIT_TIMED_OUT = 124  # the exit code of timeout(1)
 ERROR = re.compile(r"[\d:]+ ERROR (?:\[rank \d+\] )?(.+)")  # a line of `pebr.telemetry.logs`
-PARSERS: dict[str, Callable[[str], Any]] = {
+PARSERS: dict[str, Callable[[str], object]] = {
     "NUMBER_INTEGER": int,
     "NUMBER_DOUBLE": float,
     "BOOLEAN": json.loads,
@@ -38,7 +37,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 
 
 class StepError(Exception):
-    """A step has failed for good, with this exit code."""
+    """A step failed, with this exit code, and is not retried."""
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
@@ -46,7 +45,7 @@ class StepError(Exception):
 
 
 class Stopped(Exception):  # noqa: N818 - an event, not an error
-    """The run was told to stop."""
+    """The run was asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,11 @@ class Place:
     Attributes:
         run_name: name of the run, for Kubeflow's placeholders.
         root: folder of all artifacts.
-        threads: of every step's numerical libraries; the same for all, so that a run's bits do not depend on what ran
-            beside what.
-        lock: file descriptor that every guard keeps open: while one lives, the run's folder is in use.
-        stop: set when the run shall end.
-        docker: the containers that steps run in; None for processes of this machine.
+        threads: threads of the numerical libraries, the same for all steps, so that the results do not depend on which
+            steps run at the same time.
+        lock: file descriptor that every guard keeps open: the run's folder is locked until the last guard ends.
+        stop: set to stop the run.
+        docker: the containers that steps run in; None for processes on this machine.
     """
 
     run_name: str
@@ -74,24 +73,24 @@ class Place:
 def execute(
     step: Step,
     status: Status,
-    parameters: Mapping[str, Any],
+    parameters: Json,
     inputs: Mapping[str, tuple[Path, Status]],
     log: Path,
     place: Place,
 ) -> None:
-    """Run a step's command until it ends well, and take in what it has made.
+    """Run a step's command until it succeeds, and read its outputs.
 
     Args:
         step: the step.
-        status: its status, which is kept up to date.
-        parameters: its parameters' values.
+        status: its status, which is updated.
+        parameters: values of its parameters.
         inputs: path of each input artifact, and the status of the step that made it.
         log: file that its output is appended to.
-        place: where and how.
+        place: where and how steps run.
 
     Raises:
-        StepError: when it failed for good.
-        Stopped: when the run was told to stop.
+        StepError: the step failed, and is not retried.
+        Stopped: the run was asked to stop.
     """
     folder = place.root / step.id / status.key
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,15 +105,15 @@ def execute(
     words = command_line(step, _executor_input(step, folder, parameters, inputs), names)
     variables = {
         "OMP_NUM_THREADS": str(place.threads),
-        "OMP_WAIT_POLICY": "PASSIVE",  # steps side by side share cores: threads that wait must not spin
+        "OMP_WAIT_POLICY": "PASSIVE",  # steps that run at the same time share cores: waiting threads must not spin
         "PYTHONHASHSEED": "0",
         **step.environment,
     }
     if place.docker:
         command = place.docker.command(step, words, folder, [path for path, _ in inputs.values()], variables)
     else:
-        here = [sys.executable, *words[1:]] if words[0] in ("python", "python3") else words
-        command = [sys.executable, "-I", "-S", guard.__file__, *here]
+        local = [sys.executable, *words[1:]] if words[0] in ("python", "python3") else words
+        command = [sys.executable, "-I", "-S", guard.__file__, *local]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path, **variables}
     pause = step.retry.wait
@@ -131,7 +130,7 @@ def execute(
         if place.stop.wait(min(pause, step.retry.longest)):
             raise Stopped
         pause *= step.retry.factor
-    _collect(step, status, folder)
+    collect(step, status, folder)
 
 
 def _attempt(
@@ -166,13 +165,13 @@ def _attempt(
 
 
 def _failure(step: Step, status: Status, log: Path, start: int) -> str:
-    """What to tell of a failed step: the error of a wrong input; else the end of its log, and its exit code.
+    """The message of a failed step: the error of a wrong input; else the end of its log and its exit code.
 
     Args:
         step: the step.
         status: its status.
         log: its log.
-        start: where in it the last attempt begins.
+        start: byte offset of the last attempt in the log.
     """
     lines = [line for line in log.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
     if status.exit_code == EXIT_WRONG_INPUT:
@@ -186,45 +185,49 @@ def _failure(step: Step, status: Status, log: Path, start: int) -> str:
     return "\n".join([*(f"    {line}" for line in last), f"step {step.id} failed{times}, {code}; its log: {log}"])
 
 
-def _collect(step: Step, status: Status, folder: Path) -> None:
-    """Take in what a step has made: output parameters, artifacts with their digests, what it tells the UI."""
-    told_file = folder / "executor_output.json"
-    told = json.loads(told_file.read_text()) if told_file.is_file() else {}
-    # Put together first: the run's thread writes the status down meanwhile.
-    parameters: dict[str, Any] = dict(told.get("parameterValues", {}))
-    artifacts: dict[str, dict[str, Any]] = {}
+def collect(step: Step, status: Status, folder: Path) -> None:
+    """Read a step's output parameters, and its artifacts with their digests and metadata, into its status."""
+    file = folder / "executor_output.json"
+    output = json.loads(file.read_text()) if file.is_file() else {}
+    # Assigned to the status at the end: another thread writes the status to a file meanwhile.
+    parameters: dict[str, object] = dict(output.get("parameterValues", {}))
+    artifacts: dict[str, Made] = {}
     for name, kind in step.parameter_outputs.items():
         if (folder / name).is_file():
             text = (folder / name).read_text()
             parameters[name] = PARSERS[kind](text) if kind in PARSERS else text
         elif name not in parameters:
-            raise StepError(f"step {step.id} ended well but did not write its output {name}: mend the step")
-    metadata = {name: listed["artifacts"][0].get("metadata", {}) for name, listed in told.get("artifacts", {}).items()}
+            raise StepError(f"step {step.id} ended without an error but did not write its output {name}: fix the step")
+    metadata = {
+        name: listed["artifacts"][0].get("metadata", {}) for name, listed in output.get("artifacts", {}).items()
+    }
     for name, schema in step.artifact_outputs.items():
         path = folder / name
         if not path.exists() and name in metadata:
-            path.write_text(json.dumps(metadata[name]))  # metrics that only the executor's output tells of
+            path.write_text(json.dumps(metadata[name]))  # metrics that only the executor output holds
         if not path.exists():
-            raise StepError(f"step {step.id} ended well but did not write its output {name}: mend the step")
-        about = {"schema": schema, "metadata": metadata.get(name, {})}
-        artifacts[name] = {"digest": digest(path), "bytes": size(path), **about}
+            raise StepError(f"step {step.id} ended without an error but did not write its output {name}: fix the step")
+        artifacts[name] = {
+            "digest": digest(path),
+            "bytes": size(path),
+            "schema": schema,
+            "metadata": metadata.get(name, {}),
+        }
     status.parameters, status.artifacts = parameters, artifacts
 
 
-def _executor_input(
-    step: Step, folder: Path, parameters: Mapping[str, Any], inputs: Mapping[str, tuple[Path, Status]]
-) -> dict[str, Any]:
-    """Kubeflow's description of a task, what `{{$}}` stands for; URIs are local paths."""
+def _executor_input(step: Step, folder: Path, parameters: Json, inputs: Mapping[str, tuple[Path, Status]]) -> Json:
+    """Kubeflow's description of a task, the value of `{{$}}`; URIs are local paths."""
 
-    def described(path: Path, schema: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    def described(path: Path, schema: str, metadata: Json) -> Json:
         kind = {"schemaTitle": schema, "schemaVersion": "0.0.1"}
         return {"artifacts": [{"name": path.name, "type": kind, "uri": str(path), "metadata": dict(metadata)}]}
 
-    taken = {name: (path, maker.artifacts[path.name]) for name, (path, maker) in inputs.items()}
+    made = {name: (path, maker.artifacts[path.name]) for name, (path, maker) in inputs.items()}
     return {
         "inputs": {
             "parameterValues": dict(parameters),
-            "artifacts": {n: described(path, made["schema"], made["metadata"]) for n, (path, made) in taken.items()},
+            "artifacts": {n: described(path, m["schema"], m["metadata"]) for n, (path, m) in made.items()},
         },
         "outputs": {
             "parameters": {name: {"outputFile": str(folder / name)} for name in step.parameter_outputs},

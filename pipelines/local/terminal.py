@@ -1,7 +1,7 @@
-"""What a run shows: its steps while they run, and its results in one table at the end.
+"""Terminal output of a run: its steps while they run, and a table of the results at the end.
 
-In a terminal the steps are a table that changes in place, with the last line that each running step has said; elsewhere
-(a pod's log, a file) each change of state is a line.
+In a terminal, the steps are a table that is updated in place, with the last log line of each running step. Elsewhere
+(a pod's log, a file), each change of state is one line.
 """
 
 import json
@@ -16,22 +16,23 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.ir.kinds import EVALUATE, SPLIT
 from pipelines.ir.plan import Step
 from pipelines.local.artifacts import Status
 
 View = Callable[[Mapping[str, Status]], None]
 STYLES = {"running": "bold cyan", "done": "green", "kept": "dim green", "failed": "bold red", "stopped": "yellow"}
-TAIL = 2000  # bytes of a log that its last line is looked for in
+TAIL = 2000  # bytes at the end of a log that may hold its last line
 MEASURES = ("accuracy", "clip", "keyword", "format")
 
 
 @contextmanager
 def watching(steps: Sequence[Step], log: Callable[[str], Path]) -> Iterator[View]:
-    """A view of a run, for as long as it lasts.
+    """Show a run; yields the function to call with its statuses.
 
     Args:
         steps: the run's plan.
-        log: the log file of a step.
+        log: step id -> log file.
     """
     if not sys.stdout.isatty():
         yield _lines()
@@ -40,33 +41,29 @@ def watching(steps: Sequence[Step], log: Callable[[str], Path]) -> Iterator[View
         yield lambda statuses: live.update(_table(steps, statuses, log), refresh=True)
 
 
-def results(steps: Sequence[Step], statuses: Mapping[str, Status], output: Callable[[str, str], Path]) -> Table | None:
-    """The table of a finished run: each evaluated model's scores, and how the questions were split.
+def results(steps: Sequence[Step], output: Callable[[str, str], Path]) -> Table | None:
+    """The results table of a run: the scores of each evaluation, and the number of questions per difficulty.
 
     Args:
-        steps: the run's plan.
-        statuses: their states.
-        output: where an output of a step lies: (step id, output name) -> path.
+        steps: the finished steps.
+        output: (step id, output name) -> path of the output.
     """
     table = Table(title="Held-out questions", title_justify="left", title_style="bold", caption_justify="left")
-    table.add_column("model")
+    table.add_column("evaluation")
     for measure in MEASURES:
         table.add_column(measure, justify="right")
     for step in steps:
-        if statuses[step.id].state not in ("done", "kept"):
-            continue
-        if step.module == "pebr.evaluate":
+        if step.module == EVALUATE:
             scores = json.loads(output(step.id, "metrics").read_text())
-            name = step.title.removeprefix("Evaluate ")
-            table.add_row(name, *(_share(scores.get(measure)) for measure in MEASURES))
-        if step.module == "pebr.split":
+            table.add_row(step.title, *(_share(scores.get(measure)) for measure in MEASURES))
+        if step.module == SPLIT:
             sizes = json.loads(output(step.id, "metrics").read_text())
             table.caption = "questions: " + ", ".join(f"{sizes[k]:.0f} {k}" for k in ("easy", "medium", "hard"))
     return table if table.row_count else None
 
 
 def show_end(lines: Sequence[str], table: Table | None) -> None:
-    """Print a run's end: the table, and lines about where things lie."""
+    """Print the end of a run: the results table, then the lines."""
     console = Console(soft_wrap=True)
     if table:
         console.print(table)
@@ -79,7 +76,7 @@ def _share(value: float | None) -> str:
 
 
 def _lines() -> View:
-    """A view that prints a line for each change."""
+    """A view that prints one line per change of state."""
     shown: dict[str, str] = {}
 
     def view(statuses: Mapping[str, Status]) -> None:
@@ -94,7 +91,7 @@ def _lines() -> View:
 
 
 def _table(steps: Sequence[Step], statuses: Mapping[str, Status], log: Callable[[str], Path]) -> Table:
-    """The steps as they are now."""
+    """The current state of the steps."""
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     table.add_column("step", no_wrap=True)
     table.add_column("state", no_wrap=True, min_width=8)
@@ -106,18 +103,18 @@ def _table(steps: Sequence[Step], statuses: Mapping[str, Status], log: Callable[
             continue
         seconds = time.time() - status.started if status.state == "running" else status.seconds
         state = status.state if status.attempts < 2 or status.state != "running" else f"try {status.attempts}"
-        said = _last_line(log(step.id)) if status.state == "running" else ""
+        last = _last_line(log(step.id)) if status.state == "running" else ""
         table.add_row(
             step.title,
             Text(state, style=STYLES.get(status.state, "dim")),
             "" if status.state == "waiting" else f"{seconds:.0f} s",
-            Text(said),
+            Text(last),
         )
     return table
 
 
 def _last_line(log: Path) -> str:
-    """The last line of a log that says something."""
+    """The last line of a log that is not empty and not the start of an attempt."""
     if not log.is_file():
         return ""
     with log.open("rb") as file:

@@ -1,22 +1,22 @@
-"""Where a run may be sent: Kubeflow Pipelines, Argo Workflows, or a Kubernetes Job that runs the whole DAG in one pod.
+"""Targets of a run: Kubeflow Pipelines, Argo Workflows, or a Kubernetes Job that runs the whole DAG in one pod.
 
-Each target starts a run under a name that says what is run, finds it again by that name, tells how it goes, and reads
-its scores. Starting the same run twice starts it once: a run that goes on or has ended well is taken as it is, and only
-one that has failed is started anew.
+Each target starts a run under a name, finds it again by that name, reports its progress, and reads its scores. A run
+that is running or has succeeded is not started a second time; a run that has failed is started again.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-FINAL_MODEL = "merge-stage-2"  # the step that makes the pipeline's model
+from pipelines.ir.plan import Output
+
 RUNNING, SUCCEEDED, FAILED = "running", "succeeded", "failed"
 
 
 class TargetError(Exception):
-    """The cluster cannot be reached, or refuses; the message says what to look at.
+    """The cluster cannot be reached, or refuses the request; the message says what to check.
 
-    `passing` is true where the reason may pass, though it has not for as long as it was tried.
+    `passing` is true if the reason may pass, although all retries failed.
     """
 
     def __init__(self, message: str, passing: bool = False) -> None:
@@ -26,12 +26,12 @@ class TargetError(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """How a run goes.
+    """The state of a run.
 
     Attributes:
         state: running, succeeded or failed.
-        steps: state of each step, by its id; in the words of the target, lower case.
-        message: what the target says of a failure.
+        steps: state of each step, by its id, as the target names it, in lower case.
+        message: the target's message about a failure.
     """
 
     state: str
@@ -40,31 +40,31 @@ class Progress:
 
 
 class Target(Protocol):
-    """A place to run the pipeline."""
+    """A cluster interface that runs the pipeline."""
 
-    def submit(self, name: str, parameters: Mapping[str, Any]) -> str:
-        """Start the run of this name, or find it.
+    def submit(self, name: str, parameters: Mapping[str, object]) -> str:
+        """Start the run of this name, or find it if it is running or has succeeded.
 
         Args:
-            name: of the run.
+            name: name of the run.
             parameters: all pipeline parameters.
 
         Returns:
-            Where to look at it: a URL or a command.
+            A URL or a command that shows the run.
 
         Raises:
-            TargetError: when the target cannot be reached or refuses.
+            TargetError: the target cannot be reached or refuses the request.
         """
         ...
 
     def progress(self) -> Progress:
-        """How the run goes that `submit` started or found."""
+        """The state of the run that `submit` started or found."""
         ...
 
     def scores(self) -> dict[str, dict[str, float]]:
-        """Metrics of each step of the run that has such, by step id; called once it has succeeded."""
+        """Metrics of each step that has any, by step id; called after the run succeeded."""
         ...
 
-    def model(self) -> str:
-        """Where the run's final model lies."""
+    def location(self, artifact: Output) -> str:
+        """The location of an output artifact; "" if the run does not have it."""
         ...

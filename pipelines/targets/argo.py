@@ -1,18 +1,19 @@
-"""Runs on Argo Workflows, through the Kubernetes API: a Workflow made of the compiled pipeline, found by a label.
+"""Runs on Argo Workflows, through the Kubernetes API: a Workflow made from the compiled pipeline, found by a label.
 
-The workflow's status has all that is asked for: the state of each step, and its metrics, which are output parameters.
+The workflow's status holds the state of each step, its metrics (which are output parameters) and artifact locations.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from kubernetes import client
 
 from pipelines.forms import argo
+from pipelines.ir.plan import Json, Output
 from pipelines.ir.reader import Pipeline
 from pipelines.ir.values import written
-from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, SUCCEEDED, Progress
+from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Progress
 from pipelines.targets.cluster import REMEDIES, connect, start_once
 from pipelines.targets.retrying import TIMEOUT, persist
 
@@ -25,11 +26,11 @@ class Argo:
     """Argo Workflows in a namespace."""
 
     def __init__(self, pipeline: Pipeline, namespace: str) -> None:
-        """A client; nothing is sent yet.
+        """Make a client; no request is sent yet.
 
         Args:
             pipeline: the compiled pipeline.
-            namespace: where workflows run; "" for the namespace of the kubeconfig or of this pod.
+            namespace: namespace of the workflows; "" for the namespace of the kubeconfig or of this pod.
         """
         self.where, own_namespace = connect()
         self.workflows = client.CustomObjectsApi()
@@ -41,7 +42,7 @@ class Argo:
         }
         self.pipeline, self.name = pipeline, ""
 
-    def submit(self, name: str, parameters: Mapping[str, Any]) -> str:
+    def submit(self, name: str, parameters: Mapping[str, object]) -> str:
         """See `Target.submit`."""
         document = argo.workflow(self.pipeline)
         for parameter in document["spec"]["arguments"]["parameters"]:
@@ -79,26 +80,26 @@ class Argo:
             if parameter["name"] == "metrics"
         }
 
-    def model(self) -> str:
-        """See `Target.model`."""
+    def location(self, artifact: Output) -> str:
+        """See `Target.location`."""
         status = self._status()
         repository = status.get("artifactRepositoryRef", {}).get("artifactRepository", {}).get("s3", {})
         for node in self._nodes(status):
-            for artifact in node.get("outputs", {}).get("artifacts", ()):
-                if node["displayName"] == FINAL_MODEL and artifact["name"] == "output":
-                    place = repository | artifact.get("s3", {})
+            for made in node.get("outputs", {}).get("artifacts", ()):
+                if (node["displayName"], made["name"]) == (artifact.step, artifact.name):
+                    place = repository | made.get("s3", {})
                     return f"s3://{place.get('bucket', '')}/{place.get('key', '')}"
         return ""
 
-    def _status(self) -> dict[str, Any]:
-        def ask() -> dict[str, Any]:
+    def _status(self) -> Json:
+        def ask() -> Json:
             found = self.workflows.get_namespaced_custom_object(**self.kind, name=self.name, _request_timeout=TIMEOUT)
             return dict(found.get("status", {}))
 
         return self._persist(ask, f"ask for workflow {self.name}")
 
-    def _nodes(self, status: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """The nodes of steps, in the order of their start: not the DAG's own, nor the single attempts of a step."""
+    def _nodes(self, status: Json) -> Iterator[Json]:
+        """The nodes of the steps, sorted by start; without the DAG's own node and the nodes of single attempts."""
         steps = {step.id for step in self.pipeline.plan({})}
         nodes = sorted(status.get("nodes", {}).values(), key=lambda node: node.get("startedAt") or "")
         return (node for node in nodes if node["displayName"] in steps)

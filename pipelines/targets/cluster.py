@@ -1,4 +1,4 @@
-"""The Kubernetes API: its address and credentials, from KUBECONFIG or from the pod; one start of a run of one name."""
+"""The Kubernetes API: address and credentials from KUBECONFIG or the pod, and starting a run of a name only once."""
 
 import os
 from collections.abc import Callable
@@ -11,17 +11,17 @@ from pipelines.targets.retrying import ApiError
 
 NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 REMEDIES = {
-    401: "the credentials are missing or have expired: mend KUBECONFIG, or the pod's service account",
+    401: "the credentials are missing or have expired: fix KUBECONFIG, or the pod's service account",
     403: "the credentials do not allow this: bind the role pebr-submitter of k8s/base",
-    404: "not there: has the cluster this kind of resource, and the namespace (kubectl apply -k k8s/...)?",
+    404: "not found: check that the cluster has this kind of resource and the namespace (kubectl apply -k k8s/...)",
 }
 
 
 def connect() -> tuple[str, str]:
-    """Configure the client; returns the server's address and the namespace to work in when none is named.
+    """Configure the client; returns the server's address and the default namespace.
 
     Raises:
-        TargetError: when there is neither a kubeconfig nor a service account.
+        TargetError: there is neither a kubeconfig nor a service account.
     """
     named = os.environ.get("KUBECONFIG", "")
     file = named or str(Path.home() / ".kube" / "config")
@@ -35,24 +35,24 @@ def connect() -> tuple[str, str]:
     except config.ConfigException as error:
         raise TargetError(f"no cluster: {error}: set KUBECONFIG, or run in a pod with a service account") from None
     default = client.Configuration.get_default_copy()
-    default.retries = False  # tried again by `pipelines.targets.retrying`, where it is known what may be
+    default.retries = False  # `pipelines.targets.retrying` retries what is safe to repeat
     client.Configuration.set_default(default)
     return default.host, namespace
 
 
 def start_once(name: str, listed: Callable[[], list[tuple[str, str]]], create: Callable[[str], None]) -> str:
-    """Start the run of this name, or find it: one that goes on or has ended well is taken as it is.
+    """Start the run of this name, or find it if it is running or has succeeded.
 
     Args:
-        name: of the run, which all its starts have as a label.
-        listed: asks for the run's starts: their own names and states, the oldest first.
-        create: starts it under a name of its own.
+        name: name of the run; each start has it as a label.
+        listed: returns the own names and states of the run's starts, oldest first.
+        create: starts the run under an own name.
 
     Returns:
-        The own name of the start.
+        The own name of the start that was made or found.
 
     Raises:
-        TargetError: when every name that it tries is taken by something else.
+        TargetError: other resources have all the names that were tried.
     """
     number = 0
     for _ in range(5):
@@ -64,15 +64,15 @@ def start_once(name: str, listed: Callable[[], list[tuple[str, str]]], create: C
         try:
             create(own_name)
         except ApiError as error:
-            if error.status != 409:  # else an answer was lost, or somebody was faster: look again
+            if error.status != 409:  # 409: a response was lost, or another process was faster; list again
                 raise
         else:
             return own_name
-    raise TargetError(f"{name}: this name and the next are taken by something else: give another --name")
+    raise TargetError(f"{name}: other resources have this name and the next ones: give another --name")
 
 
 def numbered(name: str, number: int) -> str:
-    """A run's name, or with a number from the second start on; at most 63 letters, as a label may have.
+    """A run's name, with a number from the second start on; at most 63 characters, the limit of a label.
 
     >>> numbered("pebr-r1-toy", 1), numbered("pebr-r1-toy", 2)
     ('pebr-r1-toy', 'pebr-r1-toy-2')
@@ -82,6 +82,6 @@ def numbered(name: str, number: int) -> str:
 
 
 def _number(own: str, name: str) -> int:
-    """The number of a start; older ones may be gone, so it says more than how many there are."""
+    """The number of a start, read from its own name: older starts may be deleted, so counting them is not enough."""
     ending = own.rpartition("-")[2]
     return int(ending) if ending.isdigit() and own == numbered(name, int(ending)) else 1

@@ -1,6 +1,6 @@
-"""Runs in one pod: a Kubernetes Job that executes the whole DAG with `pipelines.run`, for a cluster without an engine.
+"""Runs in one pod: a Kubernetes Job that runs the whole DAG with `pipelines.run`, for clusters without an engine.
 
-The Job is k8s/jobs/run/run.yaml with a name, an image and parameters. The runner leaves its scores in the container's
+The Job is k8s/jobs/run/run.yaml with a name, an image and parameters. The runner writes its scores to the container's
 termination message, which is read from the pod's status.
 """
 
@@ -13,8 +13,9 @@ import yaml
 from kubernetes import client
 
 from pebr.errors import InputError
+from pipelines.ir.plan import Json, Output
 from pipelines.ir.values import written
-from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, SUCCEEDED, Progress, TargetError
+from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Progress, TargetError
 from pipelines.targets.cluster import REMEDIES, connect, start_once
 from pipelines.targets.retrying import TIMEOUT, persist
 
@@ -27,26 +28,25 @@ class Job:
     """Jobs in a namespace."""
 
     def __init__(self, namespace: str, image: str, store: str) -> None:
-        """A client; nothing is sent yet.
+        """Make a client; no request is sent yet.
 
         Args:
-            namespace: where the Job runs; "" for the namespace of the kubeconfig or of this pod.
-            image: of the pod.
-            store: `s3://` prefix for artifacts: what a failed run has finished is there for the next.
+            namespace: namespace of the Job; "" for the namespace of the kubeconfig or of this pod.
+            image: image of the pod.
+            store: `s3://` prefix for artifacts: a run that starts again finds the finished steps of a failed run there.
         """
         if not store.startswith("s3://"):
-            raise InputError("a Job's disk goes with its pod: give --artifacts s3://bucket/prefix")
+            raise InputError("a Job's disk is deleted with its pod: give --artifacts s3://bucket/prefix")
         self.where, own_namespace = connect()
         self.namespace = namespace or own_namespace
         self.jobs, self.pods = client.BatchV1Api(), client.CoreV1Api()
         self.image, self.store, self.name = image, store.rstrip("/"), ""
 
-    def submit(self, name: str, parameters: Mapping[str, Any]) -> str:
+    def submit(self, name: str, parameters: Mapping[str, object]) -> str:
         """See `Target.submit`."""
-
         if parameters.get("processes") == 0:
             raise InputError(
-                "processes is 0, one a GPU, and the Job's pod has none: --set processes=1, or --to kfp, argo"
+                "processes is 0, one per GPU, and the Job's pod has none: --set processes=1, or --to kfp, argo"
             )
 
         def listed() -> list[tuple[str, str]]:
@@ -62,18 +62,15 @@ class Job:
         self.name = self._persist(lambda: start_once(name, listed, create), f"start job {name}")
         return f"kubectl --namespace {self.namespace} logs --follow job/{self.name}"
 
-    def manifest(self, own_name: str, run: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """The Job of a run: the committed one with a name, an image, a store and parameters."""
+    def manifest(self, own_name: str, run: str, parameters: Mapping[str, object]) -> dict[str, Any]:
+        """The Job of a run: the committed Job with a name, an image, a store and parameters."""
         made: dict[str, Any] = yaml.safe_load(MANIFEST.read_text())
         made["metadata"] |= {"name": own_name, "labels": made["metadata"]["labels"] | {LABEL: run}}
         (container,) = made["spec"]["template"]["spec"]["containers"]
         container["image"] = self.image
         container["args"] = [
-            *(
-                "--recipe",
-                "toy",
-                *(f"--set={k}={written(v)}" for k, v in parameters.items()),
-            ),  # none of it is toy's then
+            *("--recipe", "toy"),  # all parameters are set, so none keeps the value of the recipe
+            *(f"--set={k}={written(v)}" for k, v in parameters.items()),
             *("--store", self.store, "--work", "/tmp/run", "--scores", "/dev/termination-log"),  # noqa: S108 - the pod's
         ]
         return made
@@ -90,15 +87,15 @@ class Job:
 
     def scores(self) -> dict[str, dict[str, float]]:
         """See `Target.scores`."""
-        return dict(self._told().get("scores", {}))
+        return dict(self._result().get("scores", {}))
 
-    def model(self) -> str:
-        """See `Target.model`."""
-        key = self._told().get("models", {}).get(FINAL_MODEL, "")
+    def location(self, artifact: Output) -> str:
+        """See `Target.location`. Only merged models have one."""
+        key = self._result().get("models", {}).get(artifact.step, "")
         return f"{self.store}/{key}" if key else ""
 
-    def _told(self) -> dict[str, Any]:
-        """What the runner of the pod that ended well has left."""
+    def _result(self) -> Json:
+        """The termination message of the pod that succeeded: the file of `pipelines.run --scores`."""
         for pod in self._pods():
             for container in pod.status.container_statuses or ():
                 ended = container.state.terminated if container.state else None
@@ -106,14 +103,14 @@ class Job:
                     return self._read(ended.message)
         return {}
 
-    def _read(self, message: str) -> dict[str, Any]:
+    def _read(self, message: str) -> Json:
         try:
             return dict(json.loads(message))
-        except ValueError:  # Kubernetes keeps 4096 bytes of it
-            told = f"the pod's termination message is no JSON ({message[:60]!r}...)"
-            raise TargetError(f"{self.where}: job {self.name}: {told}: read the metrics in {self.store}") from None
+        except ValueError:  # Kubernetes cuts the message at 4096 bytes
+            problem = f"the pod's termination message is no JSON ({message[:60]!r}...)"
+            raise TargetError(f"{self.where}: job {self.name}: {problem}: read the metrics in {self.store}") from None
 
-    def _pods(self) -> list[Any]:
+    def _pods(self) -> list[client.V1Pod]:
         selection = f"batch.kubernetes.io/job-name={self.name}"
         return list(
             self._persist(
@@ -130,6 +127,6 @@ class Job:
         return persist(action, what, self.where, REMEDIES)
 
 
-def _state(job: Any) -> str:
+def _state(job: client.V1Job) -> str:
     ended = {condition.type for condition in job.status.conditions or () if condition.status == "True"}
     return SUCCEEDED if "Complete" in ended else FAILED if "Failed" in ended else RUNNING

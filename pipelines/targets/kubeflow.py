@@ -1,11 +1,11 @@
 """Runs on Kubeflow Pipelines, through its REST API (v2beta1) and the official client's models.
 
-The compiled IR goes along with the run, so nothing need be uploaded before. The API does not tell what a step has
-measured: the artifacts of the run are put under a prefix of our choice (`--artifacts`, the run's pipeline root), and
-scores and the model are read from there. So evaluations and the last merge are not taken from Kubeflow's cache: what
-they made would lie with another run.
+The request that starts a run contains the compiled IR, so no pipeline is uploaded before. The API does not report a
+step's metrics. So the artifacts of the run are stored under a prefix of our choice (`--artifacts`, the run's pipeline
+root), and scores and the model are read from there. Evaluations and the final merge do not use Kubeflow's cache: their
+cached artifacts would be in the folder of another run.
 
-Starting a run looks for it first, each time it is tried: an answer that was lost may have been a yes.
+Each try to start a run first looks for it: the response to an earlier try may have been lost.
 """
 
 import json
@@ -14,22 +14,24 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import kfp_server_api as api
 
 from pebr.errors import InputError
 from pebr.store.opening import open_store
+from pipelines.ir.kinds import EVALUATE, final_model
+from pipelines.ir.plan import Json, Output
 from pipelines.ir.reader import Pipeline
-from pipelines.targets import FAILED, FINAL_MODEL, RUNNING, SUCCEEDED, Progress
+from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Progress
 from pipelines.targets.retrying import TIMEOUT, persist
 
-TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105 - where Kubeflow mounts one into pods
+TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105 - the path at which Kubeflow mounts it into pods
 STATES = {"SUCCEEDED": SUCCEEDED, "SKIPPED": SUCCEEDED, "FAILED": FAILED, "CANCELED": FAILED}
 REMEDIES = {
     401: "the token is missing or has expired: set KFP_TOKEN",
     403: "the token does not allow this: ask for a role in the namespace, or set another KFP_TOKEN",
-    404: "there is no Kubeflow Pipelines API (v2beta1) there: mend --host",
+    404: "there is no Kubeflow Pipelines API (v2beta1) there: fix --host",
 }
 Answer = TypeVar("Answer")
 
@@ -38,19 +40,19 @@ class Kubeflow:
     """Kubeflow Pipelines at an address."""
 
     def __init__(self, pipeline: Pipeline, host: str, artifacts: str, experiment: str, namespace: str) -> None:
-        """A client; nothing is sent yet.
+        """Make a client; no request is sent yet.
 
         Args:
             pipeline: the compiled pipeline.
-            host: address of the API, with or without /pipeline; the token is taken from KFP_TOKEN or TOKEN_FILE.
-            artifacts: `s3://` prefix or folder for the run's artifacts; "" for Kubeflow's own, without scores then.
-            experiment: name of the experiment; made when it is not there.
-            namespace: of a Kubeflow with several users; "" otherwise.
+            host: address of the API, with or without /pipeline; the token is read from KFP_TOKEN or TOKEN_FILE.
+            artifacts: `s3://` prefix or folder for the run's artifacts; "" for Kubeflow's default, without scores.
+            experiment: name of the experiment; created if it does not exist.
+            namespace: namespace in a Kubeflow for several users; "" otherwise.
         """
         if not host:
             raise InputError("no address of Kubeflow Pipelines: give --host https://... or set KFP_HOST")
         configuration = api.Configuration(host=host.rstrip("/"))
-        configuration.retries = False  # tried again here, where it is known what may be
+        configuration.retries = False  # `pipelines.targets.retrying` retries what is safe to repeat
         if certificates := os.environ.get("SSL_CERT_FILE"):
             configuration.ssl_ca_cert = certificates
         self.client = api.ApiClient(configuration)
@@ -59,7 +61,7 @@ class Kubeflow:
         self.experiment, self.namespace = experiment, namespace
         self.run_id = ""
 
-    def submit(self, name: str, parameters: Mapping[str, Any]) -> str:
+    def submit(self, name: str, parameters: Mapping[str, object]) -> str:
         """See `Target.submit`."""
         experiment = self._experiment()
         config = api.V2beta1RuntimeConfig(parameters=dict(parameters), pipeline_root=self.artifacts or None)
@@ -68,7 +70,7 @@ class Kubeflow:
         )
 
         def start() -> str:
-            for run in self._runs(name, experiment):  # the newest first
+            for run in self._runs(name, experiment):  # newest first
                 if STATES.get(run.state) != FAILED:
                     return str(run.run_id)
                 break
@@ -82,7 +84,7 @@ class Kubeflow:
         run = self._persist(
             lambda: self.runs.run_service_get_run(self.run_id, _request_timeout=TIMEOUT), "ask for the run"
         )
-        names = dict(self._steps()) | {step.title: step.id for step in self.pipeline.plan({})}
+        names = self._steps() | {step.title: step.id for step in self.pipeline.plan({})}
         details = (run.run_details.task_details if run.run_details else None) or []
         steps = {
             names[task.display_name]: (task.state or "pending").lower()
@@ -93,7 +95,7 @@ class Kubeflow:
 
     def scores(self) -> dict[str, dict[str, float]]:
         """See `Target.scores`."""
-        store = open_store(self._location())
+        store = open_store(self._root())
         found = {}
         with tempfile.TemporaryDirectory() as folder:
             for step, key in self._outputs("metrics"):
@@ -101,39 +103,34 @@ class Kubeflow:
                 found[step] = json.loads((Path(folder) / "metrics").read_text())
         return found
 
-    def model(self) -> str:
-        """See `Target.model`."""
-        keys = [key for step, key in self._outputs("output") if step == FINAL_MODEL]
+    def location(self, artifact: Output) -> str:
+        """See `Target.location`."""
+        keys = [key for step, key in self._outputs(artifact.name) if step == artifact.step]
         return f"{self.artifacts}/{keys[-1]}" if keys else ""
 
-    def _location(self) -> str:
+    def _root(self) -> str:
         if not self.artifacts:
             raise InputError("scores and models are read from the run's artifacts: give --artifacts s3://bucket/prefix")
         return self.artifacts
 
     def _outputs(self, output: str) -> Iterator[tuple[str, str]]:
-        """Steps of the run that have an output of this name, and its key: .../RUN/TASK/EXECUTION/OUTPUT."""
+        """Ids of the steps that have an output of this name, and its key: .../RUN/TASK/EXECUTION/OUTPUT."""
         start = f"{self.pipeline.name}/{self.run_id}/"
-        steps = dict(self._steps())
+        steps = self._steps()
         pattern = re.compile(rf"({re.escape(start)}([^/]+)/[^/]+/{output})(/.*)?")
-        found = {
-            match[1]: match[2] for key in open_store(self._location()).list(start) if (match := pattern.match(key))
-        }
+        found = {match[1]: match[2] for key in open_store(self._root()).list(start) if (match := pattern.match(key))}
         return ((steps[task], key) for key, task in found.items() if task in steps)
 
-    def _steps(self) -> Iterator[tuple[str, str]]:
-        """Kubeflow's name of each task, which is unique in the pipeline, and our id of the step."""
-        ids = {step.component: step.id for step in self.pipeline.plan({})}
-        for component in [self.pipeline.document["root"], *self.pipeline.document["components"].values()]:
-            for name, task in component.get("dag", {}).get("tasks", {}).items():
-                called = task["componentRef"]["name"].removeprefix("comp-")
-                if called in ids:
-                    yield name, ids[called]
+    def _steps(self) -> dict[str, str]:
+        """Id of each step, by the name of its task in the IR."""
+        return {step.task: step.id for step in self.pipeline.plan({})}
 
-    def _spec(self) -> dict[str, Any]:
-        """The pipeline as the API takes it; what is read from a run's artifacts is made anew in each run."""
+    def _spec(self) -> Json:
+        """The pipeline in the API's form; steps whose outputs are read from the run's artifacts are never cached."""
         document = json.loads(json.dumps(self.pipeline.document))
-        read = {task for task, step in self._steps() if step.startswith("evaluate") or step == FINAL_MODEL}
+        steps = self.pipeline.plan({})
+        model = final_model(steps)
+        read = {step.task for step in steps if step.module == EVALUATE or (model and step.id == model.step)}
         for component in [document["root"], *document["components"].values()]:
             for name, task in component.get("dag", {}).get("tasks", {}).items():
                 if name in read:
@@ -144,7 +141,7 @@ class Kubeflow:
         }
 
     def _experiment(self) -> str:
-        """The experiment's id; it is made when it is not there."""
+        """The id of the experiment, which is created if it does not exist."""
         selection = _named("display_name", self.experiment)
         scope = {"namespace": self.namespace} if self.namespace else {}
 
@@ -158,15 +155,15 @@ class Kubeflow:
             try:
                 made = self.experiments.experiment_service_create_experiment(experiment=body, _request_timeout=TIMEOUT)
             except api.ApiException as error:
-                if error.status == 409:  # somebody was faster: ask again
+                if error.status == 409:  # another process was faster: ask again
                     return ask()
                 raise
             return str(made.experiment_id)
 
         return self._persist(ask, f"find experiment {self.experiment}")
 
-    def _runs(self, name: str, experiment: str) -> list[Any]:
-        """Runs of this name, the newest first."""
+    def _runs(self, name: str, experiment: str) -> list[api.V2beta1Run]:
+        """Runs of this name, newest first."""
         listed = self.runs.run_service_list_runs(
             experiment_id=experiment,
             filter=_named("display_name", name),
@@ -186,11 +183,11 @@ class Kubeflow:
 
 
 def _token() -> str:
-    """The token, read anew for each request: the one in the file is renewed while a run is waited for."""
+    """The token, read again for each request: the file's token is renewed during a long wait."""
     known = os.environ.get("KFP_TOKEN", "")
     return known or (Path(TOKEN_FILE).read_text().strip() if Path(TOKEN_FILE).is_file() else "")
 
 
 def _named(key: str, value: str) -> str:
-    """A filter of the API: the key equals the value."""
+    """A filter of the API for resources whose key has this value."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "stringValue": value}]})

@@ -149,10 +149,10 @@ def test_sigterm_reaches_the_step(start: Callable[[str], subprocess.Popen]) -> N
 
 @pytest.mark.docker
 def test_a_wrong_input_is_told_apart(start: Callable[[str], subprocess.Popen]) -> None:
-    process = start("echo mend it; exit 2")
+    process = start("echo fix it; exit 2")
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "step only: mend it" in out
+    assert "step only: fix it" in out
 
 
 @pytest.mark.docker

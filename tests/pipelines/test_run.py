@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kfp import dsl
 
-from pipelines import run
+from pipelines.local.runner import memory_bytes
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -112,10 +112,10 @@ def test_a_failure_shows_the_end_of_the_log_the_code_and_the_place(runner: Any) 
 
 
 def test_a_wrong_input_is_never_tried_again(runner: Any) -> None:
-    result = runner.run(runner.compile(single(runner, "echo 12:00:00 ERROR mend x; echo after; exit 2", retries=5)))
+    result = runner.run(runner.compile(single(runner, "echo 12:00:00 ERROR fix x; echo after; exit 2", retries=5)))
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
-    assert line.startswith("step only: mend x; its log: ")
+    assert line.startswith("step only: fix x; its log: ")
     assert runner.statuses()["only"]["attempts"] == 1
 
 
@@ -205,12 +205,12 @@ def test_an_artifact_that_was_cut_off_is_made_again(runner: Any) -> None:
 
 
 def test_a_container_may_use_less_memory_than_its_machine_has(tmp_path: Path) -> None:
-    whole = run._memory(tmp_path / "none")
+    whole = memory_bytes(tmp_path / "none")
     limit = tmp_path / "memory.max"
     limit.write_text("max\n")
-    assert run._memory(limit) == whole
+    assert memory_bytes(limit) == whole
     limit.write_text(f"{2**30}\n")
-    assert run._memory(limit) == 2**30
+    assert memory_bytes(limit) == 2**30
 
 
 def test_a_killed_run_leaves_no_process_and_goes_on_with_the_steps_own_checkpoint(runner: Any) -> None:
@@ -236,7 +236,7 @@ def alive(pid: int) -> bool:
     """Whether a process runs; one that has ended but is not waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -249,7 +249,7 @@ def test_told_to_stop_it_lets_steps_write_their_checkpoints(runner: Any, number:
     process.send_signal(number)
     _, error = process.communicate(timeout=20)
     assert process.returncode == code
-    assert "goes on from here" in error
+    assert "continues from here" in error
     assert [p.read_text() for p in (runner.folder / "work" / "artifacts").glob("only/*/output.checkpoint")] == [
         "saved\n"
     ]

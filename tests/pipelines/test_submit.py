@@ -136,7 +136,7 @@ def test_an_experiment_that_somebody_else_makes_meanwhile_is_used(kubeflow: Kube
 
 
 @pytest.mark.parametrize(
-    ("fault", "remedy"), [(401, "set KFP_TOKEN"), (403, "ask for a role"), (404, "mend --host"), (400, "a fault: 400")]
+    ("fault", "remedy"), [(401, "set KFP_TOKEN"), (403, "ask for a role"), (404, "fix --host"), (400, "a fault: 400")]
 )
 def test_a_refusal_ends_at_once_with_the_remedy(
     kubeflow: Kubeflow, send: Callable[..., int], caplog: pytest.LogCaptureFixture, fault: int, remedy: str
@@ -290,6 +290,28 @@ def test_gates_without_artifacts_are_refused_before_anything_runs(kubeflow: Kube
     assert send("--gate", "accuracy>=0.6") == 2
     assert send("--gate", "accuracy is good", "--artifacts", "/tmp/x") == 2
     assert not kubeflow.requests
+
+
+@pytest.mark.parametrize("gate", ["evaluate-stage-3:accuracy>=0.6", "accuracy>merge-stage-2:accuracy"])
+def test_a_gate_that_names_no_evaluation_is_refused_before_anything_runs(
+    kubeflow: Kubeflow, send: Callable[..., int], caplog: pytest.LogCaptureFixture, gate: str
+) -> None:
+    assert send("--gate", gate, "--artifacts", "/tmp/x") == 2
+    known = "evaluate-warm-up, evaluate-stage-1, evaluate-stage-2"
+    assert f"is no evaluation of this run: give one of {known}\n" in caplog.text
+    assert not kubeflow.requests
+
+
+@pytest.mark.parametrize(("ablation", "code"), [("false", 2), ("true", 3)])
+def test_a_gate_on_an_evaluation_that_a_condition_leaves_out_is_refused(
+    send: Callable[..., int], tmp_path: Path, ablation: str, code: int
+) -> None:
+    SCORES["evaluate-4"] = {"accuracy": 0.4}
+    gate = ["--gate", "evaluate-ablation:accuracy>0.5", "--artifacts", tmp_path]
+    try:
+        assert send(*gate, "--set", f"ablation={ablation}") == code
+    finally:
+        del SCORES["evaluate-4"]
 
 
 def test_an_image_that_nobody_has_pushed_is_refused(send: Callable[..., int], caplog: pytest.LogCaptureFixture) -> None:

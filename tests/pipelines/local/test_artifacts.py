@@ -1,4 +1,4 @@
-"""What a step's key depends on: all that its outputs do, and nothing else."""
+"""The key of a step depends on everything that its outputs depend on, and nothing else; artifacts and their store."""
 
 import dataclasses
 import gc
@@ -15,9 +15,10 @@ from pebr.store.folder import FolderStore
 from pipelines.compile import COMPILED
 from pipelines.ir.plan import Step
 from pipelines.ir.reader import Pipeline
-from pipelines.local import artifacts
-from pipelines.local.artifacts import Shelf, Status, code_digest, digest, step_key
-from pipelines.local.execution import _collect
+from pipelines.local import step_key as keys
+from pipelines.local.artifacts import Artifacts, Status, digest
+from pipelines.local.execution import collect
+from pipelines.local.step_key import code_digest, step_key
 
 FILES = {
     "__init__.py": "",
@@ -41,7 +42,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(artifacts, "PACKAGE", tmp_path)
+    monkeypatch.setattr(keys, "PACKAGE", tmp_path)
     return tmp_path
 
 
@@ -55,33 +56,39 @@ def test_a_step_depends_on_the_code_that_it_runs_and_on_no_other(package: Path, 
 
 def test_a_source_that_cannot_be_read_is_named(package: Path) -> None:
     (package / "training" / "engine.py").write_text("import torch\nsteps = (\n")
-    with pytest.raises(InputError, match=r"training/engine.py, line 2: .* never closed: mend it"):
+    with pytest.raises(InputError, match=r"training/engine.py, line 2: .* never closed: fix it"):
         code_digest("pebr.sft")
 
 
 def test_real_steps_depend_on_their_rooms() -> None:
-    closure = {path.relative_to(artifacts.PACKAGE).as_posix() for path in files_of("pebr.grpo")}
-    assert {"grpo/trainer.py", "rewards/stages.py", "training/engine.py", "sampling/sampler.py", "step.py"} <= closure
+    closure = {path.relative_to(keys.PACKAGE).as_posix() for path in files_of("pebr.grpo")}
+    assert {
+        "grpo/trainer.py",
+        "rewards/stages.py",
+        "training/engine.py",
+        "sampling/start.py",
+        "step/command.py",
+    } <= closure
     assert not {path for path in closure if path.startswith(("sft/", "report/", "evaluate/"))}
 
 
 def files_of(module: str) -> set[Path]:
-    """The files behind a digest, seen by what it reads."""
+    """The files that a code digest reads."""
     seen: set[Path] = set()
-    real = artifacts.digest
+    real = keys.digest
 
     def spy(path: Path) -> str:
         seen.add(path)
         return real(path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(artifacts, "digest", spy)
+        patch.setattr(keys, "digest", spy)
         code_digest(module)
     return seen
 
 
 class Yielding:
-    """Garbage whose collection lets other threads run, wherever the collector starts."""
+    """An object whose collection as garbage lets other threads run."""
 
     def __init__(self):
         self.itself = self
@@ -146,7 +153,7 @@ def test_a_folders_digest_follows_names_and_contents(tmp_path: Path) -> None:
 
 
 class Breaking(FolderStore):
-    """A store that fails at a put, once."""
+    """A store whose upload number `at` fails, once."""
 
     def __init__(self, root: Path, at: int) -> None:
         super().__init__(root)
@@ -161,37 +168,37 @@ class Breaking(FolderStore):
 
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_step_is_done_here_when_the_store_has_all_of_it_and_not_before(tmp_path: Path, at: int) -> None:
-    shelf = Shelf(tmp_path / "here")
-    shelf.remote = Breaking(tmp_path / "remote", at)
-    folder = shelf.folder("step", "key")
+    artifacts = Artifacts(tmp_path / "here")
+    artifacts.remote = Breaking(tmp_path / "remote", at)
+    folder = artifacts.folder("step", "key")
     folder.mkdir(parents=True)
     (folder / "output").write_text("made")
     (folder / "checkpoint").write_text("kept until the end")
     status = Status("step", "Step", key="key", artifacts={"output": {"digest": "", "bytes": 4}})
     with pytest.raises(StoreError):
-        shelf.keep(status)
-    assert shelf.find("step", "key") is None
+        artifacts.keep(status)
+    assert artifacts.find("step", "key") is None
     assert (folder / "checkpoint").exists()
-    shelf.keep(status)
-    elsewhere = Shelf(tmp_path / "elsewhere")
+    artifacts.keep(status)
+    elsewhere = Artifacts(tmp_path / "elsewhere")
     elsewhere.remote = FolderStore(tmp_path / "remote")
     found = elsewhere.find("step", "key")
-    assert found == shelf.find("step", "key") == status
+    assert found == artifacts.find("step", "key") == status
     assert elsewhere.path(status, "output").read_text() == "made"
     assert not (folder / "checkpoint").exists()
 
 
 def test_a_copy_that_was_cut_off_here_is_fetched_again(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "here")
-    shelf.remote = FolderStore(tmp_path / "remote")
-    output = shelf.folder("step", "key") / "output"
+    artifacts = Artifacts(tmp_path / "here")
+    artifacts.remote = FolderStore(tmp_path / "remote")
+    output = artifacts.folder("step", "key") / "output"
     output.mkdir(parents=True)
     (output / "weights").write_text("made")
-    shelf.keep(Status("step", "Step", key="key", artifacts={"output": {"digest": "", "bytes": 4}}))
+    artifacts.keep(Status("step", "Step", key="key", artifacts={"output": {"digest": "", "bytes": 4}}))
     (output / "weights").write_text("ma")
-    found = shelf.find("step", "key")
+    found = artifacts.find("step", "key")
     assert found
-    assert (shelf.path(found, "output") / "weights").read_text() == "made"
+    assert (artifacts.path(found, "output") / "weights").read_text() == "made"
 
 
 def test_a_status_can_be_written_down_while_what_a_step_has_made_is_taken_in(tmp_path: Path, sft: Step) -> None:
@@ -200,7 +207,7 @@ def test_a_status_can_be_written_down_while_what_a_step_has_made_is_taken_in(tmp
         (tmp_path / name).write_text(name)
     step = dataclasses.replace(sft, parameter_outputs={}, artifact_outputs=dict.fromkeys(names, "system.Artifact"))
     status = Status(step.id, step.title)
-    taking = threading.Thread(target=_collect, args=(step, status, tmp_path))
+    taking = threading.Thread(target=collect, args=(step, status, tmp_path))
     taking.start()
     seen = set()
     while taking.is_alive():

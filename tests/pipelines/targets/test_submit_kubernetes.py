@@ -9,6 +9,9 @@ import pytest
 import yaml
 
 from pipelines import recipes, submit
+from pipelines.ir.reader import Pipeline
+from pipelines.local.artifacts import Artifacts, Status
+from pipelines.local.runner import Run
 from pipelines.targets import retrying
 from tests.pipelines.forms.argo_schema import reference_errors, schema_errors
 from tests.pipelines.servers import Kubernetes, serving
@@ -181,7 +184,7 @@ def test_a_job_without_a_store_is_refused(cluster: Kubernetes, caplog: pytest.Lo
     ("change", "said"),
     [
         (["--set", "processes=0"], "the Job's pod has none"),
-        (["--pipeline", str(submit.COMPILED / "gpu" / "pebr_r1.yaml")], "leave --pipeline away"),
+        (["--pipeline", str(submit.COMPILED / "gpu" / "pebr_r1.yaml")], "remove --pipeline"),
     ],
 )
 def test_a_job_refuses_what_its_pod_does_not_have(
@@ -207,7 +210,7 @@ def test_a_refusal_ends_at_once_with_the_remedy(
 ) -> None:
     cluster.faults = [fault]
     assert send("argo") == 4
-    assert {401: "mend KUBECONFIG", 403: "bind the role", 404: "kubectl apply -k"}[fault] in caplog.text
+    assert {401: "fix KUBECONFIG", 403: "bind the role", 404: "kubectl apply -k"}[fault] in caplog.text
 
 
 def test_no_cluster_is_cannot_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -215,27 +218,15 @@ def test_no_cluster_is_cannot_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert send("argo") == 4
 
 
-def test_the_runner_leaves_what_a_job_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file of --scores has the shape that the Job target expects."""
-    from pipelines import run
-
-    class Step:
-        def __init__(self, step: str, module: str) -> None:
-            self.id, self.module = step, module
-
-    class Fake:
-        steps = [
-            Step("evaluate-stage-2", "pebr.evaluate"),
-            Step("merge-stage-2", "pebr.merge"),
-            Step("report", "pebr.report"),
-        ]
-        statuses = {s.id: run.Status(s.id, s.id, state="done", key="0a1b") for s in steps}
-
-        def output(self, step: str, name: str) -> Path:
-            (tmp_path / name).write_text(json.dumps(METRICS))
-            return tmp_path / name
-
-    assert run._scores(Fake()) == {
+def test_the_runner_leaves_what_a_job_reads(tmp_path: Path) -> None:
+    """The file of --scores has the form that the Job target reads."""
+    run = Run(Pipeline(submit.DEFAULT), {}, Artifacts(tmp_path / "artifacts"), tmp_path)
+    for step in ("evaluate-stage-2", "merge-stage-2", "report"):
+        run.statuses[step] = Status(step, step, state="done", key="0a1b")
+        folder = run.artifacts.folder(step, "0a1b")
+        folder.mkdir(parents=True)
+        (folder / "metrics").write_text(json.dumps(METRICS))
+    assert run.scores() == {
         "scores": {"evaluate-stage-2": METRICS},
         "models": {"merge-stage-2": "merge-stage-2/0a1b/output"},
     }

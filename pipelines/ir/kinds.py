@@ -1,0 +1,38 @@
+"""The steps of a plan by kind: the Python module that a step runs. No code depends on the titles of steps.
+
+The final evaluation is the last one without a condition; the final model is the one that it evaluates.
+"""
+
+from collections.abc import Sequence
+
+from pipelines.ir.plan import Constant, Output, Step
+from pipelines.ir.values import holds
+
+EVALUATE, MERGE, REPORT, SFT, SPLIT = (f"pebr.{name}" for name in ("evaluate", "merge", "report", "sft", "split"))
+
+
+def evaluations(steps: Sequence[Step]) -> list[Step]:
+    """The steps that evaluate a model, except those that a condition on pipeline parameters leaves out."""
+    return [step for step in steps if step.module == EVALUATE and not _left_out(step)]
+
+
+def final_evaluation(steps: Sequence[Step]) -> Step | None:
+    """The evaluation of the model that the pipeline produces; None if there is none."""
+    return next((step for step in reversed(steps) if step.module == EVALUATE and not step.guards), None)
+
+
+def final_model(steps: Sequence[Step]) -> Output | None:
+    """The model that the final evaluation evaluates; None if there is none."""
+    final = final_evaluation(steps)
+    model = final.artifacts.get("model") if final else None
+    return model if isinstance(model, Output) else None
+
+
+def _left_out(step: Step) -> bool:
+    """Whether a condition that depends on pipeline parameters only is false."""
+
+    def value_of(output: Output) -> object:
+        raise LookupError(output)  # not called: all parameters are constants
+
+    decided = [g for g in step.guards if all(isinstance(source, Constant) for source in g.parameters.values())]
+    return not all(holds(guard, value_of) for guard in decided)
