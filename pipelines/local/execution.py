@@ -116,13 +116,21 @@ def execute(
         command = [sys.executable, "-I", "-S", guard.__file__, *local]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path, **variables}
+    _until_success(step, status, command, environment, log, place)
+    collect(step, status, folder)
+
+
+def _until_success(
+    step: Step, status: Status, command: list[str], environment: Mapping[str, str], log: Path, place: Place
+) -> None:
+    """Run the command until it succeeds or must not be retried."""
     pause = step.retry.wait
     while True:
         status.attempts += 1
         start = log.stat().st_size if log.exists() else 0
         status.exit_code = _attempt(command, environment, step, status.attempts, log, place)
         if status.exit_code == 0:
-            break
+            return
         if place.stop.is_set():
             raise Stopped
         if status.exit_code == EXIT_WRONG_INPUT or status.attempts > step.retry.count:
@@ -130,7 +138,6 @@ def execute(
         if place.stop.wait(min(pause, step.retry.longest)):
             raise Stopped
         pause *= step.retry.factor
-    collect(step, status, folder)
 
 
 def _attempt(
