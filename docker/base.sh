@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Make a base image of Debian without a registry: debootstrap's files, imported. Needs root, debootstrap and Docker.
+# Make a Debian base image without a registry, with debootstrap. Needs root, debootstrap and Docker.
 #   docker/base.sh [TAG] [SUITE] [MIRROR]
-# The certificates that this machine trusts go along, so that a build behind a company's proxy can reach its registry.
+# The image gets the certificates that this machine trusts, so that a build behind a proxy can reach its registry.
 set -euo pipefail
 
 tag=${1:-debian-base:bookworm}

