@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--pipeline", type=Path, default=COMPILED, help="compiled pipeline (%(default)s)")
     options = parser.parse_args(arguments)
     try:
-        return _run(options)
+        return start(options)
     except StepError as error:
         print(error, file=sys.stderr)
         return EXIT_WRONG_INPUT if error.exit_code == EXIT_WRONG_INPUT else 1
@@ -81,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_WRONG_INPUT if error.errno in WRONG_PATH | UNUSABLE.keys() else 1
 
 
-def _run(options: argparse.Namespace) -> int:
+def start(options: argparse.Namespace) -> int:
+    """Run the pipeline with parsed options; returns 0, or the exit code of a signal."""
     pipeline = Pipeline(options.pipeline)
     changes = options.set + ([f"seed={options.seed}"] if options.seed is not None else [])
     parameters = recipes.load(options.recipe, changes, pipeline.inputs)

@@ -1,6 +1,7 @@
 """The steps of a plan by kind: the Python module that a step runs. No code depends on the titles of steps.
 
-The final evaluation is the last one without a condition; the final model is the one that it evaluates.
+The final model is the one that an evaluation without a condition reads and no other kind of step: no training continues
+from it. So the order of the steps does not matter.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ def evaluations(steps: Sequence[Step]) -> list[Step]:
 
 def final_evaluation(steps: Sequence[Step]) -> Step | None:
     """The evaluation of the model that the pipeline produces; None if there is none."""
-    return next((step for step in reversed(steps) if step.module == EVALUATE and not step.guards), None)
+    used = {source for step in steps if step.module != EVALUATE for source in step.artifacts.values()}
+    final = (s for s in steps if s.module == EVALUATE and not s.guards and s.artifacts.get("model") not in used)
+    return next(final, None)
 
 
 def final_model(steps: Sequence[Step]) -> Output | None:

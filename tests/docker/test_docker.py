@@ -1,4 +1,4 @@
-"""Steps in containers: the command line that is made, and small pipelines on a real engine."""
+"""Steps in containers: their command line, and small pipelines on a real Docker Engine."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ IMAGE = os.environ.get("PEBR_TEST_IMAGE", "pebr:latest")
 
 
 def image_or_skip() -> None:
-    """Skip where there is no engine or no image."""
+    """Skip if there is no engine or no image."""
     if shutil.which("docker"):
         found = subprocess.run(["docker", "images", "--quiet", IMAGE], capture_output=True, text=True, check=False)
         if found.returncode == 0 and found.stdout:
@@ -158,8 +158,8 @@ def test_a_wrong_input_is_told_apart(start: Callable[[str], subprocess.Popen]) -
 @pytest.mark.docker
 def test_the_image_knows_its_commit_and_the_job_that_it_may_submit() -> None:
     image_or_skip()
-    told = subprocess.run(["docker", "inspect", IMAGE], capture_output=True, text=True, check=True).stdout
-    config = json.loads(told)[0]["Config"]
+    listing = subprocess.run(["docker", "inspect", IMAGE], capture_output=True, text=True, check=True).stdout
+    config = json.loads(listing)[0]["Config"]
     labels = {key.rpartition(".")[2]: value for key, value in config["Labels"].items()}
     assert labels["licenses"] == "Apache-2.0"
     assert labels["version"]

@@ -1,4 +1,4 @@
-"""Dockerfile, shell scripts and workflows, by their linters; what the image may hold."""
+"""Linters of the Dockerfile, shell scripts and workflows; the files that the image is built from."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ BIN = Path(sys.executable).parent
 
 
 def checked(*command: str) -> None:
-    """Run a linter of this environment on the repository."""
+    """Run a linter on the repository."""
     program = BIN / command[0]
     assert program.exists() or shutil.which(command[0]), f"{command[0]}: pip install -e '.[dev]'"
     result = subprocess.run([str(program), *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -42,7 +42,7 @@ def test_shell_in_workflows_passes_shellcheck(tmp_path: Path) -> None:
                 if "run" in step:
                     script = tmp_path / f"{path.stem}-{name}-{i}.sh"
                     script.write_text("#!/usr/bin/env bash\n" + step["run"])
-                    assert "${{" not in step["run"], "inputs reach a script by the environment, or they are code"
+                    assert "${{" not in step["run"], "inputs must reach a script by its environment"
                     checked("shellcheck", "--severity=warning", str(script))
 
 

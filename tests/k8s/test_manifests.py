@@ -1,4 +1,4 @@
-"""Kustomize builds, validated strictly, and held to what they promise: least rights, no secrets, images by digest."""
+"""Kustomize builds: strictly valid, with least rights, no secrets, and images by digest."""
 
 import os
 import re
@@ -24,11 +24,11 @@ OWN_KINDS = {"Workflow", "WorkflowTemplate", "Pipeline", "PipelineVersion"}
 
 @cache
 def built(folder: str) -> list[dict[str, Any]]:
-    """What `kubectl apply -k` would send."""
+    """The manifests that `kubectl apply -k` would send."""
     program = str(KUBECTL) if KUBECTL.exists() else shutil.which("kubectl")
     if not program:
-        told = "needs kubectl 1.29 or newer: python tests/k8s/fetch_kubectl.py"
-        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
+        message = "needs kubectl 1.29 or newer: python tests/k8s/fetch_kubectl.py"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     result = subprocess.run([program, "kustomize", folder], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
@@ -44,7 +44,7 @@ def of_kind(name: str, kind: str) -> list[dict[str, Any]]:
 
 
 def pods(name: str) -> list[dict[str, Any]]:
-    """Every pod's specification in an overlay."""
+    """The specification of every pod in an overlay."""
     found = []
     for item in built(f"k8s/overlays/{name}"):
         match item["kind"]:
@@ -188,7 +188,7 @@ def test_gpu_images_are_digests() -> None:
 
 
 def test_applying_the_gpu_overlay_starts_nothing() -> None:
-    """And so holds no Job, whose pod could not be changed by the next apply."""
+    """It holds no Job: the next apply could not change the pod of a Job."""
     assert not of_kind("gpu", "Job")
 
 
@@ -208,7 +208,7 @@ def test_a_token_for_kubeflow_lies_where_submitting_looks_for_it() -> None:
 
 
 def test_the_jobs_command_lines_are_ones_that_the_programs_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parsed by the programs themselves, up to the first that would reach a cluster or start a step."""
+    """The programs parse them, up to the point where they would reach a cluster or start a step."""
     from pipelines import run, submit
 
     job = overlay("gpu")["CronJob", "pebr-retrain"]["spec"]["jobTemplate"]
@@ -218,7 +218,7 @@ def test_the_jobs_command_lines_are_ones_that_the_programs_take(monkeypatch: pyt
     words = [re.sub(r"\$\((\w+)\)", lambda found: known[found[1]], word) for word in container["args"]]
     words = [word.replace("/opt/pebr/app", str(ROOT)) for word in words]
 
-    class Reached(BaseException):  # not an error: those are caught
+    class Reached(BaseException):  # not an Exception: those are caught
         pass
 
     def reach(self: Any, name: str, parameters: dict[str, Any]) -> str:
@@ -234,6 +234,6 @@ def test_the_jobs_command_lines_are_ones_that_the_programs_take(monkeypatch: pyt
         raise Reached
 
     (container,) = overlay("kind-cpu")["Job", "pebr-run"]["spec"]["template"]["spec"]["containers"]
-    monkeypatch.setattr(run, "_run", start)
+    monkeypatch.setattr(run, "start", start)
     with pytest.raises(Reached):
         run.main(container["args"])

@@ -24,6 +24,7 @@ def test_evaluations_follow_the_conditions_on_parameters(ablation: bool, more: l
 def test_the_final_model_is_that_of_stage_2_whatever_its_title(ablation: bool) -> None:
     steps = plan(ablation)
     assert final_model(steps) == Output("merge-stage-2", "output")
+    assert final_model(steps[::-1]) == final_model(steps)
     renamed = [replace(step, title=f"Renamed {i}") for i, step in enumerate(steps)]
     final = final_evaluation(renamed)
     assert final
