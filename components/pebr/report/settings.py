@@ -53,5 +53,5 @@ class Settings(StepSettings):
     output: Annotated[str, Output("HTML"), "HTML file to write; it needs no other file and no network."]
     ablation: Annotated[bool, "Whether the ablation ran; its inputs may name anything else when it did not."] = False
     title: Annotated[str, "Heading of the report."] = "PeBR-R1: perception before reasoning"
-    examples: Annotated[int, "Held-out questions to show with their pictures and answers."] = 6
+    examples: Annotated[int, "Held-out questions to show with their images and answers."] = 6
     seed: Annotated[int, "Chooses the questions that are shown."] = 0

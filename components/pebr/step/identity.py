@@ -18,8 +18,8 @@ def run_name(facts: Mapping[str, object]) -> str:
     A checkpoint prefix that ends with this name holds the checkpoints of this run only. With another learning rate,
     another model or another version of the code, a run starts from the beginning.
     """
-    told = {"code": code_fingerprint(), **facts}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    facts = {"code": code_fingerprint(), **facts}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def facts_of(settings: StepSettings, ignoring: Collection[str] = ()) -> dict[str, object]:
