@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pebr.data.records import ANSWER_SCHEMA
 from pebr.data.shards import ShardWriter
-from pebr.evaluate.examination import ANSWER_SCHEMA
 from pebr.report.findings import STEPS
 from pebr.report.settings import Settings
 from pebr.toy.world import questions

@@ -11,6 +11,7 @@ details fit the model to its use as a reward, min(1, cosine / 0.4):
 import json
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,18 +22,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 import pebr.vlm.torchvision_operators  # noqa: F401 - makes open_clip importable
-from pebr.toy.scenes import (
-    COLOURS,
-    HIGHEST_BAR,
-    MOST_SHAPES,
-    SHAPES,
-    SIDE,
-    BarScene,
-    Scene,
-    ShapeScene,
-    bar_scene,
-    shape_scene,
-)
+from pebr.toy.scenes import COLOURS, HIGHEST_BAR, MOST_SHAPES, SHAPES, SIDE, Bar, Scene, bar_scene, shape_scene
 from pebr.toy.vlm import build_tokenizer
 
 STEPS = 400
@@ -49,16 +39,7 @@ PREPROCESSING: dict[str, Any] = {"size": SIDE, "mean": [0.85] * 3, "std": [0.25]
 
 
 def train_clip(directory: Path | str, seed: int, steps: int = STEPS) -> Path:
-    """Train and write the model; the same seed gives the same bytes.
-
-    Args:
-        directory: gets `open_clip_config.json`, `open_clip_model.safetensors` and the tokenizer.
-        seed: of weights, images and captions.
-        steps: optimizer steps.
-
-    Returns:
-        The directory.
-    """
+    """Train the model and write it with its configuration and tokenizer; the same seed gives the same bytes."""
     import open_clip
     from safetensors.torch import save_file
 
@@ -93,36 +74,34 @@ def build_caption_tokenizer() -> Any:
     return tokenizer
 
 
-def caption(scene: Scene, draw: random.Random) -> str:
+def caption(scene: Scene[Any], draw: random.Random) -> str:
     """A true caption: the description, in 30 % of cases in another order, in 15 % also without one part."""
-    parts: list[Any] = list(scene.groups if isinstance(scene, ShapeScene) else scene.bars)
+    parts = list(scene.parts)
     way = draw.random()
     if way < 0.3:
         draw.shuffle(parts)
     if way < 0.15:
         parts.pop()
-    return _with_parts(scene, parts).description
+    return Scene(tuple(parts)).description
 
 
-def wrong_caption(scene: Scene, draw: random.Random) -> str:
+def wrong_caption(scene: Scene[Any], draw: random.Random) -> str:
     """The description with one fact changed."""
-    parts: list[Any] = list(scene.groups if isinstance(scene, ShapeScene) else scene.bars)
+    parts = list(scene.parts)
     place = draw.randrange(len(parts))
-    unused = [colour for colour in COLOURS if colour not in {part.colour for part in parts}]
+    used = {part.colour for part in parts}
     part = parts[place]
-    if isinstance(scene, BarScene):
-        values = [value for value in range(1, HIGHEST_BAR + 1) if value != part.value]
-        changes = [("colour", draw.choice(unused)), ("value", draw.choice(values))]
+    facts: dict[str, Sequence[object]] = {"colour": [colour for colour in COLOURS if colour not in used]}
+    if isinstance(part, Bar):
+        facts["value"] = range(1, HIGHEST_BAR + 1)
     else:
-        counts = [count for count in range(1, MOST_SHAPES + 1) if count != part.count]
-        shapes = [shape for shape in SHAPES if shape != part.shape]
-        changes = [("colour", draw.choice(unused)), ("count", draw.choice(counts)), ("shape", draw.choice(shapes))]
+        facts |= {"count": range(1, MOST_SHAPES + 1), "shape": SHAPES}
+    changes = [
+        (name, draw.choice([value for value in values if value != getattr(part, name)]))
+        for name, values in facts.items()
+    ]
     parts[place] = replace(part, **dict([draw.choice(changes)]))
-    return _with_parts(scene, parts).description
-
-
-def _with_parts(scene: Scene, parts: list[Any]) -> Scene:
-    return ShapeScene(tuple(parts)) if isinstance(scene, ShapeScene) else BarScene(tuple(parts))
+    return Scene(tuple(parts)).description
 
 
 def _model_config(tokenizer: Any) -> dict[str, Any]:

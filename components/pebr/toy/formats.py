@@ -9,7 +9,7 @@ import base64
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -36,40 +36,31 @@ def write_sft(directory: Path | str, seed: int, rows: int = 0) -> None:
     As in Mulberry-SFT, `images` is a string in some rows and a list in others, and a line break follows `<image>` in
     some rows only.
     """
-    directory = Path(directory)
-    (directory / "images").mkdir(parents=True, exist_ok=True)
     array: list[Row] = []
     faults = 0
-    for index, question in enumerate(questions(seed, rows or SFT_ROWS, "sft")):
-        name = f"images/{question.qid}.png"
-        (directory / name).write_bytes(png(question.image))
+    for index, (question, name, image) in enumerate(_saved(directory, questions(seed, rows or SFT_ROWS, "sft"))):
         array.append(_sft_row(question, name, index))
         if index % FAULT_EVERY == FAULT_EVERY - 1:
             spoil = _FAULTS[faults % len(_FAULTS)]
             faults += 1
             faulty = f"images/{question.qid}-{spoil.__name__.strip('_')}.png"
-            array.append(spoil(_sft_row(question, faulty, faults), directory / faulty, png(question.image)))
-    _write_array(directory / "mulberry_sft.json", array)
+            array.append(spoil(_sft_row(question, faulty, faults), Path(directory, faulty), image))
+    _write_array(Path(directory, "mulberry_sft.json"), array)
 
 
 def write_rl(directory: Path | str, seed: int, rows: int = 0) -> None:
     """Write the questions for reinforcement learning (`rows` 0: RL_ROWS); two of three `qid`s are numbers."""
-    directory = Path(directory)
-    (directory / "images").mkdir(parents=True, exist_ok=True)
-    array = []
-    for index, question in enumerate(questions(seed, rows or RL_ROWS, "rl")):
-        name = f"images/{question.qid}.png"
-        (directory / name).write_bytes(png(question.image))
-        array.append(
-            {
-                "qid": index if index % 3 else question.qid,
-                "problem": question.problem,
-                "answer": question.answer,
-                "images": [name],
-                "key_words": list(question.key_words),
-            }
-        )
-    _write_array(directory / "pebr_grpo_dataset.json", array)
+    array = [
+        {
+            "qid": index if index % 3 else question.qid,
+            "problem": question.problem,
+            "answer": question.answer,
+            "images": [name],
+            "key_words": question.key_words,
+        }
+        for index, (question, name, _) in enumerate(_saved(directory, questions(seed, rows or RL_ROWS, "rl")))
+    ]
+    _write_array(Path(directory, "pebr_grpo_dataset.json"), array)
 
 
 def write_benchmarks(directory: Path | str, seed: int, rows: int = 0) -> None:
@@ -98,6 +89,16 @@ def png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def _saved(directory: Path | str, asked: Iterator[ToyQuestion]) -> Iterator[tuple[ToyQuestion, str, bytes]]:
+    """Write the image of each question to `images/`; yields the question, the file's name and its content."""
+    Path(directory, "images").mkdir(parents=True, exist_ok=True)
+    for question in asked:
+        name = f"images/{question.qid}.png"
+        image = png(question.image)
+        Path(directory, name).write_bytes(image)
+        yield question, name, image
 
 
 def _sft_row(question: ToyQuestion, name: str, index: int) -> Row:

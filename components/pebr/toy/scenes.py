@@ -6,6 +6,7 @@ token. A scene has everything that a question can ask about; drawing only adds a
 
 import random
 from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
 
 from PIL import Image, ImageDraw
 
@@ -35,6 +36,7 @@ class Group:
     colour: str
     shape: str
     corner: str
+    lead: ClassVar = "The picture shows"  # begins the description of a scene
 
     @property
     def phrase(self) -> str:
@@ -46,6 +48,30 @@ class Group:
         plural = "" if self.count == 1 else "es" if self.shape.endswith("s") else "s"
         return f"{self.count} {self.colour} {self.shape}{plural}"
 
+    @property
+    def mention(self) -> str:
+        """The corner and the group in words."""
+        return f"{self.corner} {self.phrase}"
+
+    def draw(self, pen: ImageDraw.ImageDraw, place: int, jitter: random.Random) -> None:
+        """Draw the shapes; `jitter` moves each by at most one pixel per axis and varies its radius by 2 px."""
+        column, row = 2 * (CORNERS.index(self.corner) % 2), 2 * (CORNERS.index(self.corner) // 2)
+        for cell in range(self.count):
+            x = (column + cell % 2) * CELL + CELL // 2 + jitter.randint(-1, 1)
+            y = (row + cell // 2) * CELL + CELL // 2 + jitter.randint(-1, 1)
+            radius = jitter.randint(10, 12)  # half the width in px
+            box = (x - radius, y - radius, x + radius, y + radius)
+            colour = COLOURS[self.colour]
+            if self.shape == "circle":
+                pen.ellipse(box, fill=colour)
+            elif self.shape == "square":
+                pen.rectangle(box, fill=colour)
+            elif self.shape == "triangle":
+                pen.polygon([(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)], fill=colour)
+            else:  # a cross of two beams
+                pen.rectangle((x - radius, y - 3, x + radius, y + 3), fill=colour)
+                pen.rectangle((x - 3, y - radius, x + 3, y + radius), fill=colour)
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -53,116 +79,61 @@ class Bar:
 
     colour: str
     value: int
+    lead: ClassVar = "The chart has the bars"
 
     @property
     def phrase(self) -> str:
         """The bar in words."""
         return f"{self.colour} {self.value}"
 
+    mention = phrase
 
-@dataclass(frozen=True)
-class ShapeScene:
-    """Two or three groups in reading order, all of different colours and in different corners."""
-
-    groups: tuple[Group, ...]
-
-    @property
-    def description(self) -> str:
-        """The full description of the image."""
-        return "The picture shows " + ", ".join(f"{group.corner} {group.phrase}" for group in self.groups) + "."
-
-    @property
-    def key_words(self) -> tuple[str, ...]:
-        """The phrases that a right description contains."""
-        return tuple(group.phrase for group in self.groups)
-
-    @property
-    def glimpse(self) -> "ShapeScene":
-        """The scene as a careless teacher describes it: the first group only."""
-        return ShapeScene(self.groups[:1])
-
-    def draw(self, jitter: random.Random) -> Image.Image:
-        """Draw the image; `jitter` moves each shape by at most one pixel per axis and varies its radius by 2 px."""
-        image, pen = _canvas()
-        for group in self.groups:
-            column, row = 2 * (CORNERS.index(group.corner) % 2), 2 * (CORNERS.index(group.corner) // 2)
-            for place in range(group.count):
-                centre_x = (column + place % 2) * CELL + CELL // 2 + jitter.randint(-1, 1)
-                centre_y = (row + place // 2) * CELL + CELL // 2 + jitter.randint(-1, 1)
-                _draw_shape(pen, group.shape, COLOURS[group.colour], centre_x, centre_y, jitter.randint(10, 12))
-        return image
-
-
-@dataclass(frozen=True)
-class BarScene:
-    """Three or four bars of different colours, from left to right."""
-
-    bars: tuple[Bar, ...]
-
-    @property
-    def description(self) -> str:
-        """The full description of the image."""
-        return "The chart has the bars " + ", ".join(bar.phrase for bar in self.bars) + "."
-
-    @property
-    def key_words(self) -> tuple[str, ...]:
-        """The phrases that a right description contains."""
-        return tuple(bar.phrase for bar in self.bars)
-
-    @property
-    def glimpse(self) -> "BarScene":
-        """The scene as a careless teacher describes it: the first bar only."""
-        return BarScene(self.bars[:1])
-
-    def draw(self, jitter: random.Random) -> Image.Image:
-        """Draw the image; `jitter` moves each bar by at most one pixel."""
-        image, pen = _canvas()
-        for i, bar in enumerate(self.bars):
-            left = i * CELL + 5 + jitter.randint(-1, 1)
-            top = SIDE - 4 - bar.value * UNIT
-            pen.rectangle((left, top, left + CELL - 11, SIDE - 4), fill=COLOURS[bar.colour])
+    def draw(self, pen: ImageDraw.ImageDraw, place: int, jitter: random.Random) -> None:
+        """Draw the bar and the axis; `jitter` moves the bar by at most one pixel."""
+        left = place * CELL + 5 + jitter.randint(-1, 1)
+        top = SIDE - 4 - self.value * UNIT
+        pen.rectangle((left, top, left + CELL - 11, SIDE - 4), fill=COLOURS[self.colour])
         pen.line((0, SIDE - 3, SIDE, SIDE - 3), fill=(90, 90, 90), width=2)
+
+
+Part = TypeVar("Part", Group, Bar)
+
+
+@dataclass(frozen=True)
+class Scene(Generic[Part]):
+    """What an image shows: groups in reading order, or bars from left to right."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def description(self) -> str:
+        """The full description of the image."""
+        return f"{self.parts[0].lead} {', '.join(part.mention for part in self.parts)}."
+
+    @property
+    def key_words(self) -> tuple[str, ...]:
+        """The phrases that a right description contains."""
+        return tuple(part.phrase for part in self.parts)
+
+    def draw(self, jitter: random.Random) -> Image.Image:
+        """Draw the image."""
+        image = Image.new("RGB", (SIDE, SIDE), (250, 250, 250))
+        pen = ImageDraw.Draw(image)
+        for place, part in enumerate(self.parts):
+            part.draw(pen, place, jitter)
         return image
 
 
-Scene = ShapeScene | BarScene
-
-
-def shape_scene(draw: random.Random) -> ShapeScene:
-    """A random scene of shapes."""
+def shape_scene(draw: random.Random) -> Scene[Group]:
+    """Two or three random groups, all of different colours and in different corners."""
     size = draw.choice((2, 3))
-    corners = sorted(draw.sample(range(len(CORNERS)), size))
+    corners = sorted(draw.sample(CORNERS, size), key=CORNERS.index)
     colours = draw.sample(sorted(COLOURS), size)
-    return ShapeScene(
-        tuple(
-            Group(draw.randint(1, MOST_SHAPES), colour, draw.choice(SHAPES), CORNERS[corner])
-            for corner, colour in zip(corners, colours, strict=True)
-        )
-    )
+    pairs = zip(corners, colours, strict=True)
+    return Scene(tuple(Group(draw.randint(1, MOST_SHAPES), c, draw.choice(SHAPES), corner) for corner, c in pairs))
 
 
-def bar_scene(draw: random.Random) -> BarScene:
-    """A random bar chart."""
+def bar_scene(draw: random.Random) -> Scene[Bar]:
+    """Three or four random bars of different colours."""
     colours = draw.sample(sorted(COLOURS), draw.choice((3, 4)))
-    return BarScene(tuple(Bar(colour, draw.randint(1, HIGHEST_BAR)) for colour in colours))
-
-
-def _canvas() -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    image = Image.new("RGB", (SIDE, SIDE), (250, 250, 250))
-    return image, ImageDraw.Draw(image)
-
-
-def _draw_shape(
-    pen: ImageDraw.ImageDraw, shape: str, colour: tuple[int, int, int], x: int, y: int, radius: int
-) -> None:
-    """Draw one shape centred at (x, y); `radius` is its half width in px."""
-    box = (x - radius, y - radius, x + radius, y + radius)
-    if shape == "circle":
-        pen.ellipse(box, fill=colour)
-    elif shape == "square":
-        pen.rectangle(box, fill=colour)
-    elif shape == "triangle":
-        pen.polygon([(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)], fill=colour)
-    else:  # a cross of two beams
-        pen.rectangle((x - radius, y - 3, x + radius, y + 3), fill=colour)
-        pen.rectangle((x - 3, y - radius, x + 3, y + radius), fill=colour)
+    return Scene(tuple(Bar(colour, draw.randint(1, HIGHEST_BAR)) for colour in colours))

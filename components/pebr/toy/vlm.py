@@ -5,7 +5,6 @@ videos. So it loads like any model of its family, and no phase knows that it is 
 over the tiny world's texts: their words and section headers are one token each, any other text becomes bytes.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -30,29 +29,15 @@ _PIECES = r"\n*### ?[A-Za-z' ]+\d?[:.]\n?| ?\p{L}+(?:-\p{L}+)*| ?\p{N}| ?[^\s\p{
 
 def build_model(
     directory: Path | str,
-    seed: int,
+    seed: int,  # of the weights; the tokenizer does not depend on it
     family: str = FAMILY,
-    width: int = 128,
-    layers: int = 4,
-    vision_width: int = 256,
+    width: int = 128,  # of the text model, a multiple of 64
+    layers: int = 4,  # of the text model
+    vision_width: int = 256,  # a multiple of 32
     vision_layers: int = 2,
-    tied: bool = True,
+    tied: bool = True,  # the output head is the embedding, as in Qwen2.5-VL 3B; False: it has its own weights, as in 7B
 ) -> Path:
-    """Write a model with random weights and its processor; the same arguments give the same bytes.
-
-    Args:
-        directory: Hugging Face directory to write.
-        seed: of the weights. The tokenizer does not depend on it.
-        family: model type of the architecture.
-        width: of the text model, a multiple of 64.
-        layers: of the text model.
-        vision_width: of the vision tower, a multiple of 32.
-        vision_layers: of the vision tower.
-        tied: the output head is the embedding, as in Qwen2.5-VL 3B; False: the head has its own weights, as in 7B.
-
-    Returns:
-        The directory.
-    """
+    """Write a model with random weights and its processor; the same arguments give the same bytes."""
     from transformers import AutoModelForImageTextToText
 
     made = family_named(family, "toy model")
@@ -99,7 +84,10 @@ def build_tokenizer(family: str = FAMILY) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bpe.train_from_iterator(_corpus(), trainer)
+    asked = questions(seed=0, rows=600, split="sft")  # with every word and header of the tiny world
+    bpe.train_from_iterator(
+        (text for q in asked for text in ("user", q.problem.removeprefix("<image>"), "assistant", q.taught)), trainer
+    )
     # What every prompt repeats is one token each: a third fewer tokens to compute.
     bpe.add_tokens([AddedToken(phrase, normalized=False) for phrase in (made.system_text, INSTRUCTIONS)])
     return PreTrainedTokenizerFast(
@@ -112,12 +100,6 @@ def build_tokenizer(family: str = FAMILY) -> Tokenizer:
         model_max_length=LONGEST,
         clean_up_tokenization_spaces=False,
     )
-
-
-def _corpus() -> Iterator[str]:
-    """Texts with every word and header of the tiny world."""
-    for question in questions(seed=0, rows=600, split="sft"):
-        yield from ("user", question.problem.removeprefix("<image>"), "assistant", question.taught)
 
 
 def _text(tokenizer: Tokenizer, width: int, layers: int) -> Part:

@@ -14,11 +14,11 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 
-from pebr.toy.scenes import CORNERS, HIGHEST_BAR, MOST_SHAPES, Bar, BarScene, Scene, ShapeScene, bar_scene, shape_scene
+from pebr.toy.scenes import CORNERS, HIGHEST_BAR, MOST_SHAPES, Bar, Group, Scene, bar_scene, shape_scene
 
 Split = Literal["sft", "rl", "test"]
 HASTY_DESCRIPTIONS, GUESSES = 0.25, 0.5  # shares: of all descriptions; of answers to medium and hard questions
@@ -78,12 +78,12 @@ def question(seed: int, split: Split, index: int) -> ToyQuestion:
     )
 
 
-def _taught(scene: Scene, asked: Asked, habit: random.Random) -> str:
+def _taught(scene: Scene[Any], asked: Asked, habit: random.Random) -> str:
     """The response in the warm-up data: its description may be incomplete, its answer may be a guess."""
-    description = scene.glimpse.description if habit.random() < HASTY_DESCRIPTIONS else scene.description
+    seen = Scene(scene.parts[:1]) if habit.random() < HASTY_DESCRIPTIONS else scene
     if asked.guesses and habit.random() < GUESSES:
         asked = asked._replace(answer=habit.choice(asked.guesses), rationale="No look.", steps=("A guess.",))
-    return _response(description, asked)
+    return _response(seen.description, asked)
 
 
 def _response(description: str, asked: Asked) -> str:
@@ -98,45 +98,45 @@ def _response(description: str, asked: Asked) -> str:
     return "\n\n".join(sections)
 
 
-def _portion(scene: Scene) -> int:
+def _portion(scene: Scene[Any]) -> int:
     """The sixteenth of all scenes that this scene belongs to, by a hash of its content."""
     return hashlib.sha256(scene.description.encode()).digest()[0] % 16
 
 
-def _colour(scene: ShapeScene, draw: random.Random) -> Asked | None:
-    group = draw.choice(scene.groups)
+def _colour(scene: Scene[Group], draw: random.Random) -> Asked | None:
+    group = draw.choice(scene.parts)
     return Asked(
         f"What colour are the shapes at the {group.corner}?",
         group.colour,
         f"Look at the {group.corner}.",
-        (f"{group.corner} {group.phrase}.",),
+        (f"{group.mention}.",),
     )
 
 
-def _position(scene: ShapeScene, draw: random.Random) -> Asked | None:
-    group = draw.choice(scene.groups)
+def _position(scene: Scene[Group], draw: random.Random) -> Asked | None:
+    group = draw.choice(scene.parts)
     return Asked(
         f"Where are the {group.colour} shapes?",
         group.corner,
         f"Find {group.colour}.",
-        (f"{group.corner} {group.phrase}.",),
+        (f"{group.mention}.",),
         guesses=CORNERS,
     )
 
 
-def _count(scene: ShapeScene, draw: random.Random) -> Asked | None:
-    group = draw.choice(scene.groups)
+def _count(scene: Scene[Group], draw: random.Random) -> Asked | None:
+    group = draw.choice(scene.parts)
     return Asked(
         f"How many {group.colour} shapes are there?",
         str(group.count),
         f"Count {group.colour}.",
-        (f"{group.corner} {group.phrase}.",),
+        (f"{group.mention}.",),
         guesses=_numbers(1, MOST_SHAPES),
     )
 
 
-def _compare(scene: ShapeScene, draw: random.Random) -> Asked | None:
-    first, second = draw.sample(scene.groups, 2)
+def _compare(scene: Scene[Group], draw: random.Random) -> Asked | None:
+    first, second = draw.sample(scene.parts, 2)
     if first.count == second.count:
         return None
     more = max(first, second, key=lambda group: group.count)
@@ -144,79 +144,68 @@ def _compare(scene: ShapeScene, draw: random.Random) -> Asked | None:
         f"Are there more {first.colour} or more {second.colour} shapes?",
         more.colour,
         f"Compare {first.colour} and {second.colour}.",
-        (f"{first.corner} {first.phrase}.", f"{second.corner} {second.phrase}."),
+        (f"{first.mention}.", f"{second.mention}."),
         guesses=(first.colour, second.colour),
     )
 
 
-def _sum(scene: ShapeScene, draw: random.Random) -> Asked | None:
-    first, second = draw.sample(scene.groups, 2)
+def _sum(scene: Scene[Group], draw: random.Random) -> Asked | None:
+    first, second = draw.sample(scene.parts, 2)
     total = first.count + second.count
     return Asked(
         f"How many {first.colour} and {second.colour} shapes are there together?",
         str(total),
         f"Add {first.colour} and {second.colour}.",
         (
-            f"{first.corner} {first.phrase}.",
-            f"{second.corner} {second.phrase}.",
+            f"{first.mention}.",
+            f"{second.mention}.",
             f"{first.count} + {second.count} = {total}",
         ),
         guesses=_numbers(2, 2 * MOST_SHAPES),
     )
 
 
-def _all(scene: ShapeScene, draw: random.Random) -> Asked | None:
-    steps, total = _added([group.count for group in scene.groups])
-    return Asked(
-        "How many shapes are there in all?",
-        total,
-        "Add all groups.",
-        steps,
-        guesses=_numbers(len(scene.groups), len(scene.groups) * MOST_SHAPES),
-    )
+def _all(scene: Scene[Group], draw: random.Random) -> Asked | None:
+    counts = [group.count for group in scene.parts]
+    return _added("How many shapes are there in all?", "Add all groups.", counts, MOST_SHAPES)
 
 
-def _tallest(scene: BarScene, draw: random.Random) -> Asked | None:
-    ordered = sorted(scene.bars, key=lambda bar: bar.value)
+def _tallest(scene: Scene[Bar], draw: random.Random) -> Asked | None:
+    ordered = sorted(scene.parts, key=lambda bar: bar.value)
     if ordered[-1].value == ordered[-2].value:
         return None
     tallest = ordered[-1]
     return Asked("Which bar is the tallest?", tallest.colour, "Compare all bars.", (f"{tallest.phrase}.",))
 
 
-def _value(scene: BarScene, draw: random.Random) -> Asked | None:
-    bar = draw.choice(scene.bars)
+def _value(scene: Scene[Bar], draw: random.Random) -> Asked | None:
+    bar = draw.choice(scene.parts)
     return _height(bar, f"What is the value of the {bar.colour} bar?", f"Find {bar.colour}.")
 
 
-def _first(scene: BarScene, draw: random.Random) -> Asked | None:
-    return _height(scene.bars[0], "How high is the bar furthest left?", "Look at the left.")
+def _first(scene: Scene[Bar], draw: random.Random) -> Asked | None:
+    return _height(scene.parts[0], "How high is the bar furthest left?", "Look at the left.")
 
 
 def _height(bar: Bar, question: str, rationale: str) -> Asked:
     return Asked(question, str(bar.value), rationale, (f"{bar.phrase}.",), guesses=_numbers(1, HIGHEST_BAR))
 
 
-def _leftmost(scene: BarScene, draw: random.Random) -> Asked | None:
-    bar = scene.bars[0]
+def _leftmost(scene: Scene[Bar], draw: random.Random) -> Asked | None:
+    bar = scene.parts[0]
     return Asked("Which bar is furthest left?", bar.colour, "Look at the left.", (f"{bar.phrase}.",))
 
 
-def _total(scene: BarScene, draw: random.Random) -> Asked | None:
-    steps, total = _added([bar.value for bar in scene.bars])
-    return Asked(
-        "What is the sum of all bars?",
-        total,
-        "Add all bars.",
-        steps,
-        guesses=_numbers(len(scene.bars), len(scene.bars) * HIGHEST_BAR),
-    )
+def _total(scene: Scene[Bar], draw: random.Random) -> Asked | None:
+    values = [bar.value for bar in scene.parts]
+    return _added("What is the sum of all bars?", "Add all bars.", values, HIGHEST_BAR)
 
 
-def _added(numbers: list[int]) -> tuple[tuple[str, ...], str]:
-    """Add numbers one after another: the steps and the sum."""
+def _added(question: str, rationale: str, numbers: list[int], most: int) -> Asked:
+    """Add numbers of at most `most` one after another."""
     sums = list(accumulate(numbers))
-    return tuple(f"{sums[i]} + {numbers[i + 1]} = {sums[i + 1]}" for i in range(len(numbers) - 1)), str(sums[-1])
+    steps = tuple(f"{sums[i]} + {numbers[i + 1]} = {sums[i + 1]}" for i in range(len(numbers) - 1))
+    return Asked(question, str(sums[-1]), rationale, steps, guesses=_numbers(len(numbers), len(numbers) * most))
 
 
 def _numbers(first: int, last: int) -> tuple[str, ...]:
@@ -226,7 +215,7 @@ def _numbers(first: int, last: int) -> tuple[str, ...]:
 class _Kind(NamedTuple):
     name: str
     difficulty: Literal["easy", "medium", "hard"]
-    scene: Callable[[random.Random], Scene]
+    scene: Callable[[random.Random], Scene[Any]]
     ask: Callable[..., Asked | None]  # None if the scene does not allow the question
 
 
