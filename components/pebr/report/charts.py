@@ -1,7 +1,7 @@
 """Charts as inline SVG: lines, bars, dots. No library, no script. Colours are CSS classes, so they follow the theme.
 
 Instead of a legend, each line has a label at its end, in its colour. All sizes are in SVG units (CSS pixels at full
-width).
+width). `label` is always the text for screen readers.
 """
 
 import math
@@ -15,17 +15,11 @@ Format = Callable[[float], str]
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart.
+    """One line of a chart."""
 
-    Attributes:
-        name: its label.
-        points: (x, y) in the data's units, x ascending.
-        style: CSS class of its colour.
-    """
-
-    name: str
-    points: Sequence[tuple[float, float]]
-    style: str
+    name: str  # its label
+    points: Sequence[tuple[float, float]]  # (x, y) in the data's units, x ascending
+    style: str  # CSS class of its colour
 
 
 @dataclass(frozen=True)
@@ -50,22 +44,13 @@ def line_chart(
     series: Sequence[Series],
     label: str,
     *,
-    y_range: tuple[float, float] | None = None,
-    window: int = 1,
+    y_range: tuple[float, float] | None = None,  # None: the range of the data
+    window: int = 1,  # points per running mean
     number: Format = "{:.2f}".format,
     width: float = 500.0,
     height: float = 210.0,
 ) -> str:
-    """Lines over training steps.
-
-    Args:
-        series: the lines. If `window` is above 1, each line is drawn faint and its running mean strong.
-        label: the text for screen readers.
-        y_range: range of the vertical axis; None means the range of the data.
-        window: points per running mean.
-        number: formats a value.
-        width, height: of the chart.
-    """
+    """Lines over training steps. If `window` is above 1, each line is drawn faint and its running mean strong."""
     drawn = [s for s in series if s.points]
     if not drawn:
         return ""
@@ -89,14 +74,7 @@ def line_chart(
 
 
 def slope_chart(names: Sequence[str], values: Sequence[float | None], label: str, number: Format) -> str:
-    """One measure of several models from left to right, each point with its value.
-
-    Args:
-        names: of the models.
-        values: one per model; None if the model has no value.
-        label: the text for screen readers.
-        number: formats a value.
-    """
+    """One measure of several models from left to right, each point with its value; None: the model has none."""
     width, height = 280.0, 142.0
     known = [v for v in values if v is not None]
     if not known:
@@ -120,13 +98,7 @@ def slope_chart(names: Sequence[str], values: Sequence[float | None], label: str
 
 
 def histogram(counts: Sequence[int], styles: Sequence[str], label: str) -> str:
-    """Bars with their counts, one bar per number from 0 up.
-
-    Args:
-        counts: the number of questions with 0, 1, 2, ... right answers.
-        styles: the CSS class of each bar.
-        label: the text for screen readers.
-    """
+    """Bars with their counts, one bar per number from 0 up. `styles` has the CSS class of each bar."""
     width, height = 500.0, 200.0
     top, bottom, slot, highest = 20.0, height - 26.0, width / len(counts), max(*counts, 1)
     parts = [f'<line class="axis" x1="0" x2="{width:.0f}" y1="{bottom}" y2="{bottom}"/>']

@@ -48,29 +48,26 @@ SPOTS = {
     "ablation_evaluation": Spot(9, 6, "evaluate"),
     "report": Spot(9, 7, "this report"),
 }
-EVALUATIONS = ("warmup_evaluation", "perception_evaluation", "reasoning_evaluation", "ablation_evaluation")
+_READS = {
+    "sft_filter": ["sft_data"],
+    "sft": ["sft_filter", "base_model"],
+    "rl_filter": ["rl_data"],
+    "rollout": ["rl_filter", "sft"],
+    "split": ["rollout"],
+    "perception": ["sft", "split", "clip_model"],
+    "perception_merge": ["perception"],
+    "reasoning": ["perception_merge", "split"],
+    "reasoning_merge": ["reasoning"],
+    "ablation": ["sft", "split"],
+    "ablation_merge": ["ablation"],
+    "warmup_evaluation": ["sft"],
+    "perception_evaluation": ["perception_merge"],
+    "reasoning_evaluation": ["reasoning_merge"],
+    "ablation_evaluation": ["ablation_merge"],
+}
+EVALUATIONS = [step for step in _READS if step.endswith("_evaluation")]
 EDGES = [
-    ("sft_data", "sft_filter"),
-    ("sft_filter", "sft"),
-    ("base_model", "sft"),
-    ("rl_data", "rl_filter"),
-    ("rl_filter", "rollout"),
-    ("sft", "rollout"),
-    ("rollout", "split"),
-    ("sft", "perception"),
-    ("split", "perception"),
-    ("clip_model", "perception"),
-    ("perception", "perception_merge"),
-    ("perception_merge", "reasoning"),
-    ("split", "reasoning"),
-    ("reasoning", "reasoning_merge"),
-    ("sft", "ablation"),
-    ("split", "ablation"),
-    ("ablation", "ablation_merge"),
-    ("sft", "warmup_evaluation"),
-    ("perception_merge", "perception_evaluation"),
-    ("reasoning_merge", "reasoning_evaluation"),
-    ("ablation_merge", "ablation_evaluation"),
+    *((start, end) for end, starts in _READS.items() for start in starts),
     *(("benchmarks", evaluation) for evaluation in EVALUATIONS),
     *(("clip_model", evaluation) for evaluation in EVALUATIONS),
     *((evaluation, "report") for evaluation in EVALUATIONS),
@@ -87,11 +84,7 @@ ARRIVES = {"benchmarks": -18.0, "clip_model": 18.0}  # offset from the middle of
 
 
 def draw(seconds: Mapping[str, float]) -> str:
-    """Draw the DAG as SVG.
-
-    Args:
-        seconds: the time of each step that ran. Other steps are omitted, except the report itself.
-    """
+    """Draw the DAG as SVG: the steps that ran, with their times, and the report itself."""
     shown = {key: spot for key, spot in SPOTS.items() if key in seconds or key == "report"}
     used = sorted({spot.row for spot in shown.values()})
     shown = {key: spot._replace(row=used.index(spot.row)) for key, spot in shown.items()}

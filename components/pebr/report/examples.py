@@ -8,13 +8,15 @@ questions of each kind.
 import base64
 import io
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from pebr.data.images import decode
 from pebr.report.findings import AnswerRow, Model
 from pebr.vlm.response import Problem, parse
 
+Key = tuple[str, str]  # benchmark, question id
 SIDE = 448  # px; larger images are shrunk
 VERDICTS = {
     (False, True): "learned",
@@ -37,7 +39,10 @@ class Answer:
     @property
     def lines(self) -> list[tuple[str, bool]]:
         """The lines of the response; True for a line that begins a section."""
-        return [(line, _begins_section(line)) for line in self.response.splitlines()]
+        return [
+            (line, bool(line.strip()) and Problem.TEXT_BEFORE not in parse(line).problems)
+            for line in self.response.splitlines()
+        ]
 
 
 @dataclass(frozen=True)
@@ -53,80 +58,64 @@ class Example:
 
 
 def choose(models: Sequence[Model], count: int, seed: int) -> list[Example]:
-    """Choose the examples to show. Questions that became right come first.
+    """Choose `count` examples to show. Questions that became right come first.
 
-    Args:
-        models: warm-up, stage 1, stage 2, and others.
-        count: the number of examples.
-        seed: of the choice.
+    `models` are the warm-up, stage 1, stage 2, and others.
     """
-    right = [_outcomes(model) for model in models]
-    shared = sorted(set.intersection(*(set(outcomes) for outcomes in right)))
-    kinds: dict[str, list[tuple[str, str]]] = {verdict: [] for verdict in VERDICTS.values()}
-    for key in shared:
-        kinds[VERDICTS[right[0][key], right[2][key]]].append(key)
+    outcomes = [_first_answers(model, ["benchmark", "qid", "correct"]) for model in models]
+    kinds: dict[str, list[Key]] = {verdict: [] for verdict in VERDICTS.values()}
+    for key in sorted(set.intersection(*map(set, outcomes))):
+        kinds[_verdict(outcomes[0][key], outcomes[2][key])].append(key)
     chance = random.Random(seed)
     for keys in kinds.values():
         chance.shuffle(keys)
     rare = [key for verdict in ("lost", "still wrong") for key in kinds[verdict][:1]][: max(count - 1, 0)]
     rest = _varied(kinds["learned"], models[0]) + kinds["right before and after"]
     chosen = [*rest[: count - len(rare)], *rare]
-    rows = [_rows(model, set(chosen)) for model in models]
+    rows = [_first_answers(model, wanted=set(chosen)) for model in models]
     return [_example(models, [of_model[key] for of_model in rows]) for key in chosen]
 
 
-def _outcomes(model: Model) -> dict[tuple[str, str], bool]:
-    """(benchmark, question id) -> whether the first answer is right."""
-    outcomes: dict[tuple[str, str], bool] = {}
-    for row in model.rows(["benchmark", "qid", "correct"]):
-        outcomes.setdefault((row["benchmark"], row["qid"]), row["correct"] >= 0.5)
-    return outcomes
-
-
-def _varied(keys: Sequence[tuple[str, str]], model: Model) -> list[tuple[str, str]]:
-    """Reorder the keys so that every category occurs once before any occurs twice."""
-    wanted = set(keys)
-    category = {
-        (row["benchmark"], row["qid"]): row["category"]
-        for row in model.rows(["benchmark", "qid", "category"])
-        if (row["benchmark"], row["qid"]) in wanted
-    }
-    seen: dict[str, int] = {}
-    rounds = []
-    for key in keys:
-        seen[category[key]] = seen.get(category[key], 0) + 1
-        rounds.append(seen[category[key]])
-    return [key for _, key in sorted(zip(rounds, keys, strict=True), key=lambda pair: pair[0])]
-
-
-def _rows(model: Model, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], AnswerRow]:
-    """The first answer of a model to each wanted question."""
-    rows: dict[tuple[str, str], AnswerRow] = {}
-    for row in model.rows():
+def _first_answers(
+    model: Model, columns: Sequence[str] | None = None, wanted: Container[Key] | None = None
+) -> dict[Key, AnswerRow]:
+    """The first answer of a model to each question, or to each wanted question."""
+    answers: dict[Key, AnswerRow] = {}
+    for row in model.rows(columns):
         key = (row["benchmark"], row["qid"])
-        if key in wanted:
-            rows.setdefault(key, row)
-    return rows
+        if wanted is None or key in wanted:
+            answers.setdefault(key, row)
+    return answers
+
+
+def _verdict(before: AnswerRow, after: AnswerRow) -> str:
+    return VERDICTS[before["correct"] >= 0.5, after["correct"] >= 0.5]
+
+
+def _varied(keys: Sequence[Key], model: Model) -> list[Key]:
+    """Reorder the keys so that every category occurs once before any occurs twice."""
+    rows = _first_answers(model, ["benchmark", "qid", "category"], set(keys))
+    seen: Counter[str] = Counter()
+    rounds = {}
+    for key in keys:
+        rounds[key] = seen[rows[key]["category"]]
+        seen[rows[key]["category"]] += 1
+    return sorted(keys, key=rounds.__getitem__)
 
 
 def _example(models: Sequence[Model], rows: Sequence[AnswerRow]) -> Example:
-    answers = [
-        Answer(model.name, model.style, row["response"], row["given"], row["correct"] >= 0.5)
-        for model, row in zip(models, rows, strict=True)
-    ]
     first = rows[0]
     return Example(
         question=first["question"].replace("<image>", "").strip(),
         reference=first["answer"],
         category=first["category"],
         image=_data_uri(first["images"][0]["bytes"]) if first["images"] else "",
-        verdict=VERDICTS[answers[0].correct, answers[2].correct],
-        answers=answers,
+        verdict=_verdict(first, rows[2]),
+        answers=[
+            Answer(model.name, model.style, row["response"], row["given"], row["correct"] >= 0.5)
+            for model, row in zip(models, rows, strict=True)
+        ],
     )
-
-
-def _begins_section(line: str) -> bool:
-    return bool(line.strip()) and Problem.TEXT_BEFORE not in parse(line).problems
 
 
 def _data_uri(data: bytes) -> str:

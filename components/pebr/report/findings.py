@@ -13,7 +13,7 @@ from pebr.telemetry.history import read_history
 
 STEPS = [field.name.removesuffix("_metrics") for field in fields(Settings) if field.name.endswith("_metrics")]
 HistoryRow = Mapping[str, float | None]  # one training step: its number `step`, and values by name
-AnswerRow = Mapping[str, Any]  # a row of `pebr.evaluate.examination.ANSWER_SCHEMA`, or some of its columns
+AnswerRow = Mapping[str, Any]  # a `pebr.data.records.AnswerRow`, or some of its columns
 
 
 class GroupScores(TypedDict):
@@ -33,21 +33,13 @@ class BenchmarkScores(GroupScores):
 
 @dataclass(frozen=True)
 class Model:
-    """An evaluated model.
+    """An evaluated model."""
 
-    Attributes:
-        name: its name on the page.
-        style: CSS class of its colour.
-        measures: name -> mean over all benchmarks.
-        benchmarks: name -> scores.
-        answers: folder with one dataset of answers per benchmark.
-    """
-
-    name: str
-    style: str
-    measures: dict[str, float]
-    benchmarks: dict[str, BenchmarkScores]
-    answers: Path
+    name: str  # on the page
+    style: str  # CSS class of its colour
+    measures: dict[str, float]  # name -> mean over all benchmarks
+    benchmarks: dict[str, BenchmarkScores]  # name -> scores
+    answers: Path  # folder with one dataset of answers per benchmark
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[AnswerRow]:
         """Its answers to all benchmarks; `columns` limits the columns that are read."""
@@ -65,19 +57,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that the report shows.
+    """Everything that the report shows."""
 
-    Attributes:
-        metrics: step -> its metrics. `STEPS` has the names of the steps.
-        sft: history of the warm-up, one row per optimizer update.
-        stages: the RL stages; the ablation is last.
-        models: warm-up, stage 1, stage 2, and the ablation if it ran.
-    """
-
-    metrics: dict[str, dict[str, float]]
-    sft: Sequence[HistoryRow]
-    stages: list[Stage]
-    models: list[Model]
+    metrics: dict[str, dict[str, float]]  # step -> its metrics; `STEPS` has the names of the steps
+    sft: Sequence[HistoryRow]  # history of the warm-up, one row per optimizer update
+    stages: list[Stage]  # the ablation is last
+    models: list[Model]  # warm-up, stage 1, stage 2, and the ablation if it ran
 
 
 def gather(settings: Settings) -> Findings:

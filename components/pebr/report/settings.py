@@ -9,46 +9,44 @@ from typing import Annotated
 
 from pebr.step.settings import Input, Output, StepSettings
 
+Metrics = Annotated[str, Input("Metrics")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(StepSettings):
     """Write one HTML file that shows a run: the DAG with times, data, curves, scores, examples."""
 
-    sft_data_metrics: Annotated[str, Input("Metrics"), "Metrics of ingesting the SFT data."]
-    rl_data_metrics: Annotated[str, Input("Metrics"), "Metrics of ingesting the RL data."]
-    benchmarks_metrics: Annotated[str, Input("Metrics"), "Metrics of ingesting the benchmarks."]
-    base_model_metrics: Annotated[str, Input("Metrics"), "Metrics of ingesting the base model."]
-    clip_model_metrics: Annotated[str, Input("Metrics"), "Metrics of ingesting the CLIP model."]
-    sft_filter_metrics: Annotated[str, Input("Metrics"), "Metrics of filtering the SFT data."]
-    rl_filter_metrics: Annotated[str, Input("Metrics"), "Metrics of filtering the RL data."]
-    sft_metrics: Annotated[str, Input("Metrics"), "Metrics of the warm-up."]
+    sft_data_metrics: Annotated[Metrics, "Metrics of ingesting the SFT data."]
+    rl_data_metrics: Annotated[Metrics, "Metrics of ingesting the RL data."]
+    benchmarks_metrics: Annotated[Metrics, "Metrics of ingesting the benchmarks."]
+    base_model_metrics: Annotated[Metrics, "Metrics of ingesting the base model."]
+    clip_model_metrics: Annotated[Metrics, "Metrics of ingesting the CLIP model."]
+    sft_filter_metrics: Annotated[Metrics, "Metrics of filtering the SFT data."]
+    rl_filter_metrics: Annotated[Metrics, "Metrics of filtering the RL data."]
+    sft_metrics: Annotated[Metrics, "Metrics of the warm-up."]
     sft_history: Annotated[str, Input(), "History of the warm-up, one row per optimizer update."]
-    rollout_metrics: Annotated[str, Input("Metrics"), "Metrics of the rollout."]
-    split_metrics: Annotated[
-        str, Input("Metrics"), "Metrics of the split: sizes, and questions by number of right answers."
-    ]
-    perception_metrics: Annotated[str, Input("Metrics"), "Metrics of stage 1."]
+    rollout_metrics: Annotated[Metrics, "Metrics of the rollout."]
+    split_metrics: Annotated[Metrics, "Metrics of the split: sizes, and questions by number of right answers."]
+    perception_metrics: Annotated[Metrics, "Metrics of stage 1."]
     perception_history: Annotated[str, Input(), "History of stage 1, one row per training step."]
-    perception_merge_metrics: Annotated[str, Input("Metrics"), "Metrics of merging stage 1."]
-    reasoning_metrics: Annotated[str, Input("Metrics"), "Metrics of stage 2."]
+    perception_merge_metrics: Annotated[Metrics, "Metrics of merging stage 1."]
+    reasoning_metrics: Annotated[Metrics, "Metrics of stage 2."]
     reasoning_history: Annotated[str, Input(), "History of stage 2, one row per training step."]
-    reasoning_merge_metrics: Annotated[str, Input("Metrics"), "Metrics of merging stage 2."]
+    reasoning_merge_metrics: Annotated[Metrics, "Metrics of merging stage 2."]
     warmup_evaluation: Annotated[str, Input(), "Evaluation of the warm-up: scores.json and answers/."]
-    warmup_evaluation_metrics: Annotated[str, Input("Metrics"), "Metrics of evaluating the warm-up."]
+    warmup_evaluation_metrics: Annotated[Metrics, "Metrics of evaluating the warm-up."]
     perception_evaluation: Annotated[str, Input(), "Evaluation of stage 1."]
-    perception_evaluation_metrics: Annotated[str, Input("Metrics"), "Metrics of evaluating stage 1."]
+    perception_evaluation_metrics: Annotated[Metrics, "Metrics of evaluating stage 1."]
     reasoning_evaluation: Annotated[str, Input(), "Evaluation of stage 2."]
-    reasoning_evaluation_metrics: Annotated[str, Input("Metrics"), "Metrics of evaluating stage 2."]
+    reasoning_evaluation_metrics: Annotated[Metrics, "Metrics of evaluating stage 2."]
     ablation_metrics: Annotated[
-        str, Input("Metrics"), "Metrics of reasoning RL straight from the warm-up; ignored unless `ablation` is true."
+        Metrics, "Metrics of reasoning RL straight from the warm-up; ignored unless `ablation` is true."
     ]
     ablation_history: Annotated[str, Input(), "History of the ablation; ignored unless `ablation` is true."]
-    ablation_merge_metrics: Annotated[
-        str, Input("Metrics"), "Metrics of merging the ablation; ignored unless `ablation` is true."
-    ]
+    ablation_merge_metrics: Annotated[Metrics, "Metrics of merging the ablation; ignored unless `ablation` is true."]
     ablation_evaluation: Annotated[str, Input(), "Evaluation of the ablation; ignored unless `ablation` is true."]
     ablation_evaluation_metrics: Annotated[
-        str, Input("Metrics"), "Metrics of evaluating the ablation; ignored unless `ablation` is true."
+        Metrics, "Metrics of evaluating the ablation; ignored unless `ablation` is true."
     ]
     output: Annotated[str, Output("HTML"), "HTML file to write; it needs no other file and no network."]
     ablation: Annotated[bool, "Whether the ablation ran; its inputs may name anything else when it did not."] = False

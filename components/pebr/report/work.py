@@ -138,34 +138,26 @@ def _stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, str]]:
     highest_kl = max((kl for stage in stages for _, kl in _points(stage.rows, "kl")), default=0.0)
     longest = max((length for stage in stages for _, length in _points(stage.rows, "response_tokens")), default=1.0)
     for stage in stages:
-        names = [
-            key.removeprefix("reward/") for key in (stage.rows[0] if stage.rows else {}) if key.startswith("reward/")
-        ]
+        names = [key.removeprefix("reward/") for row in stage.rows[:1] for key in row if key.startswith("reward/")]
         lines = [
             Series(name, _points(stage.rows, f"reward/{name}"), REWARD_STYLES.get(name, OTHER_REWARD_STYLE))
             for name in names
         ]
         label = f"{stage.name}: mean rewards, by training step"
+        kl = Series("KL", _points(stage.rows, "kl"), "s1")
+        tokens = Series("tokens", _points(stage.rows, "response_tokens"), "s5")
+        kl_label = f"{stage.name}: KL to the stage's initial model, by training step"
+        tokens_label = f"{stage.name}: tokens per answer, by training step"
         yield {
             "name": stage.name,
             "rewards": charts.line_chart(lines, label, y_range=(0.0, 1.0), window=WINDOW, height=360),
-            "kl": charts.line_chart(
-                [Series("KL", _points(stage.rows, "kl"), "s1")],
-                f"{stage.name}: KL to the stage's initial model, by training step",
-                y_range=(0.0, 1.05 * highest_kl or 1.0),
-                number="{:.3f}".format,
-                width=390,
-                height=150,
-            ),
-            "length": charts.line_chart(
-                [Series("tokens", _points(stage.rows, "response_tokens"), "s5")],
-                f"{stage.name}: tokens per answer, by training step",
-                y_range=(0.0, 1.1 * longest),
-                number="{:.0f}".format,
-                width=390,
-                height=150,
-            ),
+            "kl": _small_chart(kl, kl_label, 1.05 * highest_kl or 1.0, "{:.3f}".format),
+            "length": _small_chart(tokens, tokens_label, 1.1 * longest, "{:.0f}".format),
         }
+
+
+def _small_chart(line: Series, label: str, highest: float, number: charts.Format) -> str:
+    return charts.line_chart([line], label, y_range=(0.0, highest), number=number, width=390, height=150)
 
 
 def _points(rows: Sequence[HistoryRow], key: str) -> list[tuple[float, float]]:
