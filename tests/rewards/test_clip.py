@@ -12,10 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from pebr.errors import InputError
-from pebr.rewards.batch import RewardBatch
+from pebr.rewards.batch import RewardBatch, RewardError
 from pebr.rewards.clip import ClipScorer, clip_reward, load_scorer
 from pebr.rewards.clip_models import FG_CLIP_KEPT_POSITIONS, HuggingFaceClip, load_feature_model, long_text_branch
-from pebr.rewards.errors import RewardError
 
 TEXTS = ["a red circle", "two blue squares and a cross", "", "a red circle", "word " * 200]
 Make = Callable[..., RewardBatch]

@@ -8,9 +8,8 @@ import pytest
 
 from pebr.answers.check import AnswerChecker
 from pebr.errors import InputError
-from pebr.rewards.batch import RewardBatch
+from pebr.rewards.batch import RewardBatch, RewardError
 from pebr.rewards.custom import load_custom
-from pebr.rewards.errors import RewardError
 from pebr.rewards.settings import RewardSettings
 from pebr.rewards.stages import Tools, build_reward
 

@@ -7,7 +7,6 @@ costs bounded time. A pair that is not decided within its limit counts as wrong 
 
 import logging
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Self
 
 from pebr.answers.equality import Symbolic, compare
@@ -34,9 +33,7 @@ class AnswerChecker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def start(self) -> None:

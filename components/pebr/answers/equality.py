@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pebr.answers.arithmetic import arithmetic_value
 from pebr.answers.intervals import as_intervals
-from pebr.answers.listing import is_balanced, pair_items, read_list
+from pebr.answers.listing import is_balanced, order_matters, read_list
 from pebr.answers.options import compare_by_letter, compare_by_options, read_pick
 from pebr.answers.plain_text import MAX_CHARACTERS, plain
 from pebr.answers.quantities import ASSIGNED, NO_UNIT, Quantity, read_quantity, same_quantity
@@ -117,14 +117,14 @@ def _compare_lists(given: str, reference: str) -> bool | Symbolic | None:
         len(first.items) == len(second.items) == 1 and "[]" not in {first.brackets, second.brackets}  # "[7]" is 7
     ):  # fmt: skip
         return None
-    pairing = pair_items(first, second, lambda item: read_answer_quantity(item) is not None)
-    if pairing is None:
+    ordered = order_matters(first, second, lambda item: read_answer_quantity(item) is not None)
+    if ordered is None:
         return False
-    if pairing.ordered:
-        return _all(compare_values(*pair) for pair in pairing.pairs)
-    others = [other for _, other in pairing.pairs]
+    if ordered:
+        return _all(map(compare_values, first.items, second.items))
+    others = list(second.items)
     undecided = False
-    for item, _ in pairing.pairs:
+    for item in first.items:
         verdicts = [compare_values(item, other) for other in others]
         if True in verdicts:
             del others[verdicts.index(True)]

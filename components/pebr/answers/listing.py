@@ -8,9 +8,8 @@ MAX_ITEMS = 30
 MAX_DEPTH = 12  # of brackets; a text with deeper nesting is not read
 
 _JOINT = {
-    True: re.compile(
-        r"\s*(?:;|,\s+|\s(?:and|or|&)\s)\s*(?:(?:and|or)\s+)?"
-    ),  # with a space after a comma: "1,234, 5" has two items
+    # with a space after a comma: "1,234, 5" has two items
+    True: re.compile(r"\s*(?:;|,\s+|\s(?:and|or|&)\s)\s*(?:(?:and|or)\s+)?"),
     False: re.compile(r"\s*(?:;|,|\s(?:and|or|&)\s)\s*(?:(?:and|or)\s+)?"),
 }
 
@@ -34,13 +33,6 @@ def _depths(text: str) -> list[int]:
     for character in text:
         depths.append(depths[-1] + (character in "([{") - (character in ")]}"))
     return depths
-
-
-class Pairing(NamedTuple):
-    """The items of two lists of the same length, in pairs."""
-
-    pairs: list[tuple[str, str]]
-    ordered: bool  # False: the items of the second list may be in any order
 
 
 def read_list(text: str) -> Listing | None:
@@ -72,8 +64,8 @@ def read_list(text: str) -> Listing | None:
     return Listing(brackets, tuple(items)) if 1 <= len(items) <= MAX_ITEMS else None
 
 
-def pair_items(first: Listing, second: Listing, is_number: Callable[[str], bool]) -> Pairing | None:
-    """The pairs of items that must be equal for two lists to be equal; None if the lists cannot be equal.
+def order_matters(first: Listing, second: Listing, is_number: Callable[[str], bool]) -> bool | None:
+    """Whether two lists must have the same order to be equal; None if they cannot be equal.
 
     Order matters in round and square brackets and in lists of words without brackets. It does not matter in braces and
     in lists of numbers without brackets, which are solutions. A list without brackets can equal a list with brackets;
@@ -83,4 +75,4 @@ def pair_items(first: Listing, second: Listing, is_number: Callable[[str], bool]
     if len(first.items) != len(second.items) or len(kinds) > 1:
         return None
     bare_numbers = not kinds and all(is_number(item) for item in (*first.items, *second.items))
-    return Pairing(list(zip(first.items, second.items, strict=True)), ordered=not bare_numbers and kinds != {"{}"})
+    return not bare_numbers and kinds != {"{}"}

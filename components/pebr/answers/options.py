@@ -63,10 +63,7 @@ def read_pick(text: str) -> Pick | None:
 def read_picks(text: str, letters: frozenset[str], compact: bool) -> frozenset[str] | None:
     """The two or more letters that a plain text picks ("A, C", "(A) and (C)"); None for any other text.
 
-    Args:
-        text: the plain text.
-        letters: the upper-case letters that may be picked.
-        compact: whether "AC" also picks two letters.
+    Only the upper-case `letters` can be picked. If `compact`, "AC" also picks two letters.
     """
     if len(text) > 80:
         return None
@@ -111,10 +108,7 @@ def _listed(text: str, label: re.Pattern[str]) -> dict[str, str]:
 def options_of(question: str, column: object = None) -> dict[str, str]:
     """The options of a question, letter -> text: from the dataset's column `options`, else from the question's text.
 
-    Args:
-        question: the text of the question.
-        column: the value of the column: letter -> text, or the texts in the order of their letters. Other values are
-            ignored.
+    The column has letter -> text, or the texts in the order of their letters. Other values are ignored.
     """
     if isinstance(column, Mapping):
         return {str(letter): str(text) for letter, text in column.items() if text is not None}
@@ -128,11 +122,8 @@ def compare_by_options(
 ) -> bool | Verdict | None:
     """Whether the answer picks the right option by letter, text or both; None if the options cannot decide it.
 
-    Args:
-        given: the plain text of the answer.
-        reference: the plain text of the reference: a letter, several letters, or the text of an option.
-        options: upper-case letter -> plain text.
-        compare: compares an answer with the text of an option.
+    All texts are plain. The reference is a letter, several letters, or the text of an option. `options` has upper-case
+    letters. `compare` compares an answer with the text of an option.
     """
 
     def letter_of(text: str) -> str:

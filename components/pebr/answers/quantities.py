@@ -163,11 +163,7 @@ def _of_the_same(given: Quantity, reference: Quantity) -> bool:
 def same_number(first: Fraction, digits: int | None, second: Fraction, other_digits: int | None) -> bool:
     """True for equal numbers, and if an exact number rounds to a decimal of six or more significant digits.
 
-    Args:
-        first: a number.
-        digits: the significant digits of `first` if it is written as a decimal; None if it is exact.
-        second: another number.
-        other_digits: the significant digits of `second`, likewise.
+    The digits of each number are the significant digits of a decimal; None: the number is exact.
     """
     if first == second:
         return True

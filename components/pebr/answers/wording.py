@@ -39,7 +39,6 @@ def yes_or_no(text: str, alone: bool) -> str:
 
     Unless `alone`, the word may also begin a longer answer ("Yes, it does").
 
-
     >>> yes_or_no("Yes, it does", alone=False), yes_or_no("No dogs", alone=False), yes_or_no("yes, no", alone=False)
     ('yes', '', '')
     """

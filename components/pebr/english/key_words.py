@@ -48,10 +48,7 @@ def extract_key_words(description: str, most: int = 16) -> list[str]:
     Fixed rules extract them, without a model: the same text gives the same list in every process. The words between
     function words and punctuation form a phrase ("two red circles"). A phrase longer than `LONGEST_PHRASE` keeps its
     last words, because the noun comes last in English. Relations of place ("to the left of") are separate key words.
-
-    Args:
-        description: English text.
-        most: the maximum number of key words; the first ones in the text are kept.
+    The first `most` key words in the text are kept.
 
     >>> extract_key_words("The picture shows two red circles to the left of a blue square.")
     ['two red circles', 'left of', 'blue square']

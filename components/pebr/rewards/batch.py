@@ -1,4 +1,4 @@
-"""The input of a reward: the answers of one training step, one row per sample."""
+"""The input of a reward: the answers of one training step, one row per sample; and the error of a reward."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -42,6 +42,13 @@ class RewardBatch:
         rows = slice(index, index + 1)
         columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "extra"}
         return RewardBatch(**columns, extra={name: column[rows] for name, column in self.extra.items()})
+
+
+class RewardError(RuntimeError):
+    """A component cannot score a sample. The run stops: a failure must never look like a low reward.
+
+    The message names the component, the sample (its question id) and the cause.
+    """
 
 
 Component = Callable[[RewardBatch], list[float]]  # one value per sample, (S,)

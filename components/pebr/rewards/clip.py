@@ -20,9 +20,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pebr.data.images import ImageError, decode
-from pebr.rewards.batch import RewardBatch
+from pebr.rewards.batch import RewardBatch, RewardError
 from pebr.rewards.clip_models import FeatureModel, load_feature_model
-from pebr.rewards.errors import RewardError
 
 Item = TypeVar("Item")
 COSINE_SCALE = 0.4  # the cosine that scores 1 (authors' released code)
@@ -40,11 +39,7 @@ class ClipScorer:
         self._readers = ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0))), thread_name_prefix="clip-images")
 
     def score(self, images: Sequence[bytes], texts: Sequence[str]) -> list[float]:
-        """The cosine of each image with the text at the same index: (S,) in [-1, 1].
-
-        Args:
-            images: image files as bytes, (S,).
-            texts: (S,); text beyond the model's token limit is cut off.
+        """The cosine of each image file, (S,), with the text at the same index, (S,): (S,) in [-1, 1].
 
         Raises:
             ImageError: if an image cannot be decoded.
@@ -90,15 +85,7 @@ class ClipScorer:
 
 
 def load_scorer(path_or_name: str, device: str = "cpu") -> ClipScorer:
-    """Load a CLIP model and make its scorer.
-
-    Args:
-        path_or_name: see `pebr.rewards.clip_models.load_feature_model`.
-        device: where the model runs, for example "cpu" or "cuda:0".
-
-    Raises:
-        InputError: if there is no such model.
-    """
+    """Load a CLIP model and make its scorer; the arguments are those of `load_feature_model`."""
     return ClipScorer(load_feature_model(path_or_name, device))
 
 

@@ -120,17 +120,9 @@ class HuggingFaceClip:
             weights = long_text_branch(weights)
         table = weights["text_model.embeddings.position_embedding.weight"]
         config = json.loads((path / "config.json").read_text())
-        self.model: Any = CLIPModel(
-            CLIPConfig(
-                text_config={
-                    **config["text_config"],
-                    "max_position_embeddings": len(table),
-                    "eos_token_id": CLIP_END_OF_TEXT,
-                },
-                vision_config=config["vision_config"],
-                projection_dim=config["projection_dim"],
-            )
-        )
+        text = {**config["text_config"], "max_position_embeddings": len(table), "eos_token_id": CLIP_END_OF_TEXT}
+        vision, projection_dim = config["vision_config"], config["projection_dim"]
+        self.model: Any = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=projection_dim))
         missing, unexpected = self.model.load_state_dict(weights, strict=False)
         if wrong := [name for name in (*missing, *unexpected) if not name.endswith("position_ids")]:
             raise InputError(f"clip model {path}: {len(wrong)} weights do not fit a CLIP, the first: {wrong[0]}")
@@ -161,9 +153,8 @@ class HuggingFaceClip:
 def long_text_branch(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename the weights of FG-CLIP to those of a standard CLIP with FG-CLIP's long-text branch.
 
-    Args:
-        weights: of an FG-CLIP: those of CLIP, two position tables of 248 positions, and a second text projection. The
-            long-text branch uses the first 20 positions of table `_ori` and the other positions of table `_res`.
+    FG-CLIP has the weights of CLIP, two position tables of 248 positions, and a second text projection. The long-text
+    branch uses the first 20 positions of table `_ori` and the other positions of table `_res`.
     """
     table = "text_model.embeddings.position_embedding"
     kept, stretched = weights[f"{table}_ori.weight"], weights[f"{table}_res.weight"]

@@ -15,8 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from pebr.errors import InputError
-from pebr.rewards.batch import Component, RewardBatch
-from pebr.rewards.errors import RewardError
+from pebr.rewards.batch import Component, RewardBatch, RewardError
 
 Function = Callable[[RewardBatch], Sequence[float]]
 
@@ -63,16 +62,13 @@ def _call(batch: RewardBatch, *, name: str, function: Function) -> list[float]:
     if len(values) != len(batch):
         raise RewardError(f"reward {name} returned {len(values)} values for {len(batch)} samples")
     for qid, value in zip(batch.qids, values, strict=True):
-        if not _is_finite(value):
+        try:
+            finite = math.isfinite(value)
+        except TypeError:  # the function returned something else
+            finite = False
+        if not finite:
             raise RewardError(f"reward {name}: question {qid}: {value!r} is not a finite number")
     return [float(value) for value in values]
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except TypeError:  # the function returned something else
-        return False
 
 
 def _culprit(batch: RewardBatch, function: Function) -> str:

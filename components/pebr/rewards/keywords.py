@@ -32,8 +32,7 @@ def keyword_share(key_words: Sequence[str], description: str) -> float:
     if not wanted:
         return 0.0
     words = fold_words(description)
-    counted = (
-        words if is_cjk(words) else words_that_count(words, frozenset(word for phrase in wanted for word in phrase))
-    )
-    text = f" {' '.join(counted)} "
+    if not is_cjk(words):
+        words = words_that_count(words, frozenset(word for phrase in wanted for word in phrase))
+    text = f" {' '.join(words)} "
     return sum(f" {' '.join(phrase)} " in text for phrase in wanted) / len(wanted)

@@ -10,11 +10,7 @@ FREE_TOKENS = 512  # a description of at most this many tokens scores 1 (authors
 def length_reward(batch: RewardBatch, count_tokens: Callable[[str], int]) -> list[float]:
     """One value in [0, 1] per sample, (S,): 1 for a description of 1 to 512 tokens, 512 / tokens for a longer one.
 
-    An empty description scores 0.
-
-    Args:
-        batch: the samples.
-        count_tokens: the number of tokens of a text, by the model's tokenizer.
+    An empty description scores 0. `count_tokens` gives the number of tokens of a text, by the model's tokenizer.
     """
     counts = {text: count_tokens(text) for text in {response.description for response in batch.parsed}}
     return [

@@ -40,9 +40,7 @@ _BINDING = FUNCTION_WORDS - LOOSE_WORDS
 def words_that_count(words: Sequence[str], wanted: frozenset[str]) -> list[str]:
     """The words of a description that count, in order. `SKIPPED` stands in place of the others.
 
-    Args:
-        words: the words of the description, folded.
-        wanted: the words of the key words, folded.
+    `words` are those of the description, `wanted` those of the key words, both folded.
 
     >>> words_that_count("a red circle is to the left of no square".split(), frozenset({"circle"}))[-3:]
     ['of', 'no', '\\n']

@@ -6,21 +6,17 @@ an error, where the released code gives 0; and `pebr.answers.check` compares the
 """
 
 import re
-from collections.abc import Sequence
 
 from pebr.answers.check import AnswerChecker
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.clip import COSINE_SCALE, ClipScorer, first_image_cosines
 from pebr.rewards.length import FREE_TOKENS
 
-_DESCRIPTION = re.compile(r"###\s*Image Description:", re.IGNORECASE)
-_RATIONALES = re.compile(r"###\s*Rationales:", re.IGNORECASE)
-_HEADERS = (
-    _DESCRIPTION,
-    _RATIONALES,
-    re.compile(r"###\s*Step\s*1:", re.IGNORECASE),
-    re.compile(r"###\s*The final answer is:", re.IGNORECASE),
-)
+_HEADERS = [
+    re.compile(rf"###\s*{name}:", re.IGNORECASE)
+    for name in ("Image Description", "Rationales", r"Step\s*1", "The final answer is")
+]
+_DESCRIPTION, _RATIONALES = _HEADERS[:2]
 _ANSWER = re.compile(r"### The final answer is:\s*([^\n]*)")
 
 
@@ -32,7 +28,10 @@ def clip_reward(batch: RewardBatch, scorer: ClipScorer) -> list[float]:
 
 def keyword_reward(batch: RewardBatch) -> list[float]:
     """The share of the key words that are substrings of the whole response, ignoring case: (S,)."""
-    return [_share(words, text) for words, text in zip(batch.key_words, batch.responses, strict=True)]
+    return [
+        sum(word.lower() in text.lower() for word in words) / len(words) if words else 0.0
+        for words, text in zip(batch.key_words, batch.responses, strict=True)
+    ]
 
 
 def format_reward(batch: RewardBatch) -> list[float]:
@@ -60,8 +59,3 @@ def description(text: str) -> str:
     start = _DESCRIPTION.search(text)
     end = _RATIONALES.search(text, start.end()) if start else None
     return text[start.end() : end.start()].strip() if start and end else ""
-
-
-def _share(words: Sequence[str], text: str) -> float:
-    folded = text.lower()
-    return sum(word.lower() in folded for word in words) / len(words) if words else 0.0

@@ -60,12 +60,12 @@ class Scores:
     failures: int  # answers that the answer check could not decide; they count as wrong
 
 
+@dataclass(frozen=True)
 class StageReward:
     """A weighted sum of components."""
 
-    def __init__(self, components: Mapping[str, tuple[float, Component]], checker: AnswerChecker) -> None:
-        self.components = dict(components)
-        self.checker = checker
+    components: Mapping[str, tuple[float, Component]]
+    checker: AnswerChecker
 
     @property
     def weights(self) -> dict[str, float]:
