@@ -74,7 +74,7 @@ def line_chart(
 
 
 def slope_chart(names: Sequence[str], values: Sequence[float | None], label: str, number: Format) -> str:
-    """One measure of several models from left to right, each point with its value; None: the model has none."""
+    """One measure of several models from left to right, each point with its value. A value is None if there is none."""
     width, height = 280.0, 142.0
     known = [v for v in values if v is not None]
     if not known:

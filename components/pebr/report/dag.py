@@ -48,7 +48,7 @@ SPOTS = {
     "ablation_evaluation": Spot(9, 6, "evaluate"),
     "report": Spot(9, 7, "this report"),
 }
-_READS = {
+_READS = {  # step -> the steps that it reads from, without the edges of EVALUATIONS below
     "sft_filter": ["sft_data"],
     "sft": ["sft_filter", "base_model"],
     "rl_filter": ["rl_data"],
