@@ -53,5 +53,5 @@ def test_threads_end_when_the_caller_stops_early() -> None:
 def test_each_thread_is_prepared_once() -> None:
     prepared: list[int] = []
     names = read_ahead(lambda _: threading.get_ident(), range(20), 5, 2, lambda: prepared.append(threading.get_ident()))
-    assert set(names) == set(prepared)
+    assert set(names) <= set(prepared)  # a thread may find no item left
     assert len(prepared) == len(set(prepared))

@@ -50,7 +50,7 @@ def test_a_steps_own_settings_win_over_the_defaults(tmp_path: Path) -> None:
         ("steps: {sft: {cpu: 4}}", "sft: cpu: 4 must be str"),
         ("steps: {sft: {gpus: true}}", "sft: gpus: True must be int"),
         ("defaults: {run_as_user: 0}", "0 is root"),
-        ("step: {}", "step: only defaults and steps"),
+        ("step: {}", "step: unknown at the top level: give only defaults and steps"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_remedy(tmp_path: Path, text: str, message: str) -> None:

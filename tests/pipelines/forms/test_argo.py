@@ -285,7 +285,7 @@ def test_gpu_manifests_name_images_by_digest_and_none_holds_a_secret_or_a_path_o
 def test_a_setting_that_argo_would_not_get_is_refused(tmp_path: Path) -> None:
     from kfp import kubernetes
 
-    with pytest.raises(InputError, match="fieldPathAsEnv: not written for Argo"):
+    with pytest.raises(InputError, match="fieldPathAsEnv: not supported on Argo"):
         single(tmp_path, lambda task: kubernetes.use_field_path_as_env(task, "NODE", "spec.nodeName"))
 
 
