@@ -19,17 +19,11 @@ from pipelines.ir.reader import Pipeline
 
 @dataclass(frozen=True)
 class Task:
-    """A task of the DAG.
+    """A task of the DAG."""
 
-    Attributes:
-        step: the step that it runs.
-        prefixes: prefixes of its parameters, the first first.
-        fixed: fields that the DAG sets itself.
-    """
-
-    step: str
-    prefixes: tuple[str, ...] = ()
-    fixed: Mapping[str, object] = field(default_factory=dict)
+    step: str  # the step that it runs
+    prefixes: tuple[str, ...] = ()  # prefixes of its parameters, the first first
+    fixed: Mapping[str, object] = field(default_factory=dict)  # fields that the DAG sets itself
 
 
 TASKS = {

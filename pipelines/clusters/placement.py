@@ -35,52 +35,34 @@ CACHE = "/cache"  # mount path of the volume `cache_claim`
 
 @dataclass(frozen=True)
 class Placement:
-    """The settings of one step.
+    """The settings of one step."""
 
-    Attributes:
-        cpu: requested CPUs, as a Kubernetes quantity.
-        memory: requested memory; also the limit.
-        gpus: GPUs; 0 for none.
-        gpu_resource: resource name of the device plugin.
-        shared_memory: size of a memory volume at /dev/shm, which is part of `memory`; empty for the default of 64 MB.
-            NCCL and data loaders with worker processes need more.
-        scratch: size limit of the volume at /tmp; empty for none.
-        cache_claim: name of a PersistentVolumeClaim for downloaded models, mounted at /cache; empty for none.
-        timeout: time limit of one attempt in seconds; 0 for no limit.
-        retries: number of retries after a failed attempt.
-        backoff: seconds before the first retry; the wait doubles with each retry.
-        run_as_user: user id of the process, not 0; -1 for the default of the image or the platform.
-        priority_class: the pod's PriorityClass; empty for the cluster's default; ignored on Kubeflow, see above.
-        labels: labels of the pod, such as Kueue's queue and priority.
-        annotations: annotations of the pod.
-        node_selector: required labels of the node.
-        tolerations: taints that are tolerated: key, operator, value, effect.
-        secrets: environment from secrets: secret name -> key -> variable. A missing secret is no error.
-        config: environment from config maps: name -> key -> variable. A missing one is no error.
-        pull_policy: Always, IfNotPresent or Never; empty for Kubernetes' default: Always if the tag is `latest`.
-        pull_secrets: names of the secrets for pulling the image.
-    """
-
-    cpu: str = "1"
-    memory: str = "2G"
-    gpus: int = 0
-    gpu_resource: str = "nvidia.com/gpu"
+    cpu: str = "1"  # requested CPUs, as a Kubernetes quantity
+    memory: str = "2G"  # requested memory; also the limit
+    gpus: int = 0  # GPUs; 0 for none
+    gpu_resource: str = "nvidia.com/gpu"  # resource name of the device plugin
+    # Size of a memory volume at /dev/shm, which is part of `memory`; empty for the default of 64 MB. NCCL and data
+    # loaders with worker processes need more
     shared_memory: str = ""
-    scratch: str = ""
-    cache_claim: str = ""
-    timeout: int = 0
-    retries: int = 2
-    backoff: int = 10
-    run_as_user: int = -1
+    scratch: str = ""  # size limit of the volume at /tmp; empty for none
+    cache_claim: str = ""  # name of a PersistentVolumeClaim for downloaded models, mounted at /cache; empty for none
+    timeout: int = 0  # time limit of one attempt in seconds; 0 for no limit
+    retries: int = 2  # number of retries after a failed attempt
+    backoff: int = 10  # seconds before the first retry; the wait doubles with each retry
+    run_as_user: int = -1  # user id of the process, not 0; -1 for the default of the image or the platform
+    # The pod's PriorityClass; empty for the cluster's default; ignored on Kubeflow, see above
     priority_class: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    node_selector: Mapping[str, str] = field(default_factory=dict)
-    tolerations: tuple[Mapping[str, str], ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)  # labels of the pod, such as Kueue's queue and priority
+    annotations: Mapping[str, str] = field(default_factory=dict)  # annotations of the pod
+    node_selector: Mapping[str, str] = field(default_factory=dict)  # required labels of the node
+    tolerations: tuple[Mapping[str, str], ...] = ()  # taints that are tolerated: key, operator, value, effect
+    # Environment from secrets: secret name -> key -> variable. A missing secret is no error.
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    # Environment from config maps: name -> key -> variable. A missing one is no error.
     config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    # Always, IfNotPresent or Never; empty for Kubernetes' default: Always if the tag is `latest`
     pull_policy: str = ""
-    pull_secrets: tuple[str, ...] = ()
+    pull_secrets: tuple[str, ...] = ()  # names of the secrets for pulling the image
 
 
 class Cluster:

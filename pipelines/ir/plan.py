@@ -63,43 +63,25 @@ class Retry:
 
 @dataclass(frozen=True)
 class Step:
-    """One container of the pipeline.
+    """One container of the pipeline."""
 
-    Attributes:
-        id: unique in the pipeline: the display name with letters, digits and hyphens only.
-        title: display name.
-        task: name of the task in the IR; unique in the pipeline.
-        component: name of its component in the IR; the SDK appends a number for each further task.
-        command: the container's command and arguments, with placeholders.
-        environment: environment variables of the container.
-        resources: requests and limits of the IR: cpuRequest, memoryRequest, accelerator and so on.
-        parameters, artifacts: sources of the inputs, by name.
-        parameter_types: type of each parameter of the component.
-        parameter_outputs: type of each output parameter.
-        artifact_outputs: schema title of each output artifact (`system.Dataset` and so on).
-        optional: names of the artifact inputs that may be missing.
-        after: ids of the steps that must end before this one starts.
-        guards: conditions; the step is skipped unless all are true.
-        timeout: time limit of one attempt in seconds; None for no limit.
-    """
-
-    id: str
-    title: str
-    task: str
-    component: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-    resources: Json
-    parameters: Mapping[str, Source]
-    artifacts: Mapping[str, Source]
-    parameter_types: Mapping[str, str]
-    parameter_outputs: Mapping[str, str]
-    artifact_outputs: Mapping[str, str]
-    optional: frozenset[str]
-    after: frozenset[str]
-    guards: tuple[Guard, ...]
+    id: str  # unique in the pipeline: the display name with letters, digits and hyphens only
+    title: str  # display name
+    task: str  # name of the task in the IR; unique in the pipeline
+    component: str  # name of its component in the IR; the SDK appends a number for each further task
+    command: tuple[str, ...]  # the container's command and arguments, with placeholders
+    environment: Mapping[str, str]  # environment variables of the container
+    resources: Json  # requests and limits of the IR: cpuRequest, memoryRequest, accelerator and so on
+    parameters: Mapping[str, Source]  # sources of the inputs, by name
+    artifacts: Mapping[str, Source]  # sources of the inputs, by name
+    parameter_types: Mapping[str, str]  # type of each parameter of the component
+    parameter_outputs: Mapping[str, str]  # type of each output parameter
+    artifact_outputs: Mapping[str, str]  # schema title of each output artifact (`system.Dataset` and so on)
+    optional: frozenset[str]  # names of the artifact inputs that may be missing
+    after: frozenset[str]  # ids of the steps that must end before this one starts
+    guards: tuple[Guard, ...]  # conditions; the step is skipped unless all are true
     retry: Retry
-    timeout: float | None
+    timeout: float | None  # time limit of one attempt in seconds; None for no limit
 
     @property
     def module(self) -> str:

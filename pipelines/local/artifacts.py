@@ -32,30 +32,19 @@ class Made(TypedDict):
 
 @dataclass
 class Status:
-    """The state of a step in a run.
+    """The state of a step in a run."""
 
-    Attributes:
-        step, title: id and display name of the step.
-        state: waiting, running, done, kept (done in an earlier run), skipped (by a condition), failed, stopped.
-        key: digest of what the outputs depend on; "" before the inputs are known.
-        attempts: number of times the command was started.
-        exit_code: exit code of the last attempt.
-        started: unix seconds.
-        seconds: duration of all attempts and the waits between them.
-        artifacts: output artifacts, by name.
-        parameters: output parameters, by name.
-    """
-
-    step: str
-    title: str
+    step: str  # id and display name of the step
+    title: str  # id and display name of the step
+    # Waiting, running, done, kept (done in an earlier run), skipped (by a condition), failed, stopped
     state: str = "waiting"
-    key: str = ""
-    attempts: int = 0
-    exit_code: int | None = None
-    started: float = 0.0
-    seconds: float = 0.0
-    artifacts: dict[str, Made] = field(default_factory=dict)
-    parameters: dict[str, object] = field(default_factory=dict)
+    key: str = ""  # digest of what the outputs depend on; "" before the inputs are known
+    attempts: int = 0  # number of times the command was started
+    exit_code: int | None = None  # exit code of the last attempt
+    started: float = 0.0  # unix seconds
+    seconds: float = 0.0  # duration of all attempts and the waits between them
+    artifacts: dict[str, Made] = field(default_factory=dict)  # output artifacts, by name
+    parameters: dict[str, object] = field(default_factory=dict)  # output parameters, by name
 
 
 class Artifacts:

@@ -25,15 +25,10 @@ USER = 1234  # user of the container if the runner is root
 
 @dataclass(frozen=True)
 class Docker:
-    """The image and network of the containers.
+    """The image and network of the containers."""
 
-    Attributes:
-        image: name of the image.
-        network: name of a Docker network; `none` for none.
-    """
-
-    image: str
-    network: str = "none"
+    image: str  # name of the image
+    network: str = "none"  # name of a Docker network; `none` for none
 
     def command(
         self, step: Step, words: Sequence[str], folder: Path, inputs: Iterable[Path], variables: dict[str, str]

@@ -50,24 +50,16 @@ class Stopped(Exception):  # noqa: N818 - an event, not an error
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how steps run.
+    """Where and how steps run."""
 
-    Attributes:
-        run_name: name of the run, for Kubeflow's placeholders.
-        root: folder of all artifacts.
-        threads: threads of the numerical libraries, the same for all steps, so that the results do not depend on which
-            steps run at the same time.
-        lock: file descriptor that every guard keeps open: the run's folder is locked until the last guard ends.
-        stop: set to stop the run.
-        docker: the containers that steps run in; None for processes on this machine.
-    """
-
-    run_name: str
-    root: Path
+    run_name: str  # name of the run, for Kubeflow's placeholders
+    root: Path  # folder of all artifacts
+    # Threads of the numerical libraries, the same for all steps, so that the results do not depend on which steps run
+    # at the same time
     threads: int
-    lock: int
-    stop: threading.Event
-    docker: Docker | None = None
+    lock: int  # file descriptor that every guard keeps open: the run's folder is locked until the last guard ends
+    stop: threading.Event  # set to stop the run
+    docker: Docker | None = None  # the containers that steps run in; None for processes on this machine
 
 
 def execute(

@@ -26,17 +26,12 @@ class TargetError(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """The state of a run.
+    """The state of a run."""
 
-    Attributes:
-        state: running, succeeded or failed.
-        steps: state of each step, by its id, as the target names it, in lower case.
-        message: the target's message about a failure.
-    """
-
-    state: str
+    state: str  # running, succeeded or failed
+    # State of each step, by its id, as the target names it, in lower case
     steps: Mapping[str, str] = field(default_factory=dict)
-    message: str = ""
+    message: str = ""  # the target's message about a failure
 
 
 class Target(Protocol):

@@ -21,23 +21,14 @@ QuestionRow = Mapping[str, Any]  # a row of `RL_SCHEMA`
 
 @dataclass(frozen=True)
 class Plan:
-    """The order of questions.
+    """The order of questions."""
 
-    Args:
-        questions: rows of the dataset that can be asked.
-        per_step: questions per training step.
-        per_update: questions per optimizer update.
-        epochs: passes over the questions.
-        max_steps: maximum number of training steps; 0 means no maximum.
-        seed: of the order.
-    """
-
-    questions: Sequence[int]
-    per_step: int
-    per_update: int
-    epochs: int
-    max_steps: int
-    seed: int
+    questions: Sequence[int]  # rows of the dataset that can be asked
+    per_step: int  # questions per training step
+    per_update: int  # questions per optimizer update
+    epochs: int  # passes over the questions
+    max_steps: int  # maximum number of training steps; 0 means no maximum
+    seed: int  # of the order
 
     @property
     def steps_per_epoch(self) -> int:

@@ -20,15 +20,10 @@ from pebr.store.contract import Store
 
 @dataclass(frozen=True)
 class Plan:
-    """How a source's rows are divided into shards.
+    """How a source's rows are divided into shards."""
 
-    Args:
-        rows: of the source.
-        rows_per_shard: of a full shard.
-    """
-
-    rows: int
-    rows_per_shard: int
+    rows: int  # of the source
+    rows_per_shard: int  # of a full shard
 
     @property
     def shards(self) -> int:

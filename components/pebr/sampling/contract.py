@@ -20,21 +20,14 @@ from pebr.vlm.encoding import Prompt
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How to sample.
+    """How to sample."""
 
-    Args:
-        samples: answers per question (G).
-        temperature: divides the logits; 0 always takes the most likely token.
-        top_p: sample from the smallest set of most likely tokens with at least this probability; 1 samples from all.
-        max_response_tokens: an answer is cut off after this many tokens.
-        seed: of the run.
-    """
-
-    samples: int
-    temperature: float
+    samples: int  # answers per question (G)
+    temperature: float  # divides the logits; 0 always takes the most likely token
+    # Sample from the smallest set of most likely tokens with at least this probability; 1 samples from all
     top_p: float
-    max_response_tokens: int
-    seed: int
+    max_response_tokens: int  # an answer is cut off after this many tokens
+    seed: int  # of the run
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.max_response_tokens < 1:

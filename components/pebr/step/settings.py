@@ -42,25 +42,15 @@ ANY_VALUE_RESUMES = Unnamed()
 
 @dataclass(frozen=True)
 class Setting:
-    """One field of a step's settings.
+    """One field of a step's settings."""
 
-    Attributes:
-        name: name of the field.
-        type: int, float, str or bool.
-        default: the default; `dataclasses.MISSING` when a value is required.
-        help: help text.
-        role: the field as an artifact; None for a parameter.
-        names_run: whether another value is another run, which does not resume from this one's checkpoints.
-        choices: the values allowed; empty for any.
-    """
-
-    name: str
-    type: type
-    default: object
-    help: str
-    role: Input | Output | None
-    names_run: bool
-    choices: tuple[object, ...]
+    name: str  # name of the field
+    type: type  # int, float, str or bool
+    default: object  # the default; `dataclasses.MISSING` when a value is required
+    help: str  # help text
+    role: Input | Output | None  # the field as an artifact; None for a parameter
+    names_run: bool  # whether another value is another run, which does not resume from this one's checkpoints
+    choices: tuple[object, ...]  # the values allowed; empty for any
 
     @property
     def flag(self) -> str:

@@ -35,29 +35,18 @@ REFUSALS_IN_A_ROW = 5  # after so many refused updates in a row the run is stopp
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Settings of the engine.
+    """Settings of the engine."""
 
-    Args:
-        learning_rate: peak learning rate of AdamW.
-        total_steps: optimizer updates of the whole run, for the schedule.
-        weight_decay: decoupled weight decay of AdamW.
-        schedule: learning-rate schedule after the warm-up.
-        warmup_ratio: share of the updates in which the learning rate rises.
-        max_grad_norm: gradients with a larger norm are scaled down to it; 0 for never.
-        dtype: of the forward and backward pass. The optimizer's weights and moments are float32.
-        zero_stage: 0 to 3.
-        gradient_checkpointing: recompute activations in the backward pass.
-    """
-
-    learning_rate: float
-    total_steps: int
-    weight_decay: float = 0.0
-    schedule: Schedule = "constant"
-    warmup_ratio: float = 0.0
-    max_grad_norm: float = 1.0
+    learning_rate: float  # peak learning rate of AdamW
+    total_steps: int  # optimizer updates of the whole run, for the schedule
+    weight_decay: float = 0.0  # decoupled weight decay of AdamW
+    schedule: Schedule = "constant"  # learning-rate schedule after the warm-up
+    warmup_ratio: float = 0.0  # share of the updates in which the learning rate rises
+    max_grad_norm: float = 1.0  # gradients with a larger norm are scaled down to it; 0 for never
+    # Of the forward and backward pass. The optimizer's weights and moments are float32.
     dtype: Literal["bf16", "fp32"] = "fp32"
-    zero_stage: int = 0
-    gradient_checkpointing: bool = False
+    zero_stage: int = 0  # 0 to 3
+    gradient_checkpointing: bool = False  # recompute activations in the backward pass
 
     def __post_init__(self) -> None:
         """Check for what DeepSpeed cannot do, before a model is loaded.
@@ -73,19 +62,12 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class UpdateReport:
-    """Result of one optimizer update.
+    """Result of one optimizer update."""
 
-    Args:
-        loss: sum over micro-batches and ranks.
-        grad_norm: of the whole gradient, before it is scaled down; NaN or infinite if the update was refused.
-        learning_rate: of this update.
-        refused: the loss or a gradient was not finite, so nothing was changed.
-    """
-
-    loss: float
-    grad_norm: float
-    learning_rate: float
-    refused: bool
+    loss: float  # sum over micro-batches and ranks
+    grad_norm: float  # of the whole gradient, before it is scaled down; NaN or infinite if the update was refused
+    learning_rate: float  # of this update
+    refused: bool  # the loss or a gradient was not finite, so nothing was changed
 
 
 class DivergedError(RuntimeError):

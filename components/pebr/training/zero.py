@@ -23,19 +23,12 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True)
 class Piece:
-    """A run of one parameter's elements, in float32, that a rank's optimizer updates.
+    """A run of one parameter's elements, in float32, that a rank's optimizer updates."""
 
-    Args:
-        name: of the parameter.
-        shape: of the whole parameter.
-        start: index of the run's first element in the flattened parameter.
-        tensors: `weight`, `exp_avg`, `exp_avg_sq`: views into live memory, (length,) each.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    start: int
-    tensors: dict[str, Tensor]
+    name: str  # of the parameter
+    shape: tuple[int, ...]  # of the whole parameter
+    start: int  # index of the run's first element in the flattened parameter
+    tensors: dict[str, Tensor]  # `weight`, `exp_avg`, `exp_avg_sq`: views into live memory, (length,) each
 
 
 def configuration(stage: int, bf16: bool, max_grad_norm: float, on_gpu: bool) -> dict[str, object]:
