@@ -177,7 +177,7 @@ def _in_parameters(message: str, names: Mapping[str, str]) -> str:
         name = found[1].replace("-", "_")
         return names.get(name, name)
 
-    return re.sub(r"--([a-z][a-z-]*)", parameter, message)
+    return re.sub(r"--([a-z][a-z_-]*)", parameter, message)
 
 
 if __name__ == "__main__":

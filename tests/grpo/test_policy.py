@@ -11,7 +11,7 @@ from pebr.grpo import policy as policies
 from pebr.grpo.policy import Policy
 from pebr.grpo.settings import Settings
 from pebr.grpo.work import work
-from pebr.sampling.start import start_sampler
+from pebr.sampling.start import start_for
 from pebr.training.engine import TrainingEngine
 
 
@@ -112,19 +112,19 @@ def test_an_error_of_a_run_closes_the_sampler(
     started, calls = [], []
 
     def start(*arguments: Any, **options: Any) -> Any:
-        sampler: Any = start_sampler(*arguments, **options)
+        sampler: Any = start_for(*arguments, **options)
         for name in ("sleep", "close"):
             monkeypatch.setattr(sampler, name, lambda name=name: calls.append(name))
         if place == "sampling":
             monkeypatch.setattr(sampler, "sample", fail)
-        started.append(options["model"])
+        started.append(arguments[3])
         return sampler
 
     def fail(*_: Any) -> None:
         calls.append("fail")
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(policies, "start_sampler", start)
+    monkeypatch.setattr(policies, "start_for", start)
     if place == "training":
         monkeypatch.setattr(TrainingEngine, "update", fail)
     settings = Settings(

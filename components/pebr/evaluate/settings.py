@@ -5,11 +5,10 @@ from typing import Annotated
 
 from pebr.sampling.settings import SamplerSettings
 from pebr.step.settings import ANY_VALUE_RESUMES, Input, Output, ResumableSettings
-from pebr.vlm.settings import ModelSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(SamplerSettings, ModelSettings, ResumableSettings):
+class Settings(SamplerSettings, ResumableSettings):
     """Score a model on benchmarks by rules, and on how well it describes their images."""
 
     model: Annotated[str, Input("Model"), "Hugging Face directory of the model."]

@@ -25,12 +25,12 @@ from pebr.evaluate.summary import overall
 from pebr.files import atomic_directory, sha256
 from pebr.rewards.clip import load_scorer
 from pebr.sampling.contract import SamplingSettings
-from pebr.sampling.start import start_sampler
+from pebr.sampling.start import start_for
 from pebr.step.identity import facts_of, run_name
 from pebr.step.launch import available_cores
 from pebr.store.opening import open_store
 from pebr.vlm.encoding import Encoder
-from pebr.vlm.loading import DTYPES, load_config, load_processor
+from pebr.vlm.loading import load_config, load_processor
 
 log = logging.getLogger("pebr")
 
@@ -43,7 +43,7 @@ def work(settings: Settings) -> dict[str, float]:
     """
     benchmarks = find_benchmarks(Path(settings.benchmarks), settings.only)
     judge = Judge(settings.judge_url, settings.judge_model) if settings.judge_url else None
-    sampling = sampling_of(settings)
+    sampling = SamplingSettings.of(settings, settings.seed)
     load_config(settings.model)
     store, keys = open_store(settings.checkpoint_root), keys_of(settings, benchmarks)
     missing = [name for name in benchmarks if not store.exists(keys[name])]
@@ -52,15 +52,7 @@ def work(settings: Settings) -> dict[str, float]:
         encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels))
         device = "cuda" if torch.cuda.is_available() else "cpu"
         clip = load_scorer(settings.clip_model, device) if settings.clip_model else None
-        engine = start_sampler(
-            settings.sampling,
-            settings.model,
-            encoder,
-            DTYPES[settings.dtype],
-            max_tokens=settings.max_prompt_tokens + settings.max_response_tokens,
-            memory_share=settings.memory_share,
-            tensor_parallel=settings.tensor_parallel,
-        )
+        engine = start_for(settings, settings.model, encoder)
         with closing(engine) as sampler, AnswerChecker(workers=available_cores()) as checker:
             examiner = Examiner(sampling, settings.max_prompt_tokens, encoder, sampler, checker, clip, judge)
             for name in missing:
@@ -101,19 +93,6 @@ def find_benchmarks(directory: Path, only: str) -> dict[str, Path]:
             reason = f"none of {len(kinds)} rows can be used (the first: {kinds[0]})" if kinds else "no rows"
             raise InputError(f"{path}: {reason}: give a benchmark with questions")
     return chosen
-
-
-def sampling_of(settings: Settings) -> SamplingSettings:
-    """The settings of sampling.
-
-    Raises:
-        InputError: a setting is out of range, such as 0 samples.
-    """
-    names = ("samples", "temperature", "top_p", "max_response_tokens", "seed")
-    try:
-        return SamplingSettings(**{name: getattr(settings, name) for name in names})
-    except ValueError as error:
-        raise InputError(f"{error}: give other settings") from error
 
 
 def keys_of(settings: Settings, benchmarks: dict[str, Path]) -> dict[str, str]:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from torch import nn
 
 from pebr.grpo.objective import active_terms
 from pebr.grpo.settings import Settings
 from pebr.sampling.contract import Sampler
-from pebr.sampling.start import start_sampler
+from pebr.sampling.start import start_for
 from pebr.step.launch import Place
 from pebr.training import lora
 from pebr.training.checkpoints import Checkpoints
@@ -72,15 +71,7 @@ def load_policy(
     module = PolicyModel(model, encoder.banned_token_ids)
     engine = TrainingEngine(
         module,
-        EngineSettings(
-            learning_rate=settings.learning_rate,
-            total_steps=optimizer_updates,
-            weight_decay=settings.weight_decay,
-            max_grad_norm=settings.max_grad_norm,
-            dtype=settings.dtype,
-            zero_stage=settings.zero_stage,
-            gradient_checkpointing=settings.gradient_checkpointing,
-        ),
+        EngineSettings.of(settings, settings.dtype, optimizer_updates),
         place,
         weights=model,
         checkpoints=checkpoints,
@@ -91,15 +82,5 @@ def load_policy(
         reference = PolicyModel(initial, encoder.banned_token_ids).eval()
     # The transformers engine can sample from the module that is trained, unless its weights are sharded.
     live = settings.sampling == "transformers" and settings.zero_stage < 3
-    sampler = start_sampler(
-        settings.sampling,
-        Path(settings.model),
-        encoder,
-        dtype,
-        model=model if live else None,
-        max_tokens=settings.max_prompt_tokens + settings.max_response_tokens,
-        memory_share=settings.memory_share,
-        tensor_parallel=settings.tensor_parallel,
-        sleeps=True,
-    )
+    sampler = start_for(settings, settings.model, encoder, model if live else None, sleeps=True)
     return Policy(engine, module, sampler, live, reference)

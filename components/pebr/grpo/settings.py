@@ -8,7 +8,6 @@ from pebr.rewards.settings import RewardSettings
 from pebr.sampling.settings import SamplerSettings
 from pebr.step.settings import ANY_VALUE_RESUMES, Input, Output, StepSettings
 from pebr.training.settings import TrainingSettings
-from pebr.vlm.settings import ModelSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ class ObjectiveSettings(StepSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, ModelSettings, TrainingSettings):
+class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSettings):
     """Train one stage of GRPO: sample answers, score them, update the model, repeat."""
 
     model: Annotated[

@@ -74,9 +74,7 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
     location = checkpoints_location(settings)
     with AnswerChecker() as checker:
         reward = _stage_reward(settings, encoder, checker, place)
-        sampling = SamplingSettings(
-            settings.samples, settings.temperature, settings.top_p, settings.max_response_tokens, settings.seed
-        )
+        sampling = SamplingSettings.of(settings, settings.seed)
         collector = Collector(dataset, encoder, sampling, reward, settings.advantage, place)
         checkpoints = Checkpoints(location, settings.keep_checkpoints, place)
         with closing(load_policy(settings, encoder, place, plan.optimizer_updates, checkpoints)) as policy:

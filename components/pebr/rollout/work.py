@@ -28,12 +28,12 @@ from pebr.rollout.settings import Settings
 from pebr.rollout.shards import Finished, Plan, name_of
 from pebr.rollout.worker import Worker
 from pebr.sampling.contract import SamplingSettings
-from pebr.sampling.start import start_sampler
+from pebr.sampling.start import start_for
 from pebr.step.command import is_first_process
 from pebr.step.launch import available_cores, die_with_parent, relaunch_with_processes
 from pebr.store.opening import open_store
 from pebr.vlm.encoding import Encoder
-from pebr.vlm.loading import DTYPES, load_config, load_processor
+from pebr.vlm.loading import load_config, load_processor
 
 log = logging.getLogger(__name__)
 
@@ -92,21 +92,10 @@ def _sample_own_shards(settings: Settings, plan: Plan, finished: Finished, unfin
         return
     _take_own_gpus(settings.tensor_parallel)
     encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels))
-    sampling = SamplingSettings(
-        settings.samples, settings.temperature, settings.top_p, settings.max_response_tokens, settings.seed
-    )
+    sampling = SamplingSettings.of(settings, settings.seed)
     with AnswerChecker(workers=max(1, available_cores() // workers - 1)) as checker:
         checker.start()  # while the engine starts
-        engine = start_sampler(
-            settings.sampling,
-            settings.model,
-            encoder,
-            DTYPES[settings.dtype],
-            max_tokens=settings.max_prompt_tokens + settings.max_response_tokens,
-            memory_share=settings.memory_share,
-            tensor_parallel=settings.tensor_parallel,
-        )
-        with closing(engine) as sampler:
+        with closing(start_for(settings, settings.model, encoder)) as sampler:
             dataset = ShardedDataset(settings.dataset)
             Worker(dataset, plan, finished, encoder, sampler, sampling, checker, settings.max_prompt_tokens).run(shards)
 

@@ -11,10 +11,11 @@ sample can be drawn again alone, and a resumed run draws the same samples as the
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, Self
 
 from torch import Tensor
 
+from pebr.sampling.settings import SamplerSettings
 from pebr.vlm.encoding import Prompt
 
 
@@ -34,6 +35,11 @@ class SamplingSettings:
             raise ValueError(f"{self}: samples and max_response_tokens must be at least 1")
         if self.temperature < 0 or not 0 < self.top_p <= 1:
             raise ValueError(f"{self}: temperature must not be negative and top_p must be in (0, 1]")
+
+    @classmethod
+    def of(cls, settings: SamplerSettings, seed: int) -> Self:
+        """The part of a step's settings that an engine reads with each question."""
+        return cls(settings.samples, settings.temperature, settings.top_p, settings.max_response_tokens, seed)
 
 
 class Sample(NamedTuple):

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pebr.step.settings import ANY_VALUE_RESUMES, StepSettings
+from pebr.errors import InputError
+from pebr.step.settings import ANY_VALUE_RESUMES
+from pebr.vlm.settings import ModelSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplerSettings(StepSettings):
+class SamplerSettings(ModelSettings):
     """The sampling engine, and how it samples."""
 
     sampling: Annotated[
@@ -29,3 +31,18 @@ class SamplerSettings(StepSettings):
     memory_share: Annotated[
         float, ANY_VALUE_RESUMES, "Share of a GPU's memory that vLLM may use for weights and key-value cache."
     ] = 0.9
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputError: naming the setting and how to fix it.
+        """
+        super().__post_init__()
+        for name in ("samples", "max_response_tokens"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name}={getattr(self, name)}: give at least 1")
+        if self.temperature < 0:
+            raise InputError(f"--temperature={self.temperature}: give at least 0")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"--top_p={self.top_p}: give a value in (0, 1]")

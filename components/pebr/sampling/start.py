@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from pebr.sampling.contract import Sampler
+from pebr.sampling.settings import SamplerSettings
 from pebr.vlm.encoding import Encoder
+from pebr.vlm.loading import DTYPES
 
 
 def start_sampler(
@@ -44,3 +46,20 @@ def start_sampler(
     from pebr.sampling.vllm_engine import VllmSampler
 
     return VllmSampler(model_path, encoder, dtype, max_tokens, memory_share, tensor_parallel, sleeps)
+
+
+def start_for(
+    settings: SamplerSettings, model_path: str, encoder: Encoder, model: nn.Module | None = None, sleeps: bool = False
+) -> Sampler:
+    """Start the engine of a step's settings; see `start_sampler`."""
+    return start_sampler(
+        settings.sampling,
+        model_path,
+        encoder,
+        DTYPES[settings.dtype],
+        model,
+        settings.max_prompt_tokens + settings.max_response_tokens,
+        settings.memory_share,
+        settings.tensor_parallel,
+        sleeps,
+    )

@@ -61,17 +61,8 @@ def work(settings: Settings) -> Mapping[str, float]:
             raise InputError(f"--{name.replace('_', '-')} {getattr(settings, name)}: give at least {least}")
     load_config(settings.model)
     steps = math.ceil(len(dataset) / settings.batch_size) * settings.epochs
-    engine_settings = EngineSettings(
-        learning_rate=settings.learning_rate,
-        total_steps=min(steps, settings.max_steps) if settings.max_steps else steps,
-        weight_decay=settings.weight_decay,
-        schedule="cosine",
-        warmup_ratio=settings.warmup_ratio,
-        max_grad_norm=settings.max_grad_norm,
-        dtype=settings.dtype,
-        zero_stage=settings.zero_stage,
-        gradient_checkpointing=settings.gradient_checkpointing,
-    )
+    steps = min(steps, settings.max_steps) if settings.max_steps else steps
+    engine_settings = EngineSettings.of(settings, settings.dtype, steps, "cosine", settings.warmup_ratio)
     launch.relaunch_with_processes("pebr.sft", settings.processes)
     return launch.as_rank(lambda place: _train(settings, engine_settings, dataset, place))
 
@@ -86,7 +77,8 @@ def _train(
     if settings.lora_rank:
         lora.attach(model, settings.lora_rank, settings.seed)
     train_vision(model, train=False)
-    checkpoints = Checkpoints(_prefix(settings), settings.keep_checkpoints, place)
+    location = f"{settings.checkpoint_root}/{run_name(facts_of(settings))}"
+    checkpoints = Checkpoints(location, settings.keep_checkpoints, place)
     engine = TrainingEngine(PolicyModel(model), engine_settings, place, weights=model, checkpoints=checkpoints)
     batches = Batches(
         dataset,
@@ -192,8 +184,3 @@ def _write(engine: TrainingEngine, settings: Settings) -> None:
     if engine.rank == 0:
         consolidate(sharded, settings.model, settings.output)
         shutil.rmtree(sharded)
-
-
-def _prefix(settings: Settings) -> str:
-    """Where the checkpoints of this run are: the name follows from its settings, model and dataset."""
-    return f"{settings.checkpoint_root}/{run_name(facts_of(settings))}"

@@ -46,7 +46,7 @@ def code_fingerprint() -> str:
 
 
 def fingerprint(location: str) -> str:
-    """."""
+    """The digest of a directory; any other text (empty, or a name from open_clip's list) stands for itself."""
     return directory_fingerprint(location) if location and Path(location).is_dir() else location
 
 
