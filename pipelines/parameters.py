@@ -158,14 +158,14 @@ def check(pipeline: Pipeline, values: Mapping[str, object]) -> None:
             continue
         given = {name: source.value for name, source in step.parameters.items() if isinstance(source, Constant)}
         names = {name: value.name for name, value in given.items() if isinstance(value, Given)}
-        values = {
+        taken = {
             name: cast(value.value if isinstance(value, Given) else value, step.parameter_types[name])
             for name, value in given.items()
         }
         artifacts = {name: name for name in (*step.artifacts, *step.artifact_outputs)}
         construct: Callable[..., StepSettings] = settings_of(step.module.removeprefix("pebr."))
         try:
-            construct(**values, **artifacts)
+            construct(**taken, **artifacts)
         except InputError as error:
             raise InputError(f"step {step.id}: {_in_parameters(str(error), names)}") from None
 

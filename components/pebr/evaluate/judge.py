@@ -10,6 +10,7 @@ import httpx
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from pebr.errors import InputError
+from pebr.evaluate.settings import check_judge
 
 KEY_VARIABLE = "PEBR_JUDGE_KEY"
 PARALLEL = 8  # requests at a time
@@ -34,12 +35,7 @@ class Judge:
     """
 
     def __init__(self, url: str, model: str, seconds: float = 60.0, pause: float = PAUSE) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise InputError(
-                f"judge_url {url!r}: not an http address: give one such as https://host/v1, or leave it empty"
-            )
-        if not model:
-            raise InputError("judge_model is empty: name the model that judge_url serves")
+        check_judge(url, model)
         self.url, self.model, self.seconds = url.rstrip("/") + "/chat/completions", model, seconds
         self.pause = pause
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from pebr.errors import InputError
 from pebr.sampling.settings import SamplerSettings
 from pebr.step.settings import ANY_VALUE_RESUMES, Input, Output, ResumableSettings
 
@@ -35,3 +36,20 @@ class Settings(SamplerSettings, ResumableSettings):
         " is read from the environment variable PEBR_JUDGE_KEY.",
     ] = ""
     judge_model: Annotated[str, "Name of the judge model at that endpoint."] = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.judge_url:
+            check_judge(self.judge_url, self.judge_model)
+
+
+def check_judge(url: str, model: str) -> None:
+    """Check the address of a judge and the name of its model.
+
+    Raises:
+        InputError: naming the setting and how to fix it.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise InputError(f"judge_url {url!r}: not an http address: give one such as https://host/v1, or leave it empty")
+    if not model:
+        raise InputError("judge_model is empty: name the model that judge_url serves")

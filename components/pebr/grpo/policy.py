@@ -71,7 +71,7 @@ def load_policy(
     module = PolicyModel(model, encoder.banned_token_ids)
     engine = TrainingEngine(
         module,
-        EngineSettings.of(settings, settings.dtype, optimizer_updates),
+        EngineSettings.of(settings, optimizer_updates),
         place,
         weights=model,
         checkpoints=checkpoints,

@@ -84,9 +84,7 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
             InputError: naming the setting and how to fix it.
         """
         super().__post_init__()
-        for name, least in {"epochs": 1, "max_steps": 0}.items():
-            if getattr(self, name) < least:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: give at least {least}")
+        self.at_least(epochs=1, max_steps=0)
         if self.samples < 2:
             raise InputError(f"--samples {self.samples}: an advantage compares answers, give at least 2")
         if not 0 < self.questions_per_update <= self.questions_per_step:

@@ -22,3 +22,7 @@ class Settings(StepSettings):
     max_shard_bytes: Annotated[
         int, "Largest size of one safetensors file in bytes; a single larger tensor gets its own file."
     ] = 4_000_000_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(max_shard_bytes=1)

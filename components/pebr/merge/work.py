@@ -18,8 +18,6 @@ def work(settings: Settings) -> Mapping[str, float]:
     Raises:
         InputError: the checkpoint is damaged, or does not fit the model.
     """
-    if settings.max_shard_bytes < 1:
-        raise InputError(f"--max-shard-bytes {settings.max_shard_bytes}: give at least 1")
     if damage := ShardedTensors(settings.checkpoint).damage():
         raise InputError(f"{'; '.join(damage)}: run the step that wrote {Path(settings.checkpoint).name} again")
     written = consolidate(

@@ -39,9 +39,9 @@ class SamplerSettings(ModelSettings):
             InputError: naming the setting and how to fix it.
         """
         super().__post_init__()
-        for name in ("samples", "max_response_tokens"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name}={getattr(self, name)}: give at least 1")
+        if self.samples < 1:
+            raise InputError(f"--samples={self.samples}: give at least 1")
+        self.at_least(max_response_tokens=1)
         if self.temperature < 0:
             raise InputError(f"--temperature={self.temperature}: give at least 0")
         if not 0 < self.top_p <= 1:

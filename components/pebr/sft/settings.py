@@ -5,11 +5,10 @@ from typing import Annotated
 
 from pebr.step.settings import Input, Output
 from pebr.training.settings import TrainingSettings
-from pebr.vlm.settings import ModelSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(ModelSettings, TrainingSettings):
+class Settings(TrainingSettings):
     """Fine-tune the language model on the response format; the vision tower and the projector are frozen."""
 
     model: Annotated[str, Input("Model"), "Hugging Face directory of the base model."]
@@ -25,3 +24,7 @@ class Settings(ModelSettings, TrainingSettings):
     max_tokens: Annotated[int, "Rows with more tokens, image tokens included, are rejected and counted."] = 4096
     tokens_per_batch: int = 8192
     save_every: int = 200
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(epochs=1, batch_size=1, max_tokens=1, tokens_per_batch=1, max_steps=0)

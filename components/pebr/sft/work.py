@@ -56,13 +56,10 @@ def work(settings: Settings) -> Mapping[str, float]:
         )
     if not len(dataset):
         raise InputError(f"{settings.dataset}: no rows: its folder rejected/ has the reasons")
-    for name, least in {"epochs": 1, "batch_size": 1, "max_tokens": 1, "tokens_per_batch": 1, "max_steps": 0}.items():
-        if getattr(settings, name) < least:
-            raise InputError(f"--{name.replace('_', '-')} {getattr(settings, name)}: give at least {least}")
     load_config(settings.model)
     steps = math.ceil(len(dataset) / settings.batch_size) * settings.epochs
     steps = min(steps, settings.max_steps) if settings.max_steps else steps
-    engine_settings = EngineSettings.of(settings, settings.dtype, steps, "cosine", settings.warmup_ratio)
+    engine_settings = EngineSettings.of(settings, steps, "cosine", settings.warmup_ratio)
     launch.relaunch_with_processes("pebr.sft", settings.processes)
     return launch.as_rank(lambda place: _train(settings, engine_settings, dataset, place))
 

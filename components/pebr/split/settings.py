@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from pebr.errors import InputError
 from pebr.step.settings import Input, Output, StepSettings
 
 
@@ -18,3 +19,11 @@ class Settings(StepSettings):
     ]
     easy_at_least: Annotated[float, "A question is easy if at least this share of its answers is correct."] = 1.0
     hard_at_most: Annotated[float, "A question is hard if at most this share of its answers is correct."] = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.hard_at_most < self.easy_at_least <= 1:
+            raise InputError(
+                f"--hard-at-most {self.hard_at_most} and --easy-at-least {self.easy_at_least}: give shares from 0 to 1,"
+                " the first below the second"
+            )

@@ -28,13 +28,8 @@ def work(settings: Settings) -> dict[str, float]:
     """Write the three datasets; returns their sizes and the histogram of correct answers.
 
     Raises:
-        InputError: the thresholds overlap, no question has an answer, or a question occurs twice.
+        InputError: no question has an answer, or a question occurs twice.
     """
-    if not 0 <= settings.hard_at_most < settings.easy_at_least <= 1:
-        raise InputError(
-            f"--hard-at-most {settings.hard_at_most} and --easy-at-least {settings.easy_at_least}: give shares from 0"
-            " to 1, the first below the second"
-        )
     samples, order = survey(Path(settings.rollouts))
     questions = ShardedDataset(settings.rollouts)
     histogram: Counter[int] = Counter()

@@ -68,6 +68,7 @@ def parse(settings_class: type[Settings], arguments: Sequence[str]) -> Settings:
     """Read settings from a command line; booleans may be written as in YAML (`true`) or as in Python (`True`).
 
     Raises:
+        InputError: the settings are refused.
         SystemExit: a flag is unknown, missing or of the wrong type; tyro has printed why.
     """
     import tyro
@@ -78,7 +79,11 @@ def parse(settings_class: type[Settings], arguments: Sequence[str]) -> Settings:
         if words[i - 1].replace("_", "-") in booleans:
             words[i] = words[i].capitalize()
     program = f"python -m {settings_class.__module__.removesuffix('.settings')}"
-    return tyro.cli(settings_class, args=words, prog=program, config=(tyro.conf.FlagConversionOff,))
+    # tyro prints errors of a constructor in a box: read the flags without the checks, then construct with them.
+    text = (settings_class.__doc__ or "").partition("\n\nArgs:")[0]
+    unchecked = type("Settings", (settings_class,), {"__doc__": text, "__post_init__": lambda _: None})
+    read: StepSettings = tyro.cli(unchecked, args=words, prog=program, config=(tyro.conf.FlagConversionOff,))
+    return settings_class(**vars(read))
 
 
 def is_first_process() -> bool:

@@ -124,6 +124,16 @@ class StepSettings:
                 known = ", ".join(str(choice) or "''" for choice in setting.choices)
                 raise InputError(f"{setting.flag} is {value!r}: give one of {known}")
 
+    def at_least(self, **bounds: int) -> None:
+        """Check lower bounds of fields.
+
+        Raises:
+            InputError: naming the flag, its value and its bound.
+        """
+        for name, least in bounds.items():
+            if (value := getattr(self, name)) < least:
+                raise InputError(f"--{name.replace('_', '-')} {value}: give at least {least}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResumableSettings(StepSettings):

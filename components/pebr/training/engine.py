@@ -25,7 +25,7 @@ from pebr.training import randomness, zero
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.lora import weights_of
 from pebr.training.schedule import Schedule, learning_rate
-from pebr.training.settings import TrainingSettings
+from pebr.training.settings import TrainingSettings, check_precision
 from pebr.training.sharded import Run, share, write_index, write_shard
 
 log = logging.getLogger(__name__)
@@ -50,29 +50,20 @@ class EngineSettings:
     gradient_checkpointing: bool = False  # recompute activations in the backward pass
 
     def __post_init__(self) -> None:
-        """Check for what DeepSpeed cannot do, before a model is loaded.
-
-        Raises:
-            InputError: naming the setting and how to fix it.
-        """
-        if self.zero_stage not in (0, 1, 2, 3):
-            raise InputError(f"--zero-stage {self.zero_stage}: give 0, 1, 2 or 3")
-        if self.zero_stage == 0 and self.dtype == "bf16":
-            raise InputError("--zero-stage 0 keeps no float32 weights beside bf16: give --zero-stage 1 or --dtype fp32")
+        check_precision(self.zero_stage, self.dtype)
 
     @classmethod
     def of(
         cls,
         settings: TrainingSettings,
-        dtype: Literal["bf16", "fp32"],
         total_steps: int,
         schedule: Schedule = "constant",
         warmup_ratio: float = 0.0,
     ) -> Self:
         """The engine's part of a step's settings."""
-        shared = ("learning_rate", "weight_decay", "max_grad_norm", "zero_stage", "gradient_checkpointing")
-        taken = {name: getattr(settings, name) for name in shared}
-        return cls(total_steps=total_steps, schedule=schedule, warmup_ratio=warmup_ratio, dtype=dtype, **taken)
+        names = ("learning_rate", "weight_decay", "max_grad_norm", "dtype", "zero_stage", "gradient_checkpointing")
+        taken = {name: getattr(settings, name) for name in names}
+        return cls(total_steps=total_steps, schedule=schedule, warmup_ratio=warmup_ratio, **taken)
 
 
 @dataclass(frozen=True)

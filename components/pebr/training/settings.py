@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from pebr.errors import InputError
 from pebr.step.settings import ANY_VALUE_RESUMES, ResumableSettings
+from pebr.vlm.settings import ModelSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings(ResumableSettings):
+class TrainingSettings(ModelSettings, ResumableSettings):
     """The optimizer, and how the model is spread over processes."""
 
     learning_rate: Annotated[float, "Learning rate of AdamW."] = 1e-6
@@ -30,3 +32,19 @@ class TrainingSettings(ResumableSettings):
         int, ANY_VALUE_RESUMES, "Training steps between checkpoints; 0 for only at the end and on SIGTERM."
     ] = 10
     keep_checkpoints: Annotated[int, ANY_VALUE_RESUMES, "Number of newest checkpoints to keep."] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_precision(self.zero_stage, self.dtype)
+
+
+def check_precision(zero_stage: int, dtype: str) -> None:
+    """Check for what DeepSpeed cannot do.
+
+    Raises:
+        InputError: naming the setting and how to fix it.
+    """
+    if zero_stage not in (0, 1, 2, 3):
+        raise InputError(f"--zero-stage {zero_stage}: give 0, 1, 2 or 3")
+    if zero_stage == 0 and dtype == "bf16":
+        raise InputError("--zero-stage 0 keeps no float32 weights beside bf16: give --zero-stage 1 or --dtype fp32")
