@@ -78,7 +78,7 @@ def generated(path: Any, folder: Any, **options: Any) -> Batch:
         start = int(patches[:first].sum())
         prompt = encoder.prompt("a", [])._replace(
             token_ids=prompt_ids,
-            image_grid_thw=inputs["image_grid_thw"][first : first + 1],
+            image_grids=inputs["image_grid_thw"][first : first + 1],
             pixel_values=inputs["pixel_values"][start : start + int(patches[first])],
         )
         numbers = range(first, first + ANSWERS)
