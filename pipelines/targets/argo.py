@@ -23,7 +23,7 @@ Answer = TypeVar("Answer")
 
 
 class Argo:
-    """Argo Workflows in a namespace."""
+    """Argo Workflows in a namespace: a `Target`."""
 
     def __init__(self, pipeline: Pipeline, namespace: str) -> None:
         """Make a client; no request is sent yet.
@@ -43,7 +43,6 @@ class Argo:
         self.pipeline, self.name = pipeline, ""
 
     def submit(self, name: str, parameters: Mapping[str, object]) -> str:
-        """See `Target.submit`."""
         document = argo.workflow(self.pipeline)
         for parameter in document["spec"]["arguments"]["parameters"]:
             if parameter["name"] in parameters:
@@ -66,13 +65,11 @@ class Argo:
         return f"kubectl --namespace {self.kind['namespace']} get workflow {self.name}"
 
     def progress(self) -> Progress:
-        """See `Target.progress`."""
         status = self._status()
         steps = {node["displayName"]: node["phase"].lower() for node in self._nodes(status)}
         return Progress(STATES.get(status.get("phase", ""), RUNNING), steps, status.get("message", ""))
 
     def scores(self) -> dict[str, dict[str, float]]:
-        """See `Target.scores`."""
         return {
             node["displayName"]: json.loads(parameter["value"])
             for node in self._nodes(self._status())
@@ -81,7 +78,6 @@ class Argo:
         }
 
     def location(self, artifact: Output) -> str:
-        """See `Target.location`."""
         status = self._status()
         repository = status.get("artifactRepositoryRef", {}).get("artifactRepository", {}).get("s3", {})
         for node in self._nodes(status):

@@ -25,7 +25,7 @@ Answer = TypeVar("Answer")
 
 
 class Job:
-    """Jobs in a namespace."""
+    """Jobs in a namespace: a `Target`."""
 
     def __init__(self, namespace: str, image: str, store: str) -> None:
         """Make a client; no request is sent yet.
@@ -43,7 +43,6 @@ class Job:
         self.image, self.store, self.name = image, store.rstrip("/"), ""
 
     def submit(self, name: str, parameters: Mapping[str, object]) -> str:
-        """See `Target.submit`."""
         if parameters.get("processes") == 0:
             raise InputError(
                 "processes is 0, one per GPU, and the Job's pod has none: --set processes=1, or --to kfp, argo"
@@ -76,7 +75,6 @@ class Job:
         return made
 
     def progress(self) -> Progress:
-        """See `Target.progress`."""
         job = self._persist(
             lambda: self.jobs.read_namespaced_job(self.name, self.namespace, _request_timeout=TIMEOUT),
             f"ask for job {self.name}",
@@ -86,7 +84,6 @@ class Job:
         return Progress(_state(job), phases, "; ".join(messages))
 
     def scores(self) -> dict[str, dict[str, float]]:
-        """See `Target.scores`."""
         return dict(self._result().get("scores", {}))
 
     def location(self, artifact: Output) -> str:

@@ -37,7 +37,7 @@ Answer = TypeVar("Answer")
 
 
 class Kubeflow:
-    """Kubeflow Pipelines at an address."""
+    """Kubeflow Pipelines at an address: a `Target`."""
 
     def __init__(self, pipeline: Pipeline, host: str, artifacts: str, experiment: str, namespace: str) -> None:
         """Make a client; no request is sent yet.
@@ -62,7 +62,6 @@ class Kubeflow:
         self.run_id = ""
 
     def submit(self, name: str, parameters: Mapping[str, object]) -> str:
-        """See `Target.submit`."""
         experiment = self._experiment()
         config = api.V2beta1RuntimeConfig(parameters=dict(parameters), pipeline_root=self.artifacts or None)
         body = api.V2beta1Run(
@@ -80,7 +79,6 @@ class Kubeflow:
         return f"{self.host.removesuffix('/pipeline')}/#/runs/details/{self.run_id}"
 
     def progress(self) -> Progress:
-        """See `Target.progress`."""
         run = self._persist(
             lambda: self.runs.run_service_get_run(self.run_id, _request_timeout=TIMEOUT), "ask for the run"
         )
@@ -94,7 +92,6 @@ class Kubeflow:
         return Progress(STATES.get(run.state, RUNNING), steps, run.error.message if run.error else "")
 
     def scores(self) -> dict[str, dict[str, float]]:
-        """See `Target.scores`."""
         store = open_store(self._root())
         found = {}
         with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +101,6 @@ class Kubeflow:
         return found
 
     def location(self, artifact: Output) -> str:
-        """See `Target.location`."""
         keys = [key for step, key in self._outputs(artifact.name) if step == artifact.step]
         return f"{self.artifacts}/{keys[-1]}" if keys else ""
 

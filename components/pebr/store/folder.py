@@ -17,13 +17,12 @@ OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR}  # a ren
 
 
 class FolderStore:
-    """A store in a folder. Each writer of a key uses its own temporary name, so writers do not disturb each other."""
+    """A `Store` in a folder. Each writer of a key uses its own temporary name, so writers do not disturb each other."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def put(self, local: Path, key: str) -> None:
-        """See `Store.put`."""
         target = self.root / checked_key(key)
         if not local.exists():
             raise StoreError(f"{local}: no such file or directory to store under {key}")
@@ -42,7 +41,6 @@ class FolderStore:
             _remove(beside)
 
     def get(self, key: str, local: Path) -> None:
-        """See `Store.get`."""
         source = self.root / checked_key(key)
         if source.is_file():
             with atomic_file(local) as path:
@@ -62,16 +60,13 @@ class FolderStore:
                     raise StoreError(f"{source / name}: not what was stored ({entry}, now {copied[name]}): store again")
 
     def exists(self, key: str) -> bool:
-        """See `Store.exists`."""
         source = self.root / checked_key(key)
         return source.is_file() or (source / LISTING).is_file()
 
     def list(self, prefix: str) -> list[str]:
-        """See `Store.list`."""
         return [name for name in files_of(self.root) if name.startswith(prefix)]
 
     def delete_prefix(self, prefix: str) -> None:
-        """See `Store.delete_prefix`."""
         keys = self.list(checked_key(prefix))
         folders = {folder for key in keys for folder in (self.root / key).parents if self.root in folder.parents}
         for folder in sorted(folders):

@@ -42,7 +42,7 @@ OPEN = b"being written by "  # start of the listing of an incomplete directory
 
 
 class S3Store:
-    """A prefix of a bucket.
+    """A prefix of a bucket: a `Store`.
 
     Raises:
         InputError: the bucket's name or the environment's settings are wrong.
@@ -57,7 +57,6 @@ class S3Store:
         self.client = connect(environment)
 
     def put(self, local: Path, key: str) -> None:
-        """See `Store.put`."""
         checked_key(key)
         if local.is_dir():
             self._remove(key)  # a file stored under the same key
@@ -70,7 +69,6 @@ class S3Store:
             raise StoreError(f"{local}: no such file or directory to store under {key}")
 
     def get(self, key: str, local: Path) -> None:
-        """See `Store.get`."""
         checked_key(key)
         if self._stat(key) is not None:
             with atomic_file(local) as path:
@@ -90,18 +88,15 @@ class S3Store:
             list(in_parallel(fetch, names))
 
     def exists(self, key: str) -> bool:
-        """See `Store.exists`."""
         try:
             return self._stat(key) is not None or self._listing(key) is not None
         except NotThereError:  # being written
             return False
 
     def list(self, prefix: str) -> list[str]:
-        """See `Store.list`."""
         return sorted(key for key in self._keys(prefix) if not _is_listing(key))
 
     def delete_prefix(self, prefix: str) -> None:
-        """See `Store.delete_prefix`."""
         keys = self._keys(prefix)
         listings = [key for key in keys if _is_listing(key)]
         for key in listings:  # from here on, no directory is complete
