@@ -18,14 +18,14 @@ from pathlib import Path
 import safetensors.torch as torch_files
 import torch
 from pebr.files import atomic_directory
+from typing import Annotated
 from pebr.step.command import main
+from pebr.step.settings import StepSettings
 from pebr.toy.vlm import build_tokenizer
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    output: str
-    metrics: str = ""
-    executor_input: str = ""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StepSettings):
+    output: Annotated[str, "Where to write."]
 
 def work(settings):
     with atomic_directory(settings.output) as output:
