@@ -37,7 +37,8 @@ def test_numbers_without_quotes_are_read(tmp_path: Path) -> None:
     [
         ({"qid": None}, "no qid"),
         ({"qid": {"a": 1}}, "no qid"),
-        ({"answer": ["7"]}, "no answer"),
+        ({"answer": {"a": 1}}, "no answer"),
+        ({"answer": ["7", "8"]}, "several answers"),
         ({"problem": None}, "no question"),
         ({"key_words": [None]}, "keywords of a wrong type"),
         ({"key_words": {"a": 1}}, "keywords of a wrong type"),

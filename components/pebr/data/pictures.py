@@ -15,12 +15,13 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pebr.data.archives import Archive, MemberError, is_archive
+from pebr.data.columns import Picture
 from pebr.data.records import Fault
 from pebr.store.listing import files_of
 
 MISSING, AMBIGUOUS, OUTSIDE = "image missing", "image ambiguous", "image outside the root"
 IS_URL, UNREADABLE = "image is a URL", "image unreadable"
-BY_PATH, BY_SUFFIX = "by path", "by suffix"
+BY_PATH, BY_SUFFIX, INSIDE = "by path", "by suffix", "in the row"
 NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -38,7 +39,7 @@ class Place(NamedTuple):
 
     name: str  # path of the file, or name of the member
     archive: Archive | None
-    how: str  # `BY_PATH` or `BY_SUFFIX`
+    how: str  # `BY_PATH`, `BY_SUFFIX` or `INSIDE`
 
 
 class Pictures:
@@ -54,6 +55,31 @@ class Pictures:
         self._folder, self._root, self._archives = folder, Path(os.path.normpath(root)), archives
         below = os.path.relpath(root, folder)
         self._below = "" if below == "." else below
+
+    @property
+    def sequential(self) -> bool:
+        """Whether reading out of order is slow."""
+        return any(archive.sequential for archive in self._archives)
+
+    def position(self, picture: Picture) -> tuple[int, int]:
+        """The number of a picture's archive and its place there, in the order of fast reading; (0, 0) if in none."""
+        if picture.data is not None:
+            return 0, 0
+        try:
+            place = self.place(picture)
+        except PictureError:
+            return 0, 0
+        if place.archive is None:
+            return 0, 0
+        return self._archives.index(place.archive) + 1, place.archive.position(place.name) or 0
+
+    def place(self, picture: Picture) -> Place:
+        """The place of a row's picture that is not in the row.
+
+        Raises:
+            PictureError: see `find`.
+        """
+        return Place(picture.path, picture.archive, INSIDE) if picture.archive else self.find(picture.path)
 
     def find(self, path: str) -> Place:
         """The place of the picture with this path.
@@ -96,6 +122,8 @@ class Pictures:
         except OSError as error:
             if error.errno == errno.EACCES:
                 raise PictureError(UNREADABLE, f"{place.name}: no permission") from error
+            if error.errno in NOT_THERE:
+                raise PictureError(MISSING, place.name) from error
             raise
 
     def _by_suffix(self, name: str) -> list[Place]:

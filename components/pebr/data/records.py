@@ -49,6 +49,7 @@ class SftRow(TypedDict):
     qid: str
     messages: list[Message]
     images: list[ImageFile]
+    source: str  # the name of the source
 
 
 class QuestionRow(TypedDict):
@@ -60,6 +61,7 @@ class QuestionRow(TypedDict):
     key_words: list[str]
     images: list[ImageFile]
     extra: str  # the other columns of the source, a JSON object
+    source: str  # the name of the source
 
 
 class RolloutRow(QuestionRow):

@@ -199,7 +199,7 @@ def open_readable(paths: Sequence[Path]) -> Readable:
 
 def open_file(paths: Sequence[Path]) -> BinaryIO:
     """The same as `open_readable`, as a buffered file."""
-    return io.BufferedReader(open_readable(paths), CHUNK)
+    return io.BufferedReader(open_readable(paths), 2**16)
 
 
 def whole_files(paths: Sequence[Path], is_whole: Callable[[str], bool]) -> dict[Path, list[Path]]:
