@@ -75,7 +75,7 @@ def test_a_fault_of_an_sft_row_is_named(tmp_path: Path, messages: Any, kind: str
 
 
 NOTHING_RIGHT = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(-1e9, 1e9) | st.text(),
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(-1e9, 1e9) | st.text(st.characters(codec="utf-8")),
     lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(
         st.sampled_from(["messages", "images", "role", "content", "qid", "problem", "answer", "key_words", "x"]), inner
@@ -107,6 +107,9 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
         (b'[{"qid": "\xff"}]', "broken JSON after row 0"),
         (b'{"qid": 1}', "give a JSON array"),
         (b"", "give a JSON array"),
+        (b'[{"qid": 1}, {"x": ' + b"[" * 100_000, "broken JSON after row 1"),
+        (b'[{"qid": ' + b"9" * 5000 + b"}]", "broken JSON after row 0"),
+        (b'[{"qid": 1} {"qid": 2}]', "broken JSON after row 1"),
     ],
 )
 def test_a_file_that_is_broken_is_said_with_the_place(tmp_path: Path, content: bytes, said: str) -> None:
@@ -141,3 +144,15 @@ def test_a_broken_line_of_rollouts_is_said_with_its_number(tmp_path: Path, line:
     (tmp_path / "r.jsonl").write_text("\n" + line)
     with pytest.raises(InputError, match="line 2"):
         list(read_rollouts(tmp_path / "r.jsonl"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=st.lists(NOTHING_RIGHT, max_size=8), indent=st.sampled_from([None, 2]), chunk=st.integers(1, 60))
+def test_values_that_are_cut_by_a_chunk_are_read_whole(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Any], indent: int | None, chunk: int
+) -> None:
+    path = tmp_path_factory.mktemp("rows") / "rows.json"
+    path.write_text(json.dumps(rows, indent=indent, ensure_ascii=False), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pebr.data.tables.CHUNK", chunk)
+        assert [row.source for row in read_sft(path)] == rows

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import ijson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -23,7 +22,9 @@ from pebr.errors import InputError
 JSON, LINES, PARQUET, WEB_DATASET = "JSON", "JSON Lines", "Parquet", "WebDataset"
 BATCH = 16  # rows of a Parquet file that are in memory
 LONGEST_START = 2**18  # bytes that are read to recognise a table
+CHUNK, LONGEST_ROW = 2**18, 2**26  # bytes of JSON that are read at a time; characters of a row
 _EXTENSION = re.compile(r".+\.(?:jsonl?|ndjson|parquet)(?:\.(?:gz|bz2|xz|zst))?", re.IGNORECASE)
+_LIST_OF_OBJECTS = re.compile(rb'"(?:[^"\\]|\\.)*"\s*:\s*(\[)\s*\{')
 _IMAGES = frozenset(("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif"))
 
 
@@ -78,29 +79,30 @@ def rows_of(open_table: Callable[[], BinaryIO], name: str) -> Iterator[Any]:
     Raises:
         InputError: broken, cut off, or no table.
     """
-    form, path = form_of(open_table, name)
+    form, offset = form_of(open_table, name)
     if form == PARQUET:
         return _parquet_rows(open_table, name)
-    return _lines(open_table, name) if form == LINES else _items(open_table, name, path)
+    return _lines(open_table, name) if form == LINES else _items(open_table, name, offset)
 
 
-def form_of(open_table: Callable[[], BinaryIO], name: str) -> tuple[str, str]:
-    """The form of a table, and in JSON the path of its rows.
+def form_of(open_table: Callable[[], BinaryIO], name: str) -> tuple[str, int]:
+    """The form of a table, and in JSON the offset of the list of its rows.
 
     Raises:
         NotRowsError: it is no table.
     """
     with open_table() as file:
         start = file.read(LONGEST_START)
-    text = start.removeprefix(codecs.BOM_UTF8).lstrip()
     if start.startswith(b"PAR1"):
-        return PARQUET, ""
+        return PARQUET, 0
+    text = start.removeprefix(codecs.BOM_UTF8).lstrip()
+    before = len(start) - len(text)
     if text[:1] == b"[":
-        return JSON, "item"
+        return JSON, before
     if text[:1] == b"{" and _has_lines(text, name):
-        return LINES, ""
-    if text[:1] == b"{" and (key := _list_in(open_table, name)):
-        return JSON, f"{key}.item"
+        return LINES, before
+    if text[:1] == b"{" and (found := _LIST_OF_OBJECTS.search(text)):
+        return JSON, before + found.start(1)
     raise NotRowsError(f"{name}: starts with {text[:1]!r}: give a JSON array of rows, JSON Lines or Parquet")
 
 
@@ -148,29 +150,83 @@ def _reading(name: str, where: Callable[[], str]) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (ijson.JSONError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, a number of 5,000 digits
+    except (ValueError, RecursionError) as error:  # also no UTF-8, or a number of 5,000 digits
         raise InputError(f"{name}: broken JSON {where()}: {_line(error)}: copy the file again") from error
 
 
-def _items(open_table: Callable[[], BinaryIO], name: str, path: str) -> Iterator[Any]:
-    """The items of a JSON array, one at a time."""
+def _items(open_table: Callable[[], BinaryIO], name: str, offset: int) -> Iterator[Any]:
+    """The items of the JSON array at an offset, one at a time."""
     count = 0
     with open_table() as file, _reading(name, lambda: f"after row {count}"):
-        _skip_mark(file)
-        for item in ijson.items(file, path, use_float=True):
+        is_whole = not file.read(offset).strip(codecs.BOM_UTF8)  # the file is the array, and nothing else
+        file.read(1)
+        text = _Text(file)
+        while text.next_character("\n\r\t ,") != "]":
+            yield text.value()
             count += 1
-            yield item
+            if text.next_character("\n\r\t ") not in ",]":
+                raise ValueError(f"{text.next_character('')!r} in place of a comma")
+        text.skip()
+        if is_whole and (more := text.next_character("\n\r\t ")):
+            raise ValueError(f"{more!r} after the end")
+
+
+class _Text:
+    """A file of JSON, of which a few values at a time are in memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        self._parse = json.JSONDecoder().raw_decode
+        self._text, self._at = "", 0
+
+    def next_character(self, skipped: str) -> str:
+        """The next character that is none of these; "" at the end."""
+        while True:
+            while self._at < len(self._text) and self._text[self._at] in skipped:
+                self._at += 1
+            if self._at < len(self._text) or not self._read():
+                return self._text[self._at : self._at + 1]
+
+    def skip(self) -> None:
+        """Go on by one character."""
+        self._at += 1
+
+    def value(self) -> Any:
+        """The next value.
+
+        Raises:
+            ValueError: broken JSON.
+            RecursionError: nested too deeply.
+        """
+        while True:
+            try:
+                value, end = self._parse(self._text, self._at)
+            except json.JSONDecodeError:
+                if len(self._text) - self._at > LONGEST_ROW or not self._read():
+                    raise
+                continue
+            if end < len(self._text) or not self._read():  # a number may go on in the next chunk
+                self._at = end
+                return value
+
+    def _read(self) -> bool:
+        """Read as much again as there is, at least a chunk; False at the end of the file."""
+        data = self._file.read(max(CHUNK, len(self._text) - self._at))
+        self._text = self._text[self._at :] + self._decode(data, final=not data)
+        self._at = 0
+        return bool(data)
 
 
 def _lines(open_table: Callable[[], BinaryIO], name: str) -> Iterator[Any]:
     """The values of JSON Lines; empty lines are skipped."""
     number = 0
     with open_table() as file, _reading(name, lambda: f"in line {number}"):
-        _skip_mark(file)
-        for line in file:
+        while line := file.readline(LONGEST_ROW):
             number += 1
-            if line.strip():
-                yield json.loads(line)
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            if text.strip():
+                yield json.loads(text)
 
 
 def _has_lines(text: bytes, name: str) -> bool:
@@ -182,22 +238,6 @@ def _has_lines(text: bytes, name: str) -> bool:
         return isinstance(json.loads(first), dict) and bool(rest.strip())
     except (ValueError, RecursionError):
         return False
-
-
-def _list_in(open_table: Callable[[], BinaryIO], name: str) -> str:
-    """The key of a JSON object's first list of objects; "" if there is none."""
-    with open_table() as file, _reading(name, lambda: "in an object"):
-        _skip_mark(file)
-        for path, event, _ in ijson.parse(file, use_float=True):
-            if event == "start_map" and path.endswith(".item") and path.count(".") == 1:
-                return str(path.removesuffix(".item"))
-    return ""
-
-
-def _skip_mark(file: BinaryIO) -> None:
-    """Go behind a byte order mark."""
-    if file.peek(3)[:3] == codecs.BOM_UTF8:  # type: ignore[attr-defined]
-        file.read(3)
 
 
 def _parquet_rows(open_table: Callable[[], BinaryIO], name: str) -> Iterator[Any]:
