@@ -12,7 +12,7 @@ class Settings(StepSettings):
 
     source: Annotated[
         str,
-        "toy://sft, toy://rl, toy://benchmarks, toy://model or toy://clip (made on the spot), a path,"
+        "toy:// with sft, pebr, rl, parquet, benchmarks, model or clip (made on the spot), a path,"
         " s3://bucket/prefix, or hf://[datasets/]organisation/name[@revision]. Several datasets are separated by"
         " commas; NAME*0.5 uses a share of the rows, NAME:20000 the first rows.",
     ]

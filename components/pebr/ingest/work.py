@@ -1,6 +1,6 @@
 """The work of ingest: copy one or more sources to one directory.
 
-toy://NAME      generated from a seed: sft, rl, benchmarks, model, clip
+toy://NAME      generated from a seed: sft, pebr, rl, parquet, benchmarks, model, clip
 s3://b/prefix   copied from object storage
 hf://org/name   downloaded from the Hugging Face hub: datasets/org/name for a dataset, @revision to pin a revision
 a path          copied from a mounted file or folder
@@ -28,7 +28,8 @@ from pebr.store.opening import open_store
 
 log = logging.getLogger("pebr")
 
-TOY = ("sft", "rl", "benchmarks", "model", "clip")
+TOY = ("sft", "pebr", "rl", "parquet", "benchmarks", "model", "clip")
+ARRIVED = ".arrived"  # folder of what has come and is not in its place yet
 NEEDED = {  # files at the top of a model's folder: all files of one of these sets
     "model": [("config.json", "*.safetensors")],
     "clip": [("open_clip_config.json", "open_clip_model.safetensors"), ("config.json", "model.safetensors")],
@@ -76,7 +77,9 @@ def bring(location: str, output: Path, settings: Settings) -> None:
     if not rest:
         copy_path(Path(location), output, packs)
     elif scheme == "toy":
-        make_toy(rest, output, settings.seed, settings.rows)
+        make_toy(rest, output / ARRIVED, settings.seed, settings.rows)
+        copy_path(output / ARRIVED, output, packs)
+        shutil.rmtree(output / ARRIVED)
     elif scheme == "s3":
         copy_s3(location, output, packs)
     elif scheme == "hf":
@@ -127,8 +130,7 @@ def make_toy(name: str, output: Path, seed: int, rows: int) -> None:
     elif name in TOY:
         from pebr.toy import formats
 
-        write = {"sft": formats.write_sft, "rl": formats.write_rl, "benchmarks": formats.write_benchmarks}[name]
-        write(output, seed, rows)
+        getattr(formats, f"write_{name}")(output, seed, rows)
     else:
         raise InputError(f"--source toy://{name}: the tiny world has {', '.join(TOY)}")
 
@@ -168,7 +170,7 @@ def copy_s3(source: str, output: Path, packs: bool = False) -> None:
     if location in {"s3:/", "s3:"}:
         raise InputError(f"--source {source}: this is a whole bucket: give s3://bucket/prefix")
     store = open_store(location)
-    arrived = output / ".arrived"
+    arrived = output / ARRIVED
     images = [] if store.exists(name) or not packs else list(filter(is_image, store.list(f"{name}/")))
     if not images:  # one object, a folder that a `Store` wrote with digests, or a folder without images
         try:
@@ -216,7 +218,7 @@ def download(name: str, output: Path, packs: bool = False) -> None:
     repository, _, revision = name.partition("@")
     is_dataset = repository.startswith("datasets/")
     is_cached = bool(os.environ.get("HF_HOME"))
-    arrived = output / ".arrived"
+    arrived = output / ARRIVED
     try:
         snapshot = snapshot_download(
             repository.removeprefix("datasets/"),
