@@ -61,7 +61,7 @@ def test_the_warm_up_asks_every_layout_as_the_evaluation_does(
 ) -> None:
     dataset = ShardedDataset(filtered[write.__name__])
     batches = Batches(dataset, encoder, len(ITEMS), 10_000, 10_000, seed=0, rank=0, world_size=1)
-    examples = [example for index in range(len(dataset)) for example in batches.measure(index)]
+    examples = [batches.measure(index) for index in range(len(dataset))]
     prompts = [batches.encode(example).prompt for example in examples]  # type: ignore[arg-type]
     assert the_same(prompts, asked_in_evaluation(encoder))
     assert sorted(encoder.decode(example.answer) for example in examples) == sorted(i.response for i in ITEMS)  # type: ignore[union-attr]

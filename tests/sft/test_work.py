@@ -19,6 +19,7 @@ from pebr.sft.work import work
 from pebr.telemetry.history import read_history
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import load_model, load_processor
+from pebr.vlm.prompt import TEMPLATE
 
 Result = tuple[list[dict], dict[str, torch.Tensor], dict]
 
@@ -179,3 +180,24 @@ def test_wrong_inputs_are_told_in_one_line(base: Settings, tmp_path: Path) -> No
             work(dataclasses.replace(base, **changes))
         assert "\n" not in str(caught.value)
     assert not Path(base.output).exists()
+
+
+@pytest.mark.slow
+def test_the_prompt_of_the_warm_up_goes_with_the_model_and_names_the_run(base: Settings, tmp_path: Path) -> None:
+    """Later steps read it from the model, as the next warm-up does."""
+    run(base, output=str(tmp_path / "ours"), checkpoints=str(tmp_path / "checkpoints"), max_steps=1)
+    assert (tmp_path / "ours" / "prompt.txt").read_text() == TEMPLATE
+    template = "Look, then answer.\n{question}"
+    (tmp_path / "template.txt").write_text(template)
+    other = str(tmp_path / "other")
+    settings = {"prompt": str(tmp_path / "template.txt"), "checkpoints": str(tmp_path / "checkpoints"), "max_steps": 1}
+    run(base, output=other, **settings)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    (tmp_path / "template.txt").write_text(template.replace("Look", "See"))
+    run(base, output=str(tmp_path / "third"), **settings)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 3
+    encoder = Encoder(load_processor(other))
+    assert "Look, then answer.\nRed?" in encoder.prompt("Red?", []).text
+    assert "Look at the image" not in encoder.prompt("Red?", []).text
+    run(base, model=other, output=str(tmp_path / "next"), max_steps=1)
+    assert (tmp_path / "next" / "prompt.txt").read_text() == template

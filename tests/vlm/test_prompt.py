@@ -1,8 +1,19 @@
 """The prompt: where images go, and which questions cannot be asked."""
 
+from pathlib import Path
+
 import pytest
 
-from pebr.vlm.prompt import INSTRUCTIONS, PromptError, conversation, user_turn, without_instructions
+from pebr.errors import InputError
+from pebr.vlm.prompt import (
+    INSTRUCTIONS,
+    TEMPLATE,
+    PromptError,
+    conversation,
+    read_template,
+    user_turn,
+    without_instructions,
+)
 
 
 def parts(problem: str, images: int) -> list[str]:
@@ -97,3 +108,26 @@ def test_every_question_of_a_conversation_is_asked_in_the_same_way() -> None:
 def test_a_conversation_that_cannot_be_asked_says_why(turns: list[str], images: int) -> None:
     with pytest.raises(PromptError, match=r"placeholders and 2 images|special token"):
         conversation(turns, images)
+
+
+def test_a_template_stands_around_the_question() -> None:
+    template = "First this. {question} Then that."
+    parts_of = [part.get("text", "<image>") for part in user_turn("Is <image> red?", 1, template)[0]["content"]]
+    assert parts_of == ["First this. Is ", "<image>", " red? Then that."]
+    assert [part.get("text") for part in user_turn("What <image>", 1, template)[0]["content"]][-1] == " Then that."
+    assert user_turn("Red?", 0, TEMPLATE) == user_turn("Red?", 0)
+
+
+def test_a_model_without_a_template_has_ours(tmp_path: Path) -> None:
+    assert read_template(tmp_path) == TEMPLATE == INSTRUCTIONS + "{question}"
+    (tmp_path / "prompt.txt").write_text("{question}!")
+    assert read_template(tmp_path) == read_template(tmp_path / "prompt.txt") == "{question}!"
+
+
+@pytest.mark.parametrize("text", ["no question", "{question} {question}", "<image>{question}", "<|im_end|>{question}"])
+def test_a_wrong_template_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.txt").write_text(text)
+    with pytest.raises(InputError, match="once"):
+        read_template(tmp_path / "x.txt")
+    with pytest.raises(InputError, match="not a prompt"):
+        read_template(tmp_path / "none.txt")

@@ -28,14 +28,15 @@ READ_AHEAD = 2  # batches
 
 
 class Example(NamedTuple):
-    """One answer of a row of the dataset, with its lengths."""
+    """The last answer of a row of the dataset, with its lengths; further examples for the answers before it."""
 
     row: int  # its number in the dataset
-    history: list[str]  # earlier questions of the row, each followed by its answer
     problem: str
     images: list[bytes]  # of the history and the question
     answer: list[int]  # (R,) with the end token
     tokens: int  # of history, question and answer
+    history: list[str]  # earlier questions of the row, each followed by its answer
+    earlier: "list[Example]"
 
 
 class Batch(NamedTuple):
@@ -72,11 +73,11 @@ class Batches:
 
     def batch(self, step: int) -> Batch:
         """The batch of one training step."""
-        examples, rejected = [], Counter[str]()
+        examples, rejected = list[Example](), Counter[str]()
         for index in self.indices(step):
             measured = self.measure(index)
-            if isinstance(measured, list):
-                examples += measured
+            if isinstance(measured, Example):
+                examples += [*measured.earlier, measured]
             else:
                 rejected[measured] += 1
         mine = deal([example.tokens for example in examples], self.world_size)[self.rank]
@@ -94,10 +95,10 @@ class Batches:
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset))
         return [int(row) for row in order[place * self.batch_size : (place + 1) * self.batch_size]]
 
-    def measure(self, index: int) -> list[Example] | str:
+    def measure(self, index: int) -> Example | str:
         """Read a row and compute its lengths, without pixels; or the reason why it is rejected.
 
-        A conversation of several turns is one example per answer, after the turns before it.
+        A conversation of several turns is one example per answer, each after the turns before it.
         """
         row = self.dataset[index]
         turns = [message["content"] for message in row["messages"]]
@@ -105,7 +106,7 @@ class Batches:
             return "turns out of order"
         images = image_bytes(row["images"])
         placed = any(IMAGE_PLACEHOLDER in turn for turn in turns)
-        examples = []
+        examples: list[Example] = []
         for place in range(1, len(turns), 2):
             history, problem, answer = turns[: place - 1], turns[place - 1], turns[place]
             asked = "".join([*history[::2], problem]).count(IMAGE_PLACEHOLDER)
@@ -116,8 +117,8 @@ class Batches:
             ids = self.encoder.response_ids(answer)
             if tokens + len(ids) > self.max_tokens:
                 return "too long"
-            examples.append(Example(index, history, problem, shown, ids, tokens + len(ids)))
-        return examples
+            examples.append(Example(index, problem, shown, ids, tokens + len(ids), history, earlier=examples[:]))
+        return examples[-1]
 
     def encode(self, example: Example) -> Group:
         """Tokens and pixels of an answer: a group of one, numbered as the row.

@@ -15,6 +15,11 @@ class Settings(TrainingSettings):
     dataset: Annotated[str, Input("Dataset"), "Filtered SFT rows, a directory written by `filter --kind sft`."]
     output: Annotated[str, Output("Model"), "Hugging Face directory to write."]
     history: Annotated[str, Output(), "JSON-lines file to write, one row per optimizer update."]
+    prompt: Annotated[
+        str,
+        "Text file with the prompt, in which {question} stands for the question; empty for the base model's prompt.txt,"
+        " else our prompt. It is written into the model's directory, and all later steps ask with it.",
+    ] = ""
     epochs: Annotated[int, "Passes over the dataset."] = 2
     max_steps: Annotated[int, "Stop after this many optimizer updates; 0 for all epochs."] = 0
     batch_size: Annotated[int, "Rows per optimizer update, summed over ranks."] = 128

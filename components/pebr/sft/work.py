@@ -35,6 +35,7 @@ from pebr.training.randomness import seed_everything
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.families import train_vision
 from pebr.vlm.loading import DTYPES, load_config, load_model, load_processor
+from pebr.vlm.prompt import PROMPT_FILE, read_template
 from pebr.vlm.rows import Row, blank_row
 
 log = logging.getLogger(__name__)
@@ -57,24 +58,25 @@ def work(settings: Settings) -> Mapping[str, float]:
     if not len(dataset):
         raise InputError(f"{settings.dataset}: no rows: its folder rejected/ has the reasons")
     load_config(settings.model)
+    template = read_template(settings.prompt or settings.model)
     steps = math.ceil(len(dataset) / settings.batch_size) * settings.epochs
     steps = min(steps, settings.max_steps) if settings.max_steps else steps
     engine_settings = EngineSettings.of(settings, steps, "cosine", settings.warmup_ratio)
     launch.relaunch_with_processes("pebr.sft", settings.processes)
-    return launch.as_rank(lambda place: _train(settings, engine_settings, dataset, place))
+    return launch.as_rank(lambda place: _train(settings, engine_settings, dataset, template, place))
 
 
 def _train(
-    settings: Settings, engine_settings: EngineSettings, dataset: ShardedDataset, place: launch.Place
+    settings: Settings, engine_settings: EngineSettings, dataset: ShardedDataset, template: str, place: launch.Place
 ) -> Mapping[str, float]:
     """The run on one of its ranks."""
     seed_everything(settings.seed)
-    encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels))
+    encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels), template)
     model = load_model(settings.model, DTYPES[settings.dtype])
     if settings.lora_rank:
         lora.attach(model, settings.lora_rank, settings.seed)
     train_vision(model, train=False)
-    location = f"{settings.checkpoint_root}/{run_name(facts_of(settings))}"
+    location = f"{settings.checkpoint_root}/{run_name(facts_of(settings) | {'prompt': template})}"
     checkpoints = Checkpoints(location, settings.keep_checkpoints, place)
     engine = TrainingEngine(PolicyModel(model), engine_settings, place, weights=model, checkpoints=checkpoints)
     batches = Batches(
@@ -92,7 +94,7 @@ def _train(
     engine.finish()
     if totals.rejected:
         log.warning("rows rejected: %s", totals.reasons())
-    _write(engine, settings)
+    _write(engine, settings, template)
     return {
         "loss": totals.loss,
         "steps": engine.step,
@@ -174,10 +176,11 @@ def _loss(module: nn.Module, row: Row, answer_tokens: int) -> Tensor:
     return -logprobs.sum() / max(answer_tokens, 1)  # type: ignore[no-any-return]
 
 
-def _write(engine: TrainingEngine, settings: Settings) -> None:
+def _write(engine: TrainingEngine, settings: Settings, template: str) -> None:
     """Write the trained model as a Hugging Face directory, from the shards that the ranks write first."""
     sharded = Path(f"{settings.output}.sharded")
     engine.save_sharded(sharded)
     if engine.rank == 0:
         consolidate(sharded, settings.model, settings.output)
+        Path(settings.output, PROMPT_FILE).write_text(template, encoding="utf-8")
         shutil.rmtree(sharded)

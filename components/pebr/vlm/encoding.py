@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pebr.vlm.families import family_of_processor
 from pebr.vlm.families.contract import Processor, Size
-from pebr.vlm.prompt import PromptError, conversation
+from pebr.vlm.prompt import TEMPLATE, PromptError, conversation
 
 
 class Prompt(NamedTuple):
@@ -30,10 +30,16 @@ class Prompt(NamedTuple):
 
 
 class Encoder:
-    """Encodes prompts and responses with a model's processor; all phases use it."""
+    """Encodes prompts and responses with a model's processor; all phases use it.
 
-    def __init__(self, processor: Processor) -> None:
+    Args:
+        processor: of the model; see `load_processor`.
+        template: of questions; the one that came with the processor if it is empty.
+    """
+
+    def __init__(self, processor: Processor, template: str = "") -> None:
         self.processor = processor
+        self.template = template or getattr(processor, "question_template", TEMPLATE)
         self.tokenizer = processor.tokenizer
         self.family = family_of_processor(processor)
 
@@ -124,7 +130,7 @@ class Encoder:
         return [vocabulary[token]] if token in vocabulary else []
 
     def _render(self, turns: Sequence[str], image_count: int) -> str:
-        messages = conversation(turns, image_count)
+        messages = conversation(turns, image_count, self.template)
         return str(self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def _seen_size(self, size: Size) -> Size:

@@ -8,12 +8,13 @@ import torch
 from pebr.errors import InputError
 from pebr.vlm.families import family_named, family_of_processor
 from pebr.vlm.families.contract import Config, Model, Processor
+from pebr.vlm.prompt import read_template
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}  # of weights, by their names in settings
 
 
 def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: int | None = None) -> Processor:
-    """The processor (tokenizer, image processor, chat template) of a model directory.
+    """The processor (tokenizer, image processor, chat template) of a model directory, with its `question_template`.
 
     Args:
         path: the directory.
@@ -28,6 +29,7 @@ def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: 
     _require(path, "preprocessor_config.json", "processor_config.json")
     processor = AutoProcessor.from_pretrained(str(path), local_files_only=True)
     family_of_processor(processor).limit_pixels(processor, min_pixels, max_pixels)
+    processor.question_template = read_template(path)
     return processor
 
 

@@ -1,12 +1,18 @@
 """The one prompt: SFT, sampling, rewards and evaluation all ask questions in the same words.
 
+The words are a template: `TEMPLATE`, or another that the warm-up gets by its setting `prompt`. The warm-up writes it
+into the model's directory as `prompt.txt`, from where all later steps read it.
+
 Published questions may hold a block of instructions of their own. `without_instructions` removes it, so that every
 question is asked with one block.
 """
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NotRequired, TypedDict
+
+from pebr.errors import InputError
 
 IMAGE_PLACEHOLDER = "<image>"
 
@@ -20,6 +26,10 @@ INSTRUCTIONS = (
     "Add further steps as needed.\n\n"
     "Question: "
 )
+
+QUESTION = "{question}"  # its place in a template
+TEMPLATE = INSTRUCTIONS + QUESTION
+PROMPT_FILE = "prompt.txt"
 
 # A header of the answer's sections inside a question, and the mark between the instructions and the question itself.
 _HEADER = re.compile(
@@ -54,12 +64,33 @@ class Message(TypedDict):
     content: list[Part]
 
 
-def user_turn(problem: str, image_count: int) -> list[Message]:
-    """One user turn: the instructions, then the question, with an image at each `<image>`.
+def read_template(path: Path | str) -> str:
+    """The template in a file, or in a model's directory; ours if the directory has none.
+
+    Raises:
+        InputError: the file cannot be read, or does not say once where the question stands.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / PROMPT_FILE
+        if not path.exists():
+            return TEMPLATE
+    try:
+        template = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a prompt ({error}): give a text file") from error
+    if template.count(QUESTION) != 1 or IMAGE_PLACEHOLDER in template or _SPECIAL_TOKEN.search(template):
+        raise InputError(f"{path}: give a prompt with {QUESTION} once, without images and special tokens")
+    return template
+
+
+def user_turn(problem: str, image_count: int, template: str = TEMPLATE) -> list[Message]:
+    """One user turn: the template with the question, with an image at each `<image>`.
 
     Args:
         problem: the question, with one `<image>` per image. Without any, the images come first.
         image_count: the number of images.
+        template: has `QUESTION` once.
 
     Raises:
         PromptError: when placeholders and images do not match, or the question is empty or contains a special token.
@@ -77,18 +108,22 @@ def user_turn(problem: str, image_count: int) -> list[Message]:
     pieces = [piece.strip("\r\n") for piece in pieces]  # with or without a line break after <image>
     if not any(piece.strip() for piece in pieces):
         raise PromptError("the question is empty")
-    content: list[Part] = [{"type": "text", "text": INSTRUCTIONS + pieces[0]}]
+    before, after = template.split(QUESTION)
+    pieces[0] = before + pieces[0]
+    pieces[-1] += after
+    content: list[Part] = [{"type": "text", "text": pieces[0]}]
     for piece in pieces[1:]:
         content += [{"type": "image"}, {"type": "text", "text": piece}]
     return [{"role": "user", "content": [part for part in content if part.get("text") != ""]}]
 
 
-def conversation(turns: Sequence[str], image_count: int) -> list[Message]:
+def conversation(turns: Sequence[str], image_count: int, template: str = TEMPLATE) -> list[Message]:
     """A chat that ends with a question. Each of its questions is asked as by `user_turn`.
 
     Args:
         turns: questions, each but the last followed by its answer.
         image_count: of all questions. Without any `<image>`, all images come first in the first question.
+        template: has `QUESTION` once.
 
     Raises:
         PromptError: as `user_turn`, or when an answer contains a special token.
@@ -100,7 +135,7 @@ def conversation(turns: Sequence[str], image_count: int) -> list[Message]:
     messages: list[Message] = []
     for place, turn in enumerate(turns):
         if place % 2 == 0:
-            messages += user_turn(turn, asked[place // 2])
+            messages += user_turn(turn, asked[place // 2], template)
             continue
         if special := _SPECIAL_TOKEN.search(turn):
             raise PromptError(f"an answer holds the special token {special.group()}")
