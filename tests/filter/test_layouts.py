@@ -101,3 +101,20 @@ def test_what_was_found_and_changed_is_counted(
 ) -> None:
     (facts,) = read_manifest(filtered[layout]).extra["sources"].values()
     assert facts[count] == number
+
+
+@pytest.mark.parametrize(
+    ("layout", "form", "columns"),
+    [
+        ("mulberry", "JSON", {"messages": "messages", "images": "images"}),
+        ("llava", "JSON", {"messages": "conversations", "images": "image"}),
+        ("content_parts", "JSON Lines", {"messages": "messages"}),
+        ("sft_web_dataset", "WebDataset", {"messages": "messages", "images": "images"}),
+        ("virl", "Parquet", {"question": "question", "answer": "answer", "images": "image", "qid": "qid"}),
+        ("open_r1", "Parquet", {"question": "problem", "answer": "solution", "images": "image"}),
+        ("plain_bytes", "Parquet", {"question": "prompt", "answer": "reward_model", "images": "image"}),
+    ],
+)
+def test_the_layout_is_reported(filtered: dict[str, Path], layout: str, form: str, columns: dict[str, str]) -> None:
+    (facts,) = read_manifest(filtered[layout]).extra["sources"].values()
+    assert (facts["form"], facts["columns"]) == (form, columns)

@@ -51,6 +51,13 @@ class Source:
         """How the rows are written."""
         return self.files[0].form
 
+    def layout(self, kind: Kind, names: Names) -> dict[str, str]:
+        """Which column is read as what, by the first row of the kind; {} if none of the first rows is."""
+        first = (row for file in self.files for row in islice(file.rows(), FIRST_ROWS) if fits(row, kind, names))
+        row: dict[str, Any] = next(first, {})
+        wanted = ("messages", "images") if kind == "sft" else tuple(what for what in names if what != "messages")
+        return {what: column for what in wanted if (column := find(row, names[what])[0])}
+
     def rows(self, kind: Kind, names: Names) -> Iterator[SourceRow]:
         """The rows that are asked for, in order."""
         items: Iterator[Any] = chain.from_iterable(file.rows() for file in self.files)

@@ -81,10 +81,15 @@ def work(settings: Settings) -> dict[str, float]:
     schema = SFT_SCHEMA if settings.kind == "sft" else RL_SCHEMA
     tallies = {source.name: Tally() for source in sources}
     seen: dict[bytes, str] = {}  # digest of a row -> its source
+    layouts: dict[str, dict[str, Any]] = {}
     with atomic_directory(settings.output) as output:
         with ShardWriter(output, schema, settings.kind, settings.rows_per_shard) as writer:
             for source in sources:
-                log.info("%s: %s rows in %s", source.name, source.form, ", ".join(f.name for f in source.files)[:200])
+                layouts[source.name] = {"form": source.form, "columns": source.layout(settings.kind, names)}
+                files = ", ".join(file.name for file in source.files)[:200]
+                log.info(
+                    "%s: %s rows in %s, columns %s", source.name, source.form, files, _columns(layouts[source.name])
+                )
                 rows = source.rows(settings.kind, names)
                 if len(sources) > 1:
                     rows = (row._replace(row=row.row | {"qid": f"{source.name}/{row.row['qid']}"}) for row in rows)
@@ -95,7 +100,7 @@ def work(settings: Settings) -> dict[str, float]:
             writer.extra = {
                 "source": ", ".join(tallies),
                 "read": total.read,
-                "sources": {name: _facts(tally) for name, tally in tallies.items()},
+                "sources": {name: layouts[name] | _facts(tally) for name, tally in tallies.items()},
             }
         if not total.kept:
             reasons = dict(total.rejected) or "it is empty"
@@ -145,6 +150,10 @@ def _facts(tally: Tally) -> dict[str, Any]:
     return {"read": tally.read, "kept": tally.kept, "duplicates": tally.duplicates} | {
         name: dict(sorted(counter.items())) for name, counter in counters.items()
     }
+
+
+def _columns(layout: dict[str, Any]) -> str:
+    return ", ".join(f"{what}={column}" for what, column in layout["columns"].items()) or "not recognised"
 
 
 def _total(tallies: Iterable[Tally]) -> Tally:
