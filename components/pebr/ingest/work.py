@@ -22,6 +22,7 @@ from pebr.files import atomic_directory
 from pebr.ingest.listed import folders, parse
 from pebr.ingest.packing import is_image, pack
 from pebr.ingest.settings import Settings
+from pebr.ingest.watching import bytes_in, watched
 from pebr.store.contract import NotThereError
 from pebr.store.listing import files_of
 from pebr.store.opening import open_store
@@ -74,18 +75,19 @@ def bring(location: str, output: Path, settings: Settings) -> None:
     """
     scheme, _, rest = location.partition("://")
     packs = not settings.kind
-    if not rest:
-        copy_path(Path(location), output, packs)
-    elif scheme == "toy":
-        make_toy(rest, output / ARRIVED, settings.seed, settings.rows)
-        copy_path(output / ARRIVED, output, packs)
-        shutil.rmtree(output / ARRIVED)
-    elif scheme == "s3":
-        copy_s3(location, output, packs)
-    elif scheme == "hf":
-        download(rest, output, packs)
-    else:
-        raise InputError(f"--source {location}: unknown scheme: give toy://, s3://, hf:// or a path")
+    with watched(output, 0 if rest else bytes_in(Path(location)), f"ingest {location}"):
+        if not rest:
+            copy_path(Path(location), output, packs)
+        elif scheme == "toy":
+            make_toy(rest, output / ARRIVED, settings.seed, settings.rows)
+            copy_path(output / ARRIVED, output, packs)
+            shutil.rmtree(output / ARRIVED)
+        elif scheme == "s3":
+            copy_s3(location, output, packs)
+        elif scheme == "hf":
+            download(rest, output, packs)
+        else:
+            raise InputError(f"--source {location}: unknown scheme: give toy://, s3://, hf:// or a path")
     if not any(path.is_file() for path in output.rglob("*")):
         raise InputError(f"--source {location}: nothing is there: check the name")
     check(output, settings.kind, location)
