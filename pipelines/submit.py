@@ -112,8 +112,7 @@ def _submit(options: argparse.Namespace) -> int:
         if progress.state != FAILED and (options.gate or options.publish or options.to != "kfp" or options.artifacts):
             scores = target.scores()
             published = gate.last_published(options.publish) if options.publish else None
-            before = published["scores"] if published else None
-            verdicts += [gate.judge(text, scores, final_id, before) for text in options.gate]
+            verdicts += [gate.judge(text, scores, final_id, published) for text in options.gate]
     finally:  # also if a gate names no score: the run took long, and its summary is useful
         kinds = {step.id: step.module for step in steps}
         evaluated = {step: metrics for step, metrics in scores.items() if kinds.get(step) == EVALUATE}
@@ -191,15 +190,7 @@ def follow(target: Target, poll: float) -> Progress:
 def summary(
     name: str, place: str, progress: Progress, scores: gate.Scores, verdicts: Sequence[gate.Verdict], seconds: float
 ) -> str:
-    """A page of Markdown about a run that has ended.
-
-    Args:
-        name, place: name and URL of the run.
-        progress: its last state.
-        scores: metrics of the evaluations, by step id.
-        verdicts: results of the gates.
-        seconds: time waited.
-    """
+    """A page of Markdown about a run that has ended after `seconds`, with the scores of its evaluations, by step id."""
     lines = [f"## {name}: {progress.state}", "", f"{place}, waited for {seconds / 60:.0f} minutes", ""]
     if progress.message:
         lines += [f"> {progress.message}", ""]
@@ -218,12 +209,8 @@ def summary(
             lines += [f"| {metric} | {' | '.join(values)} |"]
         lines += [""]
     if progress.steps:
-        lines += [
-            "| step | state |",
-            "|---|---|",
-            *(f"| {step} | {state} |" for step, state in progress.steps.items()),
-            "",
-        ]
+        rows = [f"| {step} | {state} |" for step, state in progress.steps.items()]
+        lines += ["| step | state |", "|---|---|", *rows, ""]
     return "\n".join(lines) + "\n"
 
 

@@ -60,10 +60,7 @@ class Pipeline:
         self.inputs: Mapping[str, Input] = self.document["root"].get("inputDefinitions", {}).get("parameters", {})
 
     def plan(self, values: Mapping[str, object]) -> list[Step]:
-        """All steps, each after the steps that it needs.
-
-        Args:
-            values: pipeline parameters; the others have their defaults.
+        """All steps, each after the steps that it needs. Parameters that are not in `values` have their defaults.
 
         Raises:
             InputError: the pipeline uses something that this reader does not support.

@@ -23,13 +23,7 @@ _PARSING = threading.Lock()  # Python 3.11 cannot make syntax trees in two threa
 
 
 def step_key(step: Step, parameters: Mapping[str, object], inputs: Mapping[str, str]) -> str:
-    """The digest of everything that a step's outputs depend on; 16 hexadecimal digits.
-
-    Args:
-        step: the step.
-        parameters: values of its parameters.
-        inputs: digest of each input artifact.
-    """
+    """The 16-digit digest of everything that a step's outputs depend on; `inputs` are its artifacts' digests."""
     parts = {
         "command": step.command,
         "environment": dict(step.environment),
@@ -46,8 +40,7 @@ def step_key(step: Step, parameters: Mapping[str, object], inputs: Mapping[str, 
 def code_digest(module: str) -> str:
     """The digest of the source files that `python -m pebr.x` imports, and of the other files in its folder.
 
-    Args:
-        module: the module that the command runs, `pebr.x`; the digest of any other is "".
+    For a module outside `pebr` it is "".
     """
     if not MODULE.fullmatch(module):
         return ""

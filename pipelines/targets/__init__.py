@@ -40,12 +40,7 @@ class Target(Protocol):
     def submit(self, name: str, parameters: Mapping[str, object]) -> str:
         """Start the run of this name, or find it if it is running or has succeeded.
 
-        Args:
-            name: name of the run.
-            parameters: all pipeline parameters.
-
-        Returns:
-            A URL or a command that shows the run.
+        Returns a URL or a command that shows the run.
 
         Raises:
             TargetError: the target cannot be reached or refuses the request.

@@ -4,8 +4,8 @@ The workflow's status holds the state of each step, its metrics (which are outpu
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 from kubernetes import client
 
@@ -19,27 +19,18 @@ from pipelines.targets.retrying import TIMEOUT, persist
 
 STATES = {"Succeeded": SUCCEEDED, "Failed": FAILED, "Error": FAILED}
 LABEL = "pebr/run"
-Answer = TypeVar("Answer")
 
 
 class Argo:
     """Argo Workflows in a namespace: a `Target`."""
 
     def __init__(self, pipeline: Pipeline, namespace: str) -> None:
-        """Make a client; no request is sent yet.
-
-        Args:
-            pipeline: the compiled pipeline.
-            namespace: namespace of the workflows; "" for the namespace of the kubeconfig or of this pod.
-        """
+        """Make a client; without a namespace, that of the kubeconfig or of this pod is used. No request is sent yet."""
         self.where, own_namespace = connect()
+        self._persist = partial(persist, where=self.where, remedies=REMEDIES)
         self.workflows = client.CustomObjectsApi()
-        self.kind = {
-            "group": "argoproj.io",
-            "version": "v1alpha1",
-            "namespace": namespace or own_namespace,
-            "plural": "workflows",
-        }
+        place = {"namespace": namespace or own_namespace, "plural": "workflows"}
+        self.kind = {"group": "argoproj.io", "version": "v1alpha1", **place}
         self.pipeline, self.name = pipeline, ""
 
     def submit(self, name: str, parameters: Mapping[str, object]) -> str:
@@ -99,6 +90,3 @@ class Argo:
         steps = {step.id for step in self.pipeline.plan({})}
         nodes = sorted(status.get("nodes", {}).values(), key=lambda node: node.get("startedAt") or "")
         return (node for node in nodes if node["displayName"] in steps)
-
-    def _persist(self, action: Callable[[], Answer], what: str) -> Answer:
-        return persist(action, what, self.where, REMEDIES)

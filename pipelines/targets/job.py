@@ -5,9 +5,10 @@ termination message, which is read from the pod's status.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from kubernetes import client
@@ -21,23 +22,20 @@ from pipelines.targets.retrying import TIMEOUT, persist
 
 MANIFEST = Path(__file__).parents[2] / "k8s" / "jobs" / "run" / "run.yaml"
 LABEL = "pebr/run"
-Answer = TypeVar("Answer")
 
 
 class Job:
     """Jobs in a namespace: a `Target`."""
 
     def __init__(self, namespace: str, image: str, store: str) -> None:
-        """Make a client; no request is sent yet.
+        """Make a client; without a namespace, that of the kubeconfig or of this pod is used. No request is sent yet.
 
-        Args:
-            namespace: namespace of the Job; "" for the namespace of the kubeconfig or of this pod.
-            image: image of the pod.
-            store: `s3://` prefix for artifacts: a run that starts again finds the finished steps of a failed run there.
+        `store` is an `s3://` prefix for artifacts: a run that starts again finds a failed run's finished steps there.
         """
         if not store.startswith("s3://"):
             raise InputError("a Job's disk is deleted with its pod: give --artifacts s3://bucket/prefix")
         self.where, own_namespace = connect()
+        self._persist = partial(persist, where=self.where, remedies=REMEDIES)
         self.namespace = namespace or own_namespace
         self.jobs, self.pods = client.BatchV1Api(), client.CoreV1Api()
         self.image, self.store, self.name = image, store.rstrip("/"), ""
@@ -75,10 +73,8 @@ class Job:
         return made
 
     def progress(self) -> Progress:
-        job = self._persist(
-            lambda: self.jobs.read_namespaced_job(self.name, self.namespace, _request_timeout=TIMEOUT),
-            f"ask for job {self.name}",
-        )
+        ask = partial(self.jobs.read_namespaced_job, self.name, self.namespace, _request_timeout=TIMEOUT)
+        job = self._persist(ask, f"ask for job {self.name}")
         phases = {pod.metadata.name: (pod.status.phase or "Pending").lower() for pod in self._pods()}
         messages = [c.message for c in job.status.conditions or () if c.type == "Failed" and c.message]
         return Progress(_state(job), phases, "; ".join(messages))
@@ -108,20 +104,9 @@ class Job:
             raise TargetError(f"{self.where}: job {self.name}: {problem}: read the metrics in {self.store}") from None
 
     def _pods(self) -> list[client.V1Pod]:
-        selection = f"batch.kubernetes.io/job-name={self.name}"
-        return list(
-            self._persist(
-                lambda: (
-                    self.pods.list_namespaced_pod(
-                        self.namespace, label_selector=selection, _request_timeout=TIMEOUT
-                    ).items
-                ),
-                f"ask for the pods of job {self.name}",
-            )
-        )
-
-    def _persist(self, action: Callable[[], Answer], what: str) -> Answer:
-        return persist(action, what, self.where, REMEDIES)
+        selection = {"label_selector": f"batch.kubernetes.io/job-name={self.name}", "_request_timeout": TIMEOUT}
+        ask = partial(self.pods.list_namespaced_pod, self.namespace, **selection)
+        return list(self._persist(ask, f"ask for the pods of job {self.name}").items)
 
 
 def _state(job: client.V1Job) -> str:

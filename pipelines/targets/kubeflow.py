@@ -13,6 +13,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -79,9 +80,8 @@ class Kubeflow:
         return f"{self.host.removesuffix('/pipeline')}/#/runs/details/{self.run_id}"
 
     def progress(self) -> Progress:
-        run = self._persist(
-            lambda: self.runs.run_service_get_run(self.run_id, _request_timeout=TIMEOUT), "ask for the run"
-        )
+        ask = partial(self.runs.run_service_get_run, self.run_id, _request_timeout=TIMEOUT)
+        run = self._persist(ask, "ask for the run")
         names = self._steps() | {step.title: step.id for step in self.pipeline.plan({})}
         details = (run.run_details.task_details if run.run_details else None) or []
         steps = {

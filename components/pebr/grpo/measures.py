@@ -15,11 +15,7 @@ HistoryRow = dict[str, float | None]  # None: no value, or one that is not finit
 
 
 class Sums:
-    """Sums over this rank's tokens of a training step.
-
-    Args:
-        names: of the sums, the same on all ranks.
-    """
+    """Sums over this rank's tokens of a training step, by name; the names are the same on all ranks."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.tokens = 0

@@ -42,13 +42,7 @@ SCHEMA = pa.schema(
 
 
 class Rollouts:
-    """The shards of a run.
-
-    Args:
-        location: folder or `s3://` prefix for them until the run is done.
-        weights: of the reward's components.
-        mode: of the reward, `paper` or `released`.
-    """
+    """The shards of a run. They lie at `location`, a folder or `s3://` prefix, until the run is done."""
 
     def __init__(self, location: str, weights: Mapping[str, float], mode: str) -> None:
         self._store = open_store(location)

@@ -16,8 +16,7 @@ _RECENT = 60  # progress lines, which take at least five minutes
 def configure(level: str | None = None) -> None:
     """Send the logs of `pebr`, and the warnings and errors of other libraries, to standard error.
 
-    Args:
-        level: name of the level; by default the environment variable PEBR_LOG_LEVEL, or INFO.
+    The level is by default that of the environment variable PEBR_LOG_LEVEL, or INFO.
     """
     rank = os.environ.get("RANK")
     prefix = f"[rank {rank}] " if rank not in (None, "0") else ""
@@ -28,15 +27,10 @@ def configure(level: str | None = None) -> None:
 
 
 def progress(items: Iterable[Item], total: int, description: str, every_seconds: float = 5.0) -> Iterator[Item]:
-    """Yield `items` and log how many are done, the rate and the time left, at most every `every_seconds`.
+    """Yield `items` and log how many of `total` (0 if unknown) are done, the rate and the time left.
 
-    Rate and time left use the last `_RECENT` lines; the final line reports the whole run.
-
-    Args:
-        items: to yield.
-        total: number of items; 0 if unknown.
-        description: first words of each line.
-        every_seconds: shortest time between two lines.
+    At most one line per `every_seconds`. Rate and time left use the last `_RECENT` lines; the final line reports the
+    whole run.
     """
     started = time.monotonic()
     lines = deque([(started, 0)], maxlen=_RECENT)

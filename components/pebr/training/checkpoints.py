@@ -36,12 +36,9 @@ State = Mapping[str, object]  # JSON
 
 
 class Checkpoints:
-    """The checkpoints of one run. All ranks call its methods together.
+    """The newest `keep` checkpoints of one run, at a `location` (a folder or `s3://` prefix) that only this run uses.
 
-    Args:
-        location: a folder or `s3://bucket/prefix`, used by this run only.
-        keep: number of newest complete checkpoints to keep.
-        place: of this process.
+    All ranks call its methods together.
     """
 
     def __init__(self, location: str, keep: int, place: Place) -> None:
@@ -85,10 +82,13 @@ class Checkpoints:
             InputError: the newest one has the format of another version. It is not removed.
         """
         chosen = None
-        whole = self._agreed(self._steps)
+        of_rank_0 = [self._steps() if self.rank == 0 else []]
+        dist.broadcast_object_list(of_rank_0)
+        (whole,) = of_rank_0
         for step in whole:
-            found = self._fetch(step) or self._damage(step)
-            damage = [line for lines in self._gathered(found) for line in lines]
+            found: list[list[str]] = [[]] * self.world_size
+            dist.all_gather_object(found, self._fetch(step) or self._damage(step))
+            damage = [line for lines in found for line in lines]
             if not damage:
                 chosen = step
                 break
@@ -186,17 +186,6 @@ class Checkpoints:
             raise
         except ValueError as error:  # the index itself is damaged
             return [str(error)]
-
-    def _gathered(self, value: list[str]) -> list[list[str]]:
-        values: list[list[str]] = [[]] * self.world_size
-        dist.all_gather_object(values, value)
-        return values
-
-    def _agreed(self, choose: Callable[[], list[int]]) -> list[int]:
-        """Rank 0's choice, on all ranks."""
-        choice = [choose() if self.rank == 0 else []]
-        dist.broadcast_object_list(choice)
-        return choice[0]
 
     def _path(self, step: int) -> Path:
         return self._folder / f"step-{step:08d}"

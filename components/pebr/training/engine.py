@@ -54,11 +54,7 @@ class EngineSettings:
 
     @classmethod
     def of(
-        cls,
-        settings: TrainingSettings,
-        total_steps: int,
-        schedule: Schedule = "constant",
-        warmup_ratio: float = 0.0,
+        cls, settings: TrainingSettings, total_steps: int, schedule: Schedule = "constant", warmup_ratio: float = 0.0
     ) -> Self:
         """The engine's part of a step's settings."""
         names = ("learning_rate", "weight_decay", "max_grad_norm", "dtype", "zero_stage", "gradient_checkpointing")
@@ -162,7 +158,8 @@ class TrainingEngine:
             # gradient not finite.
             weight = self.world_size if mine else 0.0
             self._deepspeed.backward(value * torch.where(value.detach().isfinite(), weight, math.nan))
-        rate = self._current_learning_rate()
+        chosen = self.settings
+        rate = learning_rate(chosen.schedule, chosen.learning_rate, self.step, chosen.total_steps, chosen.warmup_ratio)
         for group in self._deepspeed.optimizer.param_groups:
             group["lr"] = rate
         norm = self._apply()
@@ -175,10 +172,8 @@ class TrainingEngine:
     def gathered_parameters(self, bucket_bytes: int = 1 << 30) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight's Hugging Face name and full value, as forward passes read it.
 
-        A value is valid until the next one is requested. Tied weights come once; LoRA adapters are merged.
-
-        Args:
-            bucket_bytes: with ZeRO-3, weights are gathered in buckets of this size.
+        A value is valid until the next one is requested. Tied weights come once; LoRA adapters are merged. With ZeRO-3,
+        weights are gathered in buckets of `bucket_bytes`.
         """
         if self.settings.zero_stage == 3:
             yield from zero.gathered(weights_of(self.weights), bucket_bytes)
@@ -222,11 +217,8 @@ class TrainingEngine:
     def checkpoint(self, state: Mapping[str, object], due: bool) -> None:
         """Write a checkpoint in the background if it is due, or at once if the run must end here.
 
-        Call it after each training step, and wherever `resume` can continue from.
-
-        Args:
-            state: further state that the run needs to resume, JSON: position in the data, counters.
-            due: a checkpoint is due by the caller's schedule.
+        Call it after each training step, and wherever `resume` can continue from. `state` is further state, JSON, that
+        the run needs to resume: position in the data, counters.
 
         Raises:
             DivergedError: several updates in a row were refused; a checkpoint of the weights before them is written.
@@ -299,10 +291,6 @@ class TrainingEngine:
             shutil.rmtree(directory, ignore_errors=True)
             beside.rename(directory)
         dist.barrier()
-
-    def _current_learning_rate(self) -> float:
-        chosen = self.settings
-        return learning_rate(chosen.schedule, chosen.learning_rate, self.step, chosen.total_steps, chosen.warmup_ratio)
 
     def _apply(self) -> float:
         """Step the optimizer, or drop a gradient that is not finite. Returns the gradient's norm."""

@@ -15,10 +15,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}  # of weights, by their
 def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: int | None = None) -> Processor:
     """The processor (tokenizer, image processor, chat template) of a model directory.
 
-    Args:
-        path: the directory.
-        min_pixels: images with fewer pixels are enlarged to this many; None keeps the directory's setting.
-        max_pixels: images with more pixels are shrunk to this many; None keeps the directory's setting.
+    Images are enlarged to `min_pixels` and shrunk to `max_pixels`; None keeps the directory's setting.
 
     Raises:
         InputError: when the directory has no processor, or one of a family that is not supported.
@@ -46,12 +43,7 @@ def load_config(path: Path | str) -> Config:
 
 
 def load_model(path: Path | str, dtype: torch.dtype = torch.float32, attention: str = "sdpa") -> Model:
-    """The vision-language model, in evaluation mode, on the CPU.
-
-    Args:
-        path: the directory; its weights must be safetensors (pickled weights are never opened).
-        dtype: of the parameters.
-        attention: transformers' name of the attention implementation.
+    """The vision-language model, in evaluation mode, on the CPU; pickled weights are never opened.
 
     Raises:
         InputError: when the directory has no model or only pickled weights, or the family is not supported.

@@ -38,11 +38,7 @@ class Message(TypedDict):
 
 
 def user_turn(problem: str, image_count: int) -> list[Message]:
-    """One user turn: the instructions, then the question, with an image at each `<image>`.
-
-    Args:
-        problem: the question, with one `<image>` per image. Without any, the images come first.
-        image_count: the number of images.
+    """One user turn: the instructions, then the question, with an image at each `<image>`, or all first without any.
 
     Raises:
         PromptError: when placeholders and images do not match, or the question is empty or contains a special token.
