@@ -59,6 +59,11 @@ class Pipeline:
         self.name: str = self.document["pipelineInfo"]["name"]
         self.inputs: Mapping[str, Input] = self.document["root"].get("inputDefinitions", {}).get("parameters", {})
 
+    def set_defaults(self, values: Mapping[str, object]) -> None:
+        """Give these parameters new defaults, also in `document`."""
+        for name, value in values.items():
+            self.inputs[name]["defaultValue"] = value
+
     def plan(self, values: Mapping[str, object]) -> list[Step]:
         """All steps, each after the steps that it needs. Parameters that are not in `values` have their defaults.
 

@@ -8,7 +8,6 @@ of the last attempt shows the end of its log.
 
 import json
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pebr.errors import EXIT_WRONG_INPUT
+from pebr.telemetry.logs import last_error
 from pipelines.ir.plan import Json, Step, cast
 from pipelines.ir.values import command_line
 from pipelines.local import guard
@@ -26,7 +26,6 @@ from pipelines.local.docker import Docker
 
 GRACE = 30.0
 EXIT_TIMED_OUT = 124  # the exit code of timeout(1)
-ERROR = re.compile(r"[\d:]+ ERROR (?:\[rank \d+\] )?(.+)")  # a line of `pebr.telemetry.logs`
 
 
 class StepError(Exception):
@@ -153,8 +152,7 @@ def _failure(step: Step, status: Status, log: Path, start: int) -> str:
     """
     lines = [line for line in log.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
     if status.exit_code == EXIT_WRONG_INPUT:
-        errors = [found[1] for line in lines if (found := ERROR.fullmatch(line))]
-        return f"step {step.id}: {(errors or lines)[-1]}; its log: {log}"
+        return f"step {step.id}: {last_error(lines) or lines[-1]}; its log: {log}"
     last = lines[-12:]
     code = f"exit code {status.exit_code}"
     if status.exit_code == EXIT_TIMED_OUT:

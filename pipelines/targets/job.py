@@ -16,9 +16,10 @@ from kubernetes import client
 from pebr.errors import InputError
 from pipelines.ir.plan import Json, Output
 from pipelines.ir.values import written
-from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Progress, TargetError
+from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Failure, GoneError, Progress, TargetError, Waiting
 from pipelines.targets.cluster import REMEDIES, connect, start_once
-from pipelines.targets.retrying import TIMEOUT, persist
+from pipelines.targets.pods import Pods, seconds_of, waiting
+from pipelines.targets.retrying import TIMEOUT, ApiError, persist
 
 MANIFEST = Path(__file__).parents[2] / "k8s" / "jobs" / "run" / "run.yaml"
 LABEL = "pebr/run"
@@ -37,7 +38,7 @@ class Job:
         self.where, own_namespace = connect()
         self._persist = partial(persist, where=self.where, remedies=REMEDIES)
         self.namespace = namespace or own_namespace
-        self.jobs, self.pods = client.BatchV1Api(), client.CoreV1Api()
+        self.jobs, self.pods = client.BatchV1Api(), Pods(self.where, self.namespace)
         self.image, self.store, self.name = image, store.rstrip("/"), ""
 
     def submit(self, name: str, parameters: Mapping[str, object]) -> str:
@@ -73,11 +74,20 @@ class Job:
         return made
 
     def progress(self) -> Progress:
-        ask = partial(self.jobs.read_namespaced_job, self.name, self.namespace, _request_timeout=TIMEOUT)
-        job = self._persist(ask, f"ask for job {self.name}")
-        phases = {pod.metadata.name: (pod.status.phase or "Pending").lower() for pod in self._pods()}
+        job = self._job()
+        pods = self._pods()
+        phases = {pod.metadata.name: (pod.status.phase or "Pending").lower() for pod in pods}
+        held = {pod.metadata.name: why for pod in pods if (why := waiting(pod))}
+        if not pods and _state(job) == RUNNING:
+            reason = self.pods.refusal(self.name) or "it has no pod yet"
+            held = {self.name: Waiting(reason, seconds_of(job.metadata.creation_timestamp))}
         messages = [c.message for c in job.status.conditions or () if c.type == "Failed" and c.message]
-        return Progress(_state(job), phases, "; ".join(messages))
+        return Progress(_state(job), phases, "; ".join(messages), held)
+
+    def failures(self) -> list[Failure]:
+        """See `Target.failures`. The step is the last pod that failed; the error line names the step of the DAG."""
+        failed = [pod for pod in self._pods() if pod.status.phase == "Failed"]
+        return [self.pods.failure(pod.metadata.name, pod, "run") for pod in failed[-1:]]
 
     def scores(self) -> dict[str, dict[str, float]]:
         return dict(self._result().get("scores", {}))
@@ -103,10 +113,19 @@ class Job:
             problem = f"the pod's termination message is no JSON ({message[:60]!r}...)"
             raise TargetError(f"{self.where}: job {self.name}: {problem}: read the metrics in {self.store}") from None
 
+    def _job(self) -> client.V1Job:
+        def ask() -> client.V1Job:
+            try:
+                return self.jobs.read_namespaced_job(self.name, self.namespace, _request_timeout=TIMEOUT)
+            except ApiError as error:
+                if error.status == 404:
+                    raise GoneError(f"job {self.name} was deleted") from None
+                raise
+
+        return self._persist(ask, f"ask for job {self.name}")
+
     def _pods(self) -> list[client.V1Pod]:
-        selection = {"label_selector": f"batch.kubernetes.io/job-name={self.name}", "_request_timeout": TIMEOUT}
-        ask = partial(self.pods.list_namespaced_pod, self.namespace, **selection)
-        return list(self._persist(ask, f"ask for the pods of job {self.name}").items)
+        return self.pods.labelled(f"batch.kubernetes.io/job-name={self.name}")
 
 
 def _state(job: client.V1Job) -> str:

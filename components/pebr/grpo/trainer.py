@@ -74,8 +74,8 @@ class Trainer:
             self._log(row, sum(seconds.values()))
         if self.settings.drift_limit:
             drift.check(self.settings.drift_limit)
-        last = step + 1 == self.plan.steps
-        self._checkpoint(due=last or (bool(self.settings.save_every) and (step + 1) % self.settings.save_every == 0))
+        due = self.policy.engine.is_due(step + 1, self.settings.save_every, self.settings.save_minutes)
+        self._checkpoint(due=due or step + 1 == self.plan.steps)
 
     def finish(self) -> None:
         """Write the outputs that other steps of the pipeline read."""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import time
 from collections import deque
@@ -10,6 +11,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 log = logging.getLogger("pebr")
+_ERROR = re.compile(r"[\d:]+ ERROR (?:\[rank \d+\] )?(.+)")  # a line of `configure`
 _RECENT = 60  # progress lines, which take at least five minutes
 
 
@@ -44,6 +46,15 @@ def progress(items: Iterable[Item], total: int, description: str, every_seconds:
             of_total = f" of {total}" if total else ""
             time_left = f"{duration((total - done) / rate)} left" if done < total else duration(now - started)
             log.info("%s: %d%s, %.3g per second, %s", description, done, of_total, rate, time_left)
+
+
+def last_error(lines: Iterable[str]) -> str:
+    """The message of the last error in a log that `configure` set up; "" if there is none.
+
+    >>> last_error(["16:02:11 INFO 9 rows", "16:02:12 ERROR [rank 1] data/: no rows", "16:02:12 INFO bye"])
+    'data/: no rows'
+    """
+    return ([found[1] for line in lines if (found := _ERROR.fullmatch(line))] or [""])[-1]
 
 
 def duration(seconds: float) -> str:

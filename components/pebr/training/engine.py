@@ -9,6 +9,7 @@ import copy
 import logging
 import math
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,7 @@ class TrainingEngine:
         self.refused_steps = 0
         self._refused_in_a_row = 0
         self._saved_step = 0  # step of the newest checkpoint; before the first update there is nothing to save
+        self._saved_at = time.monotonic()  # when it was begun
         on_gpu = self.device.type == "cuda"
         if settings.gradient_checkpointing:
             enable: Any = self.weights.gradient_checkpointing_enable
@@ -214,6 +216,14 @@ class TrainingEngine:
         state: dict[str, Any] = saved.index["state"]
         return state
 
+    def is_due(self, step: int, every: int, minutes: float) -> bool:
+        """Whether a checkpoint is due after a training step: `every` so many, or so many `minutes` after the last one.
+
+        0 stands for never. The first rank whose time is over decides for all.
+        """
+        late = bool(minutes) and time.monotonic() - self._saved_at >= 60 * minutes
+        return bool(minutes and self._agree(float(late), dist.ReduceOp.MAX)) or bool(every and step % every == 0)
+
     def checkpoint(self, state: Mapping[str, object], due: bool) -> None:
         """Write a checkpoint in the background if it is due, or at once if the run must end here.
 
@@ -262,7 +272,7 @@ class TrainingEngine:
                 "refused": [self.refused_steps, self._refused_in_a_row],
             },
         )
-        self._saved_step = self.step
+        self._saved_step, self._saved_at = self.step, time.monotonic()
 
     def finish(self) -> None:
         """Wait until the last checkpoint is written."""

@@ -31,6 +31,12 @@ class TrainingSettings(ModelSettings, ResumableSettings):
     save_every: Annotated[
         int, ANY_VALUE_RESUMES, "Training steps between checkpoints; 0 for only at the end and on SIGTERM."
     ] = 10
+    save_minutes: Annotated[
+        float,
+        ANY_VALUE_RESUMES,
+        "Minutes after which a checkpoint is also written; 0 for never. Where a step is ended without notice, as on"
+        " Kubeflow, at most that much is lost.",
+    ] = 0.0
     keep_checkpoints: Annotated[int, ANY_VALUE_RESUMES, "Number of newest checkpoints to keep."] = 2
 
     def __post_init__(self) -> None:
