@@ -79,11 +79,11 @@ class Argo:
 
     def failures(self) -> list[Failure]:
         status = self._workflow().get("status", {})
-        failed = [node["displayName"] for node in self._nodes(status) if STATES.get(node["phase"]) == FAILED]
+        failed = {node["displayName"]: node for node in self._nodes(status) if STATES.get(node["phase"]) == FAILED}
         attempts = {step: node for step, node in self._attempts(status) if STATES.get(node["phase"]) == FAILED}
         pods = self.pods.labelled(f"workflows.argoproj.io/workflow={self.name}")
         by_node = {(pod.metadata.annotations or {}).get(NODE): pod for pod in pods}
-        return [self._failure(step, attempts.get(step, {}), by_node) for step in failed]
+        return [self._failure(step, attempts.get(step, node), by_node) for step, node in failed.items()]
 
     def _failure(self, step: str, node: Json, pods: Mapping[str | None, client.V1Pod]) -> Failure:
         """The failure of a step, from its last attempt's node and pod, as far as they are left."""

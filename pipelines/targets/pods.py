@@ -47,7 +47,8 @@ class Pods:
         options = {"container": container, "tail_lines": TAIL, "_request_timeout": TIMEOUT}
         try:
             ask = partial(self.api.read_namespaced_pod_log, name, self.namespace, **options)
-            text = last_error(str(self._persist(ask, f"read the log of {name}") or "").splitlines())
+            lines = str(self._persist(ask, f"read the log of {name}") or "").splitlines()
+            text = last_error(lines) or next((line for line in reversed(lines) if line.strip()), "")  # of a traceback
         except TargetError:  # the pod or its log is gone; what the status says is left
             text = ""
         told = text or (ended and (ended.message or ended.reason)) or pod.status.message or pod.status.reason or ""

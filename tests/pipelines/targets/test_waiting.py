@@ -193,6 +193,25 @@ def test_a_failed_workflow_names_the_step_its_exit_code_its_last_error_and_its_l
     assert "first attempt" not in caplog.text
 
 
+def test_a_traceback_ends_with_the_error(cluster: Kubernetes, caplog: pytest.LogCaptureFixture) -> None:
+    job_pods(
+        cluster, pod("run-1", {}, phase="Failed", containerStatuses=[container("run", terminated={"exitCode": 1})])
+    )
+    cluster.logs = {"run-1": 'Traceback (most recent call last):\n  File "x.py", line 1\nValueError: no 7\n\n'}
+    cluster.script = [{"conditions": [{"type": "Failed", "status": "True", "message": "BackoffLimit"}]}] * 2
+    assert send("job") == 1
+    assert "run-1 failed, exit code 1: ValueError: no 7; its log" in caplog.text
+
+
+def test_a_step_that_never_had_a_pod_has_the_message_of_its_node(
+    cluster: Kubernetes, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = {"displayName": "sft-warm-up", "type": "Retry", "phase": "Error", "message": "no such template"}
+    cluster.script = [{"phase": "Error", "nodes": {"a": node}}] * 2
+    assert send("argo") == 1
+    assert "sft-warm-up failed: no such template; its log" in caplog.text
+
+
 def test_a_failed_job_names_the_last_error_of_its_last_pod(
     cluster: Kubernetes, caplog: pytest.LogCaptureFixture
 ) -> None:
