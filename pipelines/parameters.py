@@ -49,10 +49,10 @@ _STAGE = "reward questions_per_step questions_per_update epochs max_steps"
 PREFIXED = {
     "sft": (
         "SFT",
-        "source image_root epochs max_steps batch_size learning_rate weight_decay max_grad_norm warmup_ratio max_tokens"
-        " save_every",
+        "source image_root files columns epochs max_steps batch_size learning_rate weight_decay max_grad_norm"
+        " warmup_ratio max_tokens save_every",
     ),
-    "rl": ("RL", "source image_root"),
+    "rl": ("RL", "source image_root files columns"),
     "benchmarks": ("Benchmarks", "source"),
     "model": ("Base model", "source"),
     "clip": ("CLIP model", "source"),

@@ -18,6 +18,7 @@ from pipelines.ir.plan import Step
 from pipelines.local.artifacts import digest
 
 PACKAGE = Path(pebr.__file__).parent
+LIMITS = re.compile(r"(?:\*[\d.]+)?(?::\d+)?$")  # the share and the number of rows of a listed source
 MODULE = re.compile(r"pebr(\.\w+)+")
 _PARSING = threading.Lock()  # Python 3.11 cannot make syntax trees in two threads at a time (CPython issue 106905)
 
@@ -85,9 +86,11 @@ def _sources(module: str) -> Iterator[Path]:
 
 
 def _listing(value: str) -> list[tuple[str, int, int]]:
-    """Name, bytes and modification time of each file at a path; [] if the text is no existing path."""
-    if not value or "://" in value or not Path(value).exists():
+    """Name, bytes and modification time of each file at a path or in a list of sources; [] for any other text."""
+    if not value or ("://" in value and "," not in value):
         return []
-    root = Path(value)
-    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+    listed = [value] if Path(value).exists() else [LIMITS.sub("", part.strip()) for part in value.split(",")]
+    files: list[Path] = []
+    for root in (Path(name) for name in listed if name and "://" not in name):
+        files += [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
     return [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]

@@ -51,9 +51,9 @@ class Asked(NamedTuple):
     guesses: tuple[str, ...] = ()  # possible guesses of the teacher; () if the question is easy
 
 
-def questions(seed: int, rows: int, split: Split) -> Iterator[ToyQuestion]:
-    """The first `rows` questions of a split; the kinds take turns."""
-    for index in range(rows):
+def questions(seed: int, rows: int, split: Split, first: int = 0) -> Iterator[ToyQuestion]:
+    """The `rows` questions of a split from index `first` on; the kinds take turns."""
+    for index in range(first, first + rows):
         yield question(seed, split, index)
 
 
