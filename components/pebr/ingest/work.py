@@ -36,8 +36,6 @@ def work(settings: Settings) -> dict[str, float]:
     Raises:
         InputError: the source is missing, has an unknown scheme, or is not of the given kind.
     """
-    if settings.rows < 0:
-        raise InputError(f"--rows {settings.rows}: give 0 for the usual number, or more")
     scheme, _, rest = settings.source.partition("://")
     with atomic_directory(settings.output) as output:
         if not rest:
