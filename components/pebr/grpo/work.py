@@ -29,7 +29,7 @@ from pebr.step.identity import facts_of, run_name
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.randomness import seed_everything
 from pebr.vlm.encoding import Encoder
-from pebr.vlm.loading import load_config, load_processor
+from pebr.vlm.loading import check_model, load_processor
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def work(settings: Settings) -> Mapping[str, float]:
         raise InputError(f"{settings.dataset}: no questions: the report of the split shows why")
     if missing := set(RL_SCHEMA.names) - set(dataset[0]):
         raise InputError(f"{settings.dataset}: no column {', '.join(sorted(missing))}: give an output of split")
-    load_config(settings.model)
+    check_model(settings.model)
     launch.relaunch_with_processes("pebr.grpo", settings.processes)
     return launch.as_rank(partial(_train, settings, dataset))
 

@@ -10,6 +10,7 @@ Inputs that a later step would refuse after hours are refused here, if `kind` is
 
 import logging
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -52,7 +53,11 @@ def work(settings: Settings) -> dict[str, float]:
         size = sum(path.stat().st_size for path in files)
         if not files:
             raise InputError(f"--source {settings.source}: nothing is there: check the name")
-        check(output, settings.kind, settings.source)
+        try:
+            check(output, settings.kind, settings.source)
+        except InputError as error:  # the source, not the copy that is now removed
+            where = f"--source {settings.source}: "
+            raise InputError(re.sub(rf"(clip model )?{re.escape(str(output))}(/|: )", where, str(error))) from None
     log.info("ingest %s: %d files, %.1f MB", settings.source, len(files), size / 1e6)
     return {"files": len(files), "bytes": size}
 
@@ -61,22 +66,27 @@ def check(output: Path, kind: str, source: str) -> None:
     """Check that the copied files are of the given kind.
 
     Raises:
-        InputError: there is no benchmark, a benchmark lacks a required column, or a model lacks a file.
+        InputError: there is no benchmark, a benchmark lacks a required column, or a model is not whole.
     """
     if kind == "benchmarks":
         tables = sorted(output.glob("*.tsv"))
         if not tables:
             raise InputError(f"--source {source}: no *.tsv here: give a folder of VLMEvalKit TSV files")
         for table in tables:
-            try:
-                check_table(table)
-            except InputError as error:
-                raise InputError(str(error).replace(f"{output}/", f"--source {source}: ")) from None
+            check_table(table)
     elif kind:
         sets = NEEDED[kind]
         if not any(all(list(output.glob(name)) for name in names) for names in sets):
             needed = ", or ".join(" and ".join(names) for names in sets)
             raise InputError(f"--source {source}: no {kind} model: it needs {needed}: check the name")
+        if kind == "model":
+            from pebr.vlm.loading import check_model
+
+            check_model(output)
+        else:
+            from pebr.rewards.clip_models import load_feature_model
+
+            load_feature_model(str(output))
 
 
 def make_toy(name: str, output: Path, seed: int, rows: int) -> None:

@@ -34,7 +34,7 @@ from pebr.training.logprobs import PolicyModel
 from pebr.training.randomness import seed_everything
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.families import train_vision
-from pebr.vlm.loading import DTYPES, load_config, load_model, load_processor
+from pebr.vlm.loading import DTYPES, check_model, load_model, load_processor
 from pebr.vlm.rows import Row, blank_row
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def work(settings: Settings) -> Mapping[str, float]:
         )
     if not len(dataset):
         raise InputError(f"{settings.dataset}: no rows: its folder rejected/ has the reasons")
-    load_config(settings.model)
+    check_model(settings.model)
     steps = math.ceil(len(dataset) / settings.batch_size) * settings.epochs
     steps = min(steps, settings.max_steps) if settings.max_steps else steps
     engine_settings = EngineSettings.of(settings, steps, "cosine", settings.warmup_ratio)
