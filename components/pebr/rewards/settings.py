@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pebr.step.settings import WEIGHT, StepSettings
+from pebr.step.settings import ANY_VALUE_RESUMES, WEIGHT, Bounds, StepSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,4 +22,9 @@ class RewardSettings(StepSettings):
     format_weight: Annotated[float, WEIGHT, "Weight of the format reward in both stages."] = 0.1
     length_weight: Annotated[float, WEIGHT, "Weight of the length reward in the perception stage."] = 0.1
     accuracy_weight: Annotated[float, WEIGHT, "Weight of the accuracy reward in the reasoning stage."] = 0.9
-    reward: Annotated[str, "Custom rewards, `package.module:function=weight`, separated by commas."] = ""
+    reward: Annotated[
+        str, "Custom rewards, `package.module:function=weight` or `file.py:function=weight`, separated by commas."
+    ] = ""
+    reward_seconds: Annotated[
+        float, Bounds(0, 86400, above=True), ANY_VALUE_RESUMES, "Seconds that a custom reward may take per step."
+    ] = 600.0
