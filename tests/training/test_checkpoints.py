@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from pebr.errors import InputError
-from pebr.step import identity as fingerprint
 from pebr.step import launch
 from pebr.step.identity import directory_fingerprint, run_name
 from pebr.store.contract import AlteredError
@@ -182,14 +181,3 @@ def test_a_run_is_named_by_what_it_depends_on(tmp_path: Path) -> None:
         raw[place] = 1
         (tmp_path / "model.safetensors").write_bytes(raw)
         assert directory_fingerprint(tmp_path) != before
-
-
-def test_a_run_is_named_by_its_code_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pebr.__file__", str(tmp_path / "__init__.py"))
-    names = []
-    for text in ("a = 1", "a = 2"):
-        (tmp_path / "module.py").write_text(text)
-        fingerprint.code_fingerprint.cache_clear()
-        names.append(run_name({"seed": 0}))
-    fingerprint.code_fingerprint.cache_clear()
-    assert names[0] != names[1]
