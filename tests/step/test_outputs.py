@@ -131,3 +131,63 @@ def test_the_outputs_of_ranks_are_checked_too(tmp_path: Path, name: str, code: i
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     assert ("the step ended without writing it" in done.stderr) == (code == 1)
+
+
+HOLD = """
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+from pebr.step.command import main
+from pebr.step.settings import Output, StepSettings
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(StepSettings):
+    '''A step.'''
+    output: Annotated[str, Output(), "A file."]
+
+def work(settings):
+    print("working", flush=True)
+    sys.stdin.read()
+    open(settings.output, "w").write("done")
+    return {}
+
+main(Settings, work)
+"""
+
+
+def hold(output: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, "--output", str(output)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_second_process_on_one_output_is_refused(tmp_path: Path) -> None:
+    first = hold(tmp_path / "out")
+    assert first.stdout is not None
+    assert first.stdout.readline() == "working\n"
+    second = hold(tmp_path / "out")
+    _, said = second.communicate("")
+    assert second.returncode == 2
+    assert f"--output {tmp_path / 'out'}: another process is writing it" in said
+    elsewhere = hold(tmp_path / "other")
+    elsewhere.communicate("")
+    assert elsewhere.returncode == 0
+    first.communicate("")
+    assert first.returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "out"]
+
+
+def test_an_output_whose_writer_was_killed_is_free(tmp_path: Path) -> None:
+    first = hold(tmp_path / "out")
+    assert first.stdout is not None
+    assert first.stdout.readline() == "working\n"
+    first.kill()
+    first.wait()
+    again = hold(tmp_path / "out")
+    again.communicate("")
+    assert again.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -7,7 +7,7 @@ import pytest
 
 from pebr.errors import InputError
 from pebr.grpo.settings import Settings
-from pebr.step.identity import differences, facts_of, run_name
+from pebr.step.identity import differences, facts_of, few, run_name
 from pebr.step.sources import closure, code_of, code_of_plugins
 
 
@@ -70,7 +70,7 @@ def test_a_run_is_named_by_the_code_of_its_rewards(plugin: Path, name: str, tmp_
     after = facts_of(settings)
     used = name in ("mine.py", "helper.py")
     assert (run_name(before) != run_name(after)) == used
-    assert differences(before, after) == (f"rewards of {name}" if used else "")
+    assert differences(before, after) == ([f"rewards of {name}"] if used else [])
 
 
 def test_differences_are_told_by_setting_and_by_file() -> None:
@@ -78,11 +78,10 @@ def test_differences_are_told_by_setting_and_by_file() -> None:
     here = facts_of(settings)
     code = {**here["code"], "grpo/loss.py": "0"}  # type: ignore[dict-item]
     there = facts_of(dataclasses.replace(settings, learning_rate=1e-5, model="other")) | {"code": code}
-    assert differences(there, here) == (
-        "code of grpo/loss.py, learning_rate 1e-05 there, 1e-06 here, model 'other' there, 'm' here"
-    )
+    told = "code of grpo/loss.py, learning_rate 1e-05 there, 1e-06 here, model 'other' there, 'm' here"
+    assert few(differences(there, here)) == told
     many = facts_of(dataclasses.replace(settings, seed=1, samples=2, epochs=3, lora_rank=4, max_steps=5, kl_weight=6.0))
-    assert differences(many, here).endswith(" and 1 more")
+    assert few(differences(many, here)).endswith(" and 1 more")
 
 
 def test_a_file_that_cannot_be_read_is_named(plugin: Path) -> None:

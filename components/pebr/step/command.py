@@ -21,7 +21,7 @@ from typing import NoReturn, TypeVar
 
 from pebr.errors import EXIT_PREEMPTED, EXIT_WRONG_INPUT, UNUSABLE, InputError, Preempted, RanksEnded
 from pebr.files import atomic_file
-from pebr.step.outputs import check_outputs
+from pebr.step.outputs import check_outputs, only_writer
 from pebr.step.ranks import tell_done
 from pebr.step.settings import StepSettings, fields
 from pebr.telemetry.logs import configure
@@ -47,7 +47,8 @@ def main(
     settings = None
     try:
         settings = parse(settings_class, sys.argv[1:] if arguments is None else arguments)
-        metrics = _worked(settings, work)
+        with only_writer(settings):
+            metrics = _worked(settings, work)
         if metrics is not None and is_first_process():
             write_metrics(
                 settings, metrics | {"started": round(started, 3), "seconds": round(time.time() - started, 3)}

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pebr.step.settings import Input, StepSettings, fields
@@ -40,7 +40,7 @@ def facts_of(settings: StepSettings, ignoring: Collection[str] = ()) -> dict[str
     return facts | ({"code": code} if code else {})
 
 
-def differences(there: Facts, here: Facts) -> str:
+def differences(there: Facts, here: Facts) -> list[str]:
     """What distinguishes two runs: settings with their values, inputs by name, code by file."""
     told: list[str] = []
     for name in sorted(there.keys() | here.keys()):
@@ -51,8 +51,13 @@ def differences(there: Facts, here: Facts) -> str:
             told += [f"{name} of {file}" for file in changed]
         elif one != other:
             told.append(f"{name} {one!r} there, {other!r} here")
-    more = f" and {len(told) - DIFFERENCES_TOLD} more" if len(told) > DIFFERENCES_TOLD else ""
-    return ", ".join(told[:DIFFERENCES_TOLD]) + more
+    return told
+
+
+def few(differences: Sequence[str]) -> str:
+    """The first of some differences, and how many more there are."""
+    more = f" and {len(differences) - DIFFERENCES_TOLD} more" if len(differences) > DIFFERENCES_TOLD else ""
+    return ", ".join(differences[:DIFFERENCES_TOLD]) + more
 
 
 def fingerprint(location: str) -> str:

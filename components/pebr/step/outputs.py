@@ -1,10 +1,14 @@
-"""Checks that a step which is about to end with exit code 0 has made its outputs."""
+"""The outputs of a step: one process at a time writes them, and a step that ends with exit code 0 has made them."""
 
+import fcntl
 import json
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pebr.errors import InputError
+from pebr.step.ranks import LAUNCHER
 from pebr.step.settings import Output, StepSettings, fields
 
 MANIFEST = "manifest.json"  # of a dataset (pebr.data.shards)
@@ -12,6 +16,36 @@ MANIFEST = "manifest.json"  # of a dataset (pebr.data.shards)
 
 class OutputError(RuntimeError):
     """A step ended without an error, and an output is missing or is not what its manifest says."""
+
+
+@contextmanager
+def only_writer(settings: StepSettings) -> Iterator[None]:
+    """Hold a lock beside the step's output, which ends with this process. A rank relies on its launcher's lock.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    output = getattr(settings, "output", "")
+    if not output or LAUNCHER in os.environ or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    target = Path(output)
+    lock = target.with_name(f".{target.name}.lock")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    except OSError as error:
+        error.filename = str(target)
+        raise
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"--output {output}: another process is writing it: wait for it, or end it") from None
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def check_outputs(settings: StepSettings) -> None:

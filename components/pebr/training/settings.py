@@ -41,6 +41,11 @@ class TrainingSettings(ModelSettings, ResumableSettings):
     save_every: Annotated[
         int, Bounds(0), ANY_VALUE_RESUMES, "Training steps between checkpoints; 0 for only at the end and on SIGTERM."
     ] = 10
+    resume_from: Annotated[
+        str,
+        "Checkpoints of another run, or one of them, to continue from if this run has none yet: with other settings or"
+        " other code, knowingly. The history records it.",
+    ] = ""
     keep_checkpoints: Annotated[int, Bounds(1), ANY_VALUE_RESUMES, "Number of newest checkpoints to keep."] = 2
 
     def __post_init__(self) -> None:
