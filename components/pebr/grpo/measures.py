@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -11,7 +12,7 @@ from torch import Tensor
 from pebr.grpo.experience import Experience
 from pebr.training.engine import UpdateReport
 
-HistoryRow = dict[str, float | None]  # None: no value, or one that is not finite
+HistoryRow = dict[str, Any]  # numbers; None: no value, or one that is not finite; `resumed_from` is a text
 
 
 class Sums:

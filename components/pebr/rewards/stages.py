@@ -110,7 +110,7 @@ def build_reward(settings: RewardSettings, tools: Tools) -> StageReward:
                     f"{name} weight {weight} without a CLIP model: name one in clip_model, or set weight 0"
                 )
             components[name] = (weight, partial(function, **needed))
-    components |= load_custom(settings.reward)
-    if not components:
+    components |= load_custom(settings.reward, settings.reward_seconds)
+    if not any(weight for weight, _ in components.values()):
         raise InputError(f"stage {settings.stage}: every reward weight is 0, so there is nothing to learn: set one")
     return StageReward(components, tools.checker)

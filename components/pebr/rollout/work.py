@@ -33,7 +33,7 @@ from pebr.step.command import is_first_process
 from pebr.step.launch import available_cores, die_with_parent, relaunch_with_processes
 from pebr.store.opening import open_store
 from pebr.vlm.encoding import Encoder
-from pebr.vlm.loading import load_config, load_processor
+from pebr.vlm.loading import check_model, load_processor
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def work(settings: Settings) -> Mapping[str, float]:
     manifest = read_manifest(settings.dataset)
     if manifest.kind != "rl" or not manifest.rows:
         raise InputError(f"{settings.dataset}: {manifest.rows} rows of kind {manifest.kind}: give filtered RL rows")
-    load_config(settings.model)
+    check_model(settings.model)
     gpu_groups = torch.cuda.device_count() // settings.tensor_parallel
     relaunch_with_processes("pebr.rollout", settings.processes or max(gpu_groups, 1))
     if "RANK" in os.environ:

@@ -187,7 +187,8 @@ class TrainingEngine:
         """Resume from the newest complete checkpoint: weights, moments, step, all random number generators.
 
         Returns:
-            The `state` that was passed to `checkpoint`; None if there is no checkpoint, and nothing is changed.
+            The `state` that was passed to `checkpoint`; None if there is no checkpoint, and nothing is changed. If it
+            was another run's (`--resume-from`), the key `resumed_from` says which.
 
         Raises:
             InputError: the checkpoint is of another model.
@@ -212,8 +213,10 @@ class TrainingEngine:
         self.refused_steps, self._refused_in_a_row = saved.index["refused"]
         randomness.restore(saved.rank_state(self.rank)["random"])
         saved.close()
-        log.info("resumed from the checkpoint of step %d", self.step)
+        log.info("resumed from the checkpoint of step %d: %s", self.step, saved.directory)
         state: dict[str, Any] = saved.index["state"]
+        if self._checkpoints is not None and self._checkpoints.resumed_from:
+            state["resumed_from"] = self._checkpoints.resumed_from
         return state
 
     def is_due(self, step: int, every: int, minutes: float) -> bool:
