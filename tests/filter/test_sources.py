@@ -142,6 +142,28 @@ def test_options_in_columns_become_options(tmp_path: Path) -> None:
     assert manifest.extra["sources"]["a"]["changes"] == {"options added": 1}
 
 
+def test_images_in_options_are_placed(tmp_path: Path) -> None:
+    row = rl_row(problem="Which is red?", options=["<image 1>", "<image 2>"], images=["images/good.png"] * 2)
+    (kept,), _ = filtered(written(tmp_path / "source", "a.json", [row]), "rl")
+    assert kept["problem"] == "Which is red?\nOptions:\nA. <image>\nB. <image>"
+
+
+def test_an_id_of_another_name_need_not_be_unique(tmp_path: Path) -> None:
+    rows = [{k: v for k, v in rl_row().items() if k != "qid"} | {"id": "x"}] * 2
+    kept, _ = filtered(written(tmp_path / "source", "a.json", rows), "rl")
+    assert [row["qid"] for row in kept] == ["x", "x-00000001"]
+
+
+def test_the_image_root_may_be_in_an_archive(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = written(tmp_path / "source", "a.json", [sft_row("1.png")])
+    write_archive(source / "p.zip", {"p/one/1.png": image_bytes(), "p/two/1.png": image_bytes(70)})
+    (source / "more.7z").write_bytes(b"7z")
+    with caplog.at_level(logging.WARNING, "pebr"):
+        (row,), _ = filtered(source, image_root="p/two")
+    assert row["images"][0]["bytes"] == image_bytes(70)
+    assert "more.7z: give tar or zip" in caplog.text
+
+
 def test_a_row_without_a_column_of_ids_has_its_number(tmp_path: Path) -> None:
     rows = [{k: v for k, v in rl_row().items() if k != "qid"}] * 2
     kept, _ = filtered(written(tmp_path / "source", "a.json", rows), "rl")

@@ -20,7 +20,10 @@ NAMES: dict[str, tuple[str, ...]] = {  # what is read -> names of its column, th
     "messages": ("messages", "conversations", "conversation"),
     "question": ("problem", "question", "prompt", "query"),
     "answer": ("answer", "solution", "ground_truth", "reward_model"),
-    "images": ("images", "image", "image_path", "image_paths", "img", "img_path", "image_file", "picture", "pictures"),
+    "images": (
+        *("images", "image", "image_path", "image_paths", "img", "img_path", "image_file", "picture", "pictures"),
+        *("image_url", "image_urls"),
+    ),
     "options": ("options", "choices"),
     "qid": ("qid", "question_id", "id", "uid"),
     "key_words": ("key_words", "keywords"),
@@ -33,7 +36,7 @@ _OTHER_PLACEHOLDER = re.compile(
     r"<\|vision_start\|><\|image_pad\|><\|vision_end\|>|<\|?\s*(?:image|img)[\s_-]?(?P<number>\d{1,2})?\s*/?\|?>", re.I
 )
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
-_LABEL = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])\s*[.):])\s*(?=\S)")
+_LABEL = re.compile(r"\s*(?:\(([A-Za-z])\)|([A-Za-z])\s*[.):])\s*(?=\S)")
 _OPTION = re.compile(r"[A-Z]")
 
 
@@ -129,24 +132,39 @@ def boxed(text: str) -> str:
 def options_of_row(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
     """The options of a row, letter -> text: from a column of all, or from columns A, B, ...; {} for none.
 
-    A column of all has a list, a mapping, or the text of a list. Labels such as "A." before all options are removed.
+    A column of all has a list of texts or of mappings, a mapping, lists of labels and texts, or the text of one.
+    Labels such as "A." before all options are removed.
     """
     value = _parsed(find(row, names)[1])
-    if isinstance(value, dict):
-        return {str(letter): text for letter, option in value.items() if (text := text_of(option))}
-    if isinstance(value, list):
-        texts = [text_of(option) for option in value]
-        labels = [_LABEL.match(text) for text in texts]
-        letters = [chr(ord("A") + number) for number in range(len(texts))]
-        if len(texts) > 26 or not all(texts):
-            return {}
-        if all(match and (match[1] or match[2]) == letter for match, letter in zip(labels, letters, strict=True)):
-            texts = [text[match.end() :] for text, match in zip(texts, labels, strict=True) if match]
-        return dict(zip(letters, texts, strict=True))
     if isinstance(value, str):
-        return options_in(value)
+        return options_in(f"Options:\n{value}")
+    if isinstance(value, dict) and isinstance(value.get("text"), list):
+        value = value["text"]
+    if isinstance(value, dict):
+        return {str(letter).strip().upper(): text for letter, option in value.items() if (text := text_of(option))}
+    if isinstance(value, list):
+        return _lettered([_option_text(option) for option in value])
     columns = {name: text for name in row if _OPTION.fullmatch(name) and (text := text_of(row[name]))}
     return dict(sorted(columns.items())) if {"A", "B"} <= set(columns) else {}
+
+
+def _option_text(option: object) -> str:
+    if isinstance(option, dict):
+        option = next((option[key] for key in ("text", "value", "content", "option") if key in option), None)
+    return text_of(option)
+
+
+def _lettered(texts: Sequence[str]) -> dict[str, str]:
+    """Texts in the order of their letters, without their labels; {} if one is empty or there are too many."""
+    if len(texts) > 26 or not all(texts):
+        return {}
+    letters = [chr(ord("A") + number) for number in range(len(texts))]
+    labels = [_LABEL.match(text) for text in texts]
+    labelled = [(match[1] or match[2]).upper() for match in labels if match] == letters
+    return {
+        letter: text[match.end() :] if labelled and match else text
+        for letter, text, match in zip(letters, texts, labels, strict=True)
+    }
 
 
 def with_options(question: str, options: Mapping[str, str]) -> str:

@@ -104,8 +104,8 @@ def rl_rows(items: Iterable[Any], names: Names = NAMES) -> Iterator[SourceRow]:
     """Questions: `{"qid": str | int, "problem", "answer", "images": [str], "key_words": [str]}`, or with other names.
 
     Yields rows with the fields of `QuestionRow` except the images; other columns go to `extra`. Options become part of
-    the question, and the column `options` of `extra`. A row without a column qid has its number. If a row has no
-    keywords but a teacher's `description` of its image, the keywords are extracted from the description.
+    the question, and the column `options` of `extra`. A row without a column qid has another id or its number. If a
+    row has no keywords but a teacher's `description` of its image, the keywords are extracted from the description.
 
     Args:
         items: the rows as they are written.
@@ -123,8 +123,10 @@ def rl_rows(items: Iterable[Any], names: Names = NAMES) -> Iterator[SourceRow]:
         fault = read.fault
         if not qid:
             fault = fault or Fault("no qid", f"row {number}")
-        elif qid in seen:
+        elif qid in seen and key == names["qid"][0]:
             fault = fault or Fault("qid occurs twice", qid)
+        elif qid in seen:  # the id of an image, or of a shard
+            qid = f"{qid}-{number:08d}"
         if fault is None:  # a rejected row does not use up its qid
             seen.add(qid)
         yield read._replace(row={"qid": qid or f"row {number}"} | read.row, fault=fault)
@@ -170,8 +172,8 @@ def _question(item: Mapping[str, Any], names: Names) -> SourceRow:
     question, options = question_of(columns["question"][1]), options_of_row(item, names["options"])
     words = columns["key_words"][1] or extract_key_words(text_of(item.get("description")))
     pictures, fault = _pictures(item, names)
-    text, pictures = with_placeholders(question, pictures)
-    problem = with_options(text, options)
+    shown = with_options(question, options)
+    problem, pictures = with_placeholders(shown, pictures)
     used = {name for name, _ in columns.values()}
     extra = {name: value for name, value in item.items() if name not in used}
     extra |= {"options": options} if options else {}
@@ -184,7 +186,7 @@ def _question(item: Mapping[str, Any], names: Names) -> SourceRow:
     fault = fault or _question_fault(row, len(pictures))
     if fault and fault.kind == "no answer" and isinstance(value := columns["answer"][1], list) and len(value) > 1:
         fault = Fault("several answers", str(value)[:200])
-    return SourceRow(row, pictures, fault, item, (OPTIONS_ADDED,) if problem != text else ())
+    return SourceRow(row, pictures, fault, item, (OPTIONS_ADDED,) if shown != question else ())
 
 
 def _json(value: object) -> str:

@@ -32,6 +32,7 @@ USUAL = {"sft": SFT_FILE, "rl": RL_FILE}
 FIRST_ROWS = 20  # rows that are read to recognise a file
 MOST_FILES = 200  # JSON files of one folder that are looked at: more are annotations, one per image
 _TESTS = re.compile(r"(?:^|[/_.-])(?:test|val|valid|validation|dev)(?:[/_.-]|$)", re.IGNORECASE)
+_UNREAD = re.compile(r"\.(?:7z|rar|z\d\d|lz4|tar\.br)(?:\.\d+)?$", re.IGNORECASE)
 _SHARD = re.compile(r"[-_.]?\d{3,}(?:-of-\d{3,})?$")
 
 
@@ -90,22 +91,27 @@ def _sources_in(path: Path, kind: Kind, image_root: str, pattern: str, names: Na
     """The sources of one folder."""
     folder = path if path.is_dir() else path.parent
     root = folder / image_root
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder: give --image-root relative to {folder}")
     files = {name: full for name, full in files_of(folder).items() if not re.search(r"(?:^|/)\.", name)}
     archives = open_archives(list(files.values()))
+    in_archive = any(name.startswith(f"{image_root}/") for archive in archives for name in archive.names())
+    if not root.is_dir() and not in_archive:
+        raise InputError(f"{root}: no such folder: give --image-root relative to {folder}")
+    if unread := [name for name in files if _UNREAD.search(name)]:
+        log.warning("archives of a kind that is not read: %s: give tar or zip", ", ".join(unread)[:300])
     pictures = Pictures(folder, root, archives)
 
     tables = [
         RowFile(_name(whole, folder), tuple(parts)) for whole, parts in whole_files(_few(files), is_table).items()
     ]
+    web_archives = [archive for archive in archives if is_web_dataset(archive)]
+    web = [RowFile(_name(archive.path, folder), archive=archive) for archive in web_archives]
     inside = [
         RowFile(f"{_name(archive.path, folder)}/{member}", archive=archive, member=member)
         for archive in archives
+        if archive not in web_archives
         for member in archive.names()
-        if is_table(member) and not is_web_dataset(archive)
+        if is_table(member)
     ]
-    web = [RowFile(_name(archive.path, folder), archive=archive) for archive in archives if is_web_dataset(archive)]
     if path.is_file() or pattern:
         wanted = path.name if path.is_file() else pattern
         chosen = [

@@ -126,6 +126,8 @@ def web_rows(archive: Archive) -> Iterator[Any]:
 
 def is_web_dataset(archive: Archive) -> bool:
     """Whether an archive has a member KEY.json beside an image KEY.png."""
+    if not any(name.endswith(".json") for name in archive.names()):
+        return False
     return any("json" in members and any(map(_is_image, members)) for members in _samples(archive).values())
 
 
