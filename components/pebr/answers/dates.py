@@ -26,7 +26,7 @@ _WEEKDAY = re.compile(
 )
 _HALF = r"(?:\s*(?P<half>[ap])\.?m\.?)"
 _DIGITAL = re.compile(
-    rf"(?P<hour>\d{{1,2}})(?::(?P<minute>\d\d)(?:\s*[ap]\.?m\.?)?|\s*[ap]\.?m\.?|\s*o'\s?clock)", re.IGNORECASE
+    r"(?P<hour>\d{1,2})(?::(?P<minute>\d\d)(?:\s*[ap]\.?m\.?)?|\s*[ap]\.?m\.?|\s*o'\s?clock)", re.IGNORECASE
 )
 _SPOKEN = re.compile(
     rf"(?P<minutes>half|a quarter|quarter|\d{{1,2}})(?: minutes?)? (?P<side>past|to) (?P<hour>\d{{1,2}}){_HALF}?"

@@ -6,7 +6,7 @@ Computer algebra may never end, so it runs in processes that can be killed (`peb
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import permutations, product
 from typing import NamedTuple
@@ -40,9 +40,6 @@ class Symbolic(NamedTuple):
         return {pair for way in self.ways for pair in way}
 
 
-Judge = Callable[[str], bool | Symbolic]
-
-
 def compare(given: str, reference: str, options: Mapping[str, str] | None = None) -> bool | Symbolic:
     """Whether `given` equals `reference`, or a question for computer algebra.
 
@@ -57,57 +54,63 @@ def compare(given: str, reference: str, options: Mapping[str, str] | None = None
     wanted = plain(reference)
     if not wanted:
         return False
-    judge = _judge(wanted, {letter.strip().upper(): plain(text) for letter, text in (options or {}).items()})
-    verdict = judge(plain(given))
-    if verdict is True or "\n" not in given or len(given) > MAX_CHARACTERS or "\\boxed" in given:
-        return verdict
+    question = _Question(wanted, {letter.strip().upper(): plain(text) for letter, text in (options or {}).items()})
+    if "\n" not in given or len(given) > MAX_CHARACTERS or "\\boxed" in given:
+        return question.judge(plain(given))
     lines = [line for line in map(plain, given.split("\n")) if any(map(str.isalnum, line))]
-    if not 1 < len(lines) <= MAX_LINES:
+    if len(lines) > MAX_LINES or any(map(question.picks_another, lines)):
+        return False
+    verdict = question.judge(plain(given))
+    if verdict is True or len(lines) < 2:
         return verdict
-    if judge(", ".join(lines)) is True:  # "x = 3" and "y = 2" are one answer
+    if question.judge(", ".join(lines)) is True:  # "x = 3" and "y = 2" are one answer
         return True
-    return _of_lines(lines, judge) or verdict
-
-
-def _of_lines(lines: Sequence[str], judge: Judge) -> bool | Symbolic:
-    """The verdict on lines of which every one must be right, except those that explain the others."""
-    verdicts = [verdict for line in lines if (verdict := judge(line)) or _is_answer(line) or not is_explanation(line)]
-    return bool(verdicts) and _all(verdicts)
+    counted = [v for line in lines if (v := question.judge(line)) or _is_answer(line) or not is_explanation(line)]
+    return (bool(counted) and _all(counted)) or verdict
 
 
 def _is_answer(line: str) -> bool:
     """Whether a plain text is an answer by itself: an option or a number."""
-    return any(
-        read_pick(text) is not None or read_answer_quantity(text) is not None
-        for text in (line, *shorter_readings(line))
-    )
+    readings = (line, *shorter_readings(line))
+    return any(read_pick(text) is not None or read_answer_quantity(text) is not None for text in readings)
 
 
-def _judge(reference: str, options: Mapping[str, str]) -> Judge:
-    """The comparison of one plain answer with a plain reference."""
-    right = picked_option(reference, options, compare_values) if options else ""
-    several = read_picks(reference, frozenset(options), compact=True) if options and not right else None
+class _Question:
+    """A plain reference with the options of its question, letter -> plain text."""
 
-    def verdict(answer: str) -> bool | Symbolic | None:
-        """The verdict on one reading of the answer; None if it decides nothing."""
-        if right:
-            picked = picked_option(answer, options, compare_values)
-            return picked == right if picked else compare_values(answer, options[right]) or None
-        if several:
-            return True if read_picks(answer, frozenset(options), compact=True) == several else None
-        decided = compare_by_letter(answer, reference, compare_values)
-        return decided if decided is not None else compare_values(answer, reference) or None
+    def __init__(self, reference: str, options: Mapping[str, str]) -> None:
+        self.reference, self.options = reference, options
+        self.right = picked_option(reference, options, compare_values) if options else ""
+        self.several = read_picks(reference, frozenset(options), compact=True) if options and not self.right else None
 
-    def judge(answer: str) -> bool | Symbolic:
+    def judge(self, answer: str) -> bool | Symbolic:
+        """The verdict on a plain answer: that of its first reading that decides."""
         undecided: bool | Symbolic = False
         for reading in dict.fromkeys(_readings(answer)) if answer else ():
-            if isinstance(found := verdict(reading), bool):
+            found = self._verdict(reading)
+            if isinstance(found, bool):
                 return found
             undecided = undecided or found or False
-        bare = undressed(reference)
-        return undecided or (bare != reference and not options and compare_values(answer, bare))
+        bare = undressed(self.reference)
+        return undecided or (bare != self.reference and not self.options and compare_values(answer, bare))
 
-    return judge
+    def picks_another(self, line: str) -> bool:
+        """Whether a line of an answer picks another option than the right one."""
+        if not self.right:
+            return False
+        readings = (line,) if is_explanation(line) else (line, *shorter_readings(line))
+        picks = (picked_option(reading, self.options, compare_values) for reading in readings)
+        return next(filter(None, picks), self.right) != self.right
+
+    def _verdict(self, answer: str) -> bool | Symbolic | None:
+        """The verdict on one reading of the answer; None if it decides nothing."""
+        if self.right:
+            picked = picked_option(answer, self.options, compare_values)
+            return picked == self.right if picked else compare_values(answer, self.options[self.right]) or None
+        if self.several:
+            return True if read_picks(answer, frozenset(self.options), compact=True) == self.several else None
+        decided = compare_by_letter(answer, self.reference, compare_values)
+        return decided if decided is not None else compare_values(answer, self.reference) or None
 
 
 def _readings(answer: str) -> Iterable[str]:
@@ -128,19 +131,20 @@ def compare_values(given: str, reference: str) -> bool | Symbolic:
     if not given or not reference:
         return False
     first, second = read_answer_quantity(given), read_answer_quantity(reference)
-    if same_words(given, reference):
-        return not (first and second) or same_quantity(first, second)  # "5 mW" is not "5 MW"
-    if wanted := yes_or_no(reference, alone=True):
-        return yes_or_no(given, alone=False) == wanted
     if second and not first and not second.unit:
         first = _with_attached_unit(given)
     elif first and not second and not first.unit:
         second = _with_attached_unit(reference)
-    if first and second:
-        return same_quantity(first, second)
-    if (same := same_moment(given, reference)) is not None:
-        return same
-    given, reference = without_names(given, reference)
+    if same_words(given, reference):
+        return not (first and second) or same_quantity(first, second)  # "5 mW" is not "5 MW", "3m" is not "3M"
+    if wanted := yes_or_no(reference, alone=True):
+        return yes_or_no(given, alone=False) == wanted
+    same = same_quantity(first, second) if first and second else same_moment(given, reference)
+    return same if same is not None else _compare_formulas(*without_names(given, reference))
+
+
+def _compare_formulas(given: str, reference: str) -> bool | Symbolic:
+    """Compare two plain texts that are neither quantities nor times: unions, lists, expressions."""
     if same_words(given, reference) or _same_formula(given, reference):
         return True
     if unions := as_unions(given, reference):

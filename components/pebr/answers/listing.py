@@ -78,11 +78,13 @@ def order_matters(first: Listing, second: Listing, is_value: Callable[[str], boo
     can equal a list with brackets, and a vector (angle brackets) one in round or square brackets; other lists with
     different kinds of brackets are never equal. "red or blue" is not "red and blue".
     """
-    kinds = {first.brackets, second.brackets} - {""}
+    kinds, joints = {first.brackets, second.brackets} - {""}, {first.joint, second.joint}
     if len(first.items) != len(second.items) or (len(kinds) > 1 and not ("⟨⟩" in kinds and kinds & {"()", "[]"})):
         return None
     if all(is_value(item) for item in (*first.items, *second.items)):
+        if joints == {"or", "and"} and any(mark in first.items[0] for mark in "<>≤≥"):  # "x < 1 and x > 3" is no union
+            return None
         return bool(kinds) and kinds != {"{}"}
-    if first.joint != second.joint and "or" in (first.joint, second.joint):
+    if "or" in joints and len(joints) > 1:
         return None
-    return kinds != {"{}"} and not (not kinds and first.joint == second.joint != "")
+    return kinds != {"{}"} and (bool(kinds) or joints not in ({"or"}, {"and"}))

@@ -4,8 +4,8 @@ import re
 
 _VARIABLES = re.compile(r"\(\s*[a-zA-Z]\w{0,2}(?:\s*,\s*[a-zA-Z]\w{0,2}){1,4}\s*\)\s*=\s*(?=[(\[⟨])")
 _BEFORE_BRACKETS = re.compile(
-    r"\A(?:(?:(?:the\s+)?(?:point|vertex|center|centre|set|matrix|vector)\s+)?[A-Z]'?\s*=?"
-    r"|(?:the\s+)?(?:point|vertex|center|centre)|[a-zA-Z]\s*=)\s*(?=[(\[{⟨].*,.*[)\]}⟩]\Z)"
+    r"\A(?:(?:(?i:the\s+)?(?i:point|vertex|center|centre|set|matrix|vector)\s+)?[A-Z]'?\s*=?"
+    r"|(?i:the\s+)?(?i:point|vertex|center|centre)|[a-zA-Z]\s*=)\s*(?=[(\[{⟨].*,.*[)\]}⟩]\Z)"
 )
 _BEFORE_RATIO = re.compile(r"\A[A-Za-z][\w{}]*(?:\s*:\s*[A-Za-z][\w{}]*)+\s*=\s*(?=[\d.]+\s*:)")
 _RATIO_IN_WORDS = re.compile(r"\A(\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)\Z")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
+from pebr.answers.sentences import shorter_readings
 from pebr.answers.wording import same_words
 
 # Labels in a question: "(A)" anywhere; "A.", "A)", "A:", "A、" at the start of a line; after "Choices:" all of these
@@ -16,7 +17,11 @@ _LABEL = re.compile(
           | ^[ \t]*(?:[-*•][ \t]+)?(?:\*\*)?(?: ([A-Z])[.):、] | \(([a-z])\) )(?:\*\*)? ) \s*(?=\S)""",
     re.MULTILINE | re.VERBOSE,
 )
-_IN_LINE = re.compile(r"(?:(?:^|[?？.:。)）])[^\S\n]*(?=A)|(?<=[\s,;])(?!A))([A-Z])[.)、]\s*(?=\S)", re.MULTILINE)
+_IN_LINE = re.compile(
+    r"""(?: (?: ^ | [?？:)] | [.。](?=\s*A[.)、].*\sB[.)、].*\sC[.)、]) ) [^\S\n]* (?=A) | (?<=[\s,;]) (?!A) )
+    ([A-Z])[.)、]\s*(?=\S)""",
+    re.MULTILINE | re.VERBOSE,
+)
 _WIDE = str.maketrans("（）．：ＡＢＣＤＥＦＧＨ", "().:ABCDEFGH")
 _TYPESET = re.compile(r"\\(?:textbf|textrm|text|mathbf|mathrm|mathit|bf)\s*\{\s*\(([A-Z])\)(?:\s|~|\\[ ,;:])*\}")
 _SPACE_AFTER = re.compile(r"(?:\s|,|;|&|~|\\(?:q?quad\b|[ ,;:\\]|hspace\{[^{}]*\}))+\Z|\A(?:\s|~|\\[ ,;:])+")
@@ -24,8 +29,8 @@ _SPACE_AFTER = re.compile(r"(?:\s|,|;|&|~|\\(?:q?quad\b|[ ,;:\\]|hspace\{[^{}]*\
 _NAMED = r"(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\s+)?"
 _THING = re.compile(
     r"""(?:the\s+|my\s+)? (?:(?:correct|right|final|best)\s+)?
-    (?: option | choice | answer | letter | figure | fig\.? | image | picture | photo | diagram | drawing | graph | chart
-      | plot | table | shape | panel | pattern | map | curve | line | point | object | item | statement | box | group
+    (?: option | choice | answer | letter | figure | fig\.? | image | picture | photo | diagram | drawing | graph
+      | chart | plot | table | shape | panel | pattern | map | curve | line | point | object | item | statement | box | group
       | region | circle | container | position | symbol )
     \s+ (?:(?:is\s+)?(?:labell?ed|marked|named|called|is|with\s+(?:the\s+)?(?:letter|label))\s+)?
     (?=[(\["']?(?-i:[A-Z])[)\]"']?\Z)""",
@@ -104,7 +109,7 @@ def same_picks(given: str, reference: str, letters: frozenset[str]) -> bool | No
     if listed == [None, None]:
         return None
     first, second = (
-        found or read_picks(text, letters, compact=True) for found, text in zip(listed, (given, reference))
+        found or read_picks(text, letters, compact=True) for found, text in zip(listed, (given, reference), strict=True)
     )
     return None if first is None or second is None else first == second
 
@@ -112,8 +117,8 @@ def same_picks(given: str, reference: str, letters: frozenset[str]) -> bool | No
 def options_in(question: str) -> dict[str, str]:
     """The options that a question lists; {} if it lists none.
 
-    Known forms: "(A) 12 (B) 14 ..." anywhere; one "A. 12" per line; "A. 12 B. 14" on a line after the end of a sentence;
-    `\\textbf{(A) } 12 \\qquad \\textbf{(B) } 14`.
+    Known forms: "(A) 12 (B) 14 ..." anywhere; one "A. 12" per line; "A. 12 B. 14" in a line, after the end of a
+    sentence; `\\textbf{(A) } 12 \\qquad \\textbf{(B) } 14`.
 
     The letters must run from A without a gap, at least A and B. The last such list in the question counts. The last
     option ends at the end of its line; if an earlier option has several lines, it ends at the next empty line.
@@ -121,7 +126,7 @@ def options_in(question: str) -> dict[str, str]:
     >>> options_in("How many?\\nChoices:\\n(A) 12\\n(B) 14")
     {'A': '12', 'B': '14'}
     """
-    question = _TYPESET.sub(r"(\1) ", question.translate(_WIDE))
+    question = _TYPESET.sub(r" (\1) ", question.translate(_WIDE))
     markers = list(_MARKER.finditer(question))
     tail = question[markers[-1].end() :] if markers else ""
     return (
@@ -184,7 +189,8 @@ def picked_option(text: str, options: Mapping[str, str], compare: Callable[[str,
         return exact
     pick = read_pick(text)
     if pick and pick.letter in options:
-        named = letter_of(pick.rest) if pick.rest else pick.letter
+        readings = (pick.rest, *shorter_readings(pick.rest)) if pick.rest else ()
+        named = next(filter(None, map(letter_of, readings)), "") if readings else pick.letter
         if named == pick.letter or not (named or pick.hedged):
             return pick.letter
         return CONTRADICTION

@@ -42,6 +42,7 @@ _CHARACTERS = str.maketrans(
     }
     | {"或": " or ", "〈": "⟨", "〉": "⟩"}
 )
+_CHINESE_AND = re.compile(r"(?<=[\d)\]}])\s*[和与]\s*(?=[-\d(\[{\\])")
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
 _SUBSCRIPT = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}  # controls, format characters (zero width, right to left), lone surrogates
@@ -109,7 +110,10 @@ _LEAD_IN = re.compile(
         ) \s*""",
     re.IGNORECASE | re.VERBOSE,
 )
-_PRAISE = re.compile(r"(?<=\S)\s*\((?:the )?(?:correct|right)(?: answer| option| choice)?\)\Z", re.IGNORECASE)
+_PRAISE = re.compile(  # not "(right)", which may be a direction
+    r"(?<=\S)\s*\((?:(?:the )?correct(?: answer| option| choice)?|the right (?:answer|option|choice))\)\Z",
+    re.IGNORECASE,
+)
 
 
 @lru_cache(maxsize=4096)
@@ -138,7 +142,7 @@ def _without_unicode(text: str) -> str:
     """Unify Unicode variants: ASCII digits, one minus, one quote; fractions and powers are spelled out."""
     if text.isascii() and text.isprintable():
         return text
-    text = text.translate(_CHARACTERS)
+    text = _CHINESE_AND.sub(" and ", text.translate(_CHARACTERS))
     text = _SUPERSCRIPT.sub(lambda match: "^{" + unicodedata.normalize("NFKC", match[0]).replace("−", "-") + "}", text)
     text = _SUBSCRIPT.sub(lambda match: "_" + unicodedata.normalize("NFKC", match[0]), text)
     pieces = []

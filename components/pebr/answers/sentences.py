@@ -13,9 +13,11 @@ _SUBJECT = (
     rf"(?:(?!(?:{_NEGATION}|is|are|was|or|but|either|wrong|incorrect|false|opposite|if|than)\b)"
     r"(?:[\w'’-]+|\$?[0-9.]+%?)\s){1,8}"
 )
-_VERB = r"""(?:(?:is|are|was|were) (?:\s+ equal \s+ to)? | equals? (?:\s+ to)?
-    | (?:(?:will|would|should|must) \s+)? (?:be|takes?|costs?|goes|go|measures?|weighs?|lasts?|shows?|reads?|has|have
-    | contains?|gives?|gets?|obtain|find|needs?|requires?|points|moves|turns|reaches|represents) | took | lasted | weighed | had | went)"""
+_VERB = r"""(?: (?:is|are|was|were) (?:\s+ (?: equal \s+ to | located | situated | found | placed))? | equals? (?:\s+ to)?
+    | (?:(?:will|would|should|must) \s+)? (?: be | takes? | costs? | goes | go | measures? | weighs? | lasts? | shows?
+        | reads? | has | have | contains? | gives? | gets? | obtain | find | needs? | requires? | points | moves | turns
+        | reaches | represents)
+    | took | lasted | weighed | had | went )"""
 _WHOLE = re.compile(
     rf"""(?: (?:so|thus|therefore|hence),?\s+ )?
     (?:
@@ -42,7 +44,7 @@ _PLACE = re.compile(
 )
 _EXPLAINS = re.compile(r"(?:because|since|as|explanation|reason(?:ing)?|note)\b", re.IGNORECASE)
 _DRESSED = re.compile(
-    r"""(?: (?:in|on|at|to(?!\s*\d)|inside|during)\s+ (?:the\s+)? (?=\S) )?
+    r"""(?: (?:(?:located|situated|found|placed)\s+)? (?:in|on|at|to(?!\s*\d)|inside|during)\s+ (?:the\s+)? (?=\S) )?
     (?: (?:the\s+)? (?:colou?r|year|number|letter|word|month|digit|direction)\s+ (\S.*)
       | (\S.*?)\s+ (?:in\s+)?colou?r(?:ed)?
       | ((?:upper\s+|lower\s+)?(?:left|right|top|bottom))(?:[\s-]hand)?\s+(?:side|direction)

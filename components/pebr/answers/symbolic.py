@@ -46,7 +46,7 @@ _TRIGONOMETRIC = re.compile(r"sin|cos|tan|cot|sec|csc")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*°")
 _DECIMAL = re.compile(r"\d*\.\d+")
 _PRECISION = 40  # significant digits of an evaluation
-_POWER = re.compile(r"\^\s*(-\s*\w+|\d{2,})")
+_POWER = re.compile(r"\^\s*(-\s*(?:\d+|[a-zA-Zα-ω])|\d{2,})")
 
 
 def same_expression(given: str, reference: str) -> bool:
