@@ -30,8 +30,8 @@ _NAMED = r"(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\s+)?"
 _THING = re.compile(
     r"""(?:the\s+|my\s+)? (?:(?:correct|right|final|best)\s+)?
     (?: option | choice | answer | letter | figure | fig\.? | image | picture | photo | diagram | drawing | graph
-      | chart | plot | table | shape | panel | pattern | map | curve | line | point | object | item | statement | box | group
-      | region | circle | container | position | symbol )
+      | chart | plot | table | shape | panel | pattern | map | curve | line | point | object | item | statement | box
+      | group | region | circle | container | position | symbol )
     \s+ (?:(?:is\s+)?(?:labell?ed|marked|named|called|is|with\s+(?:the\s+)?(?:letter|label))\s+)?
     (?=[(\["']?(?-i:[A-Z])[)\]"']?\Z)""",
     re.IGNORECASE | re.VERBOSE,
