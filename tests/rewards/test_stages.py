@@ -203,7 +203,9 @@ def test_released_equals_a_plain_transcription(
     draw = random.Random(0)
     responses = [random_response(draw) for _ in range(1000)]
     tokens = [draw.randint(1, 2048) for _ in responses]
-    key_words = [draw.sample(["circle", "cat", "1", "7", "Red", "", "AB < CD", "ab<cd"], draw.randint(0, 4)) for _ in responses]
+    key_words = [
+        draw.sample(["circle", "cat", "1", "7", "Red", "", "AB < CD", "ab<cd"], draw.randint(0, 4)) for _ in responses
+    ]
     images = [[draw.choice(image_files)] for _ in responses]
     batch = make_batch(responses, response_tokens=tokens, key_words=key_words, images=images)
 

@@ -65,11 +65,11 @@ def compare(given: str, reference: str, options: Mapping[str, str] | None = None
         return verdict
     if question.judge(", ".join(lines)) is True:  # "x = 3" and "y = 2" are one answer
         return True
-    counted = [v for line in lines if (v := question.judge(line)) or _is_answer(line) or not is_explanation(line)]
+    counted = [v for line in lines if (v := question.judge(line)) or is_answer(line) or not is_explanation(line)]
     return (bool(counted) and _all(counted)) or verdict
 
 
-def _is_answer(line: str) -> bool:
+def is_answer(line: str) -> bool:
     """Whether a plain text is an answer by itself: an option or a number."""
     readings = (line, *shorter_readings(line))
     return any(read_pick(text) is not None or read_answer_quantity(text) is not None for text in readings)

@@ -14,7 +14,8 @@ _SUBJECT = (
     r"(?:[\w'’-]+|\$?[0-9.]+%?)\s){1,8}"
 )
 _VERB = r"""(?: (?:is|are|was|were) (?:\s+ (?: equal \s+ to | located | situated | found | placed))?
-    | equals? (?:\s+ to)? | (?:(?:will|would|should|must) \s+)? (?: be | takes? | costs? | goes | go | measures? | weighs? | lasts? | shows?
+    | equals? (?:\s+ to)?
+    | (?:(?:will|would|should|must) \s+)? (?: be | takes? | costs? | goes | go | measures? | weighs? | lasts? | shows?
         | reads? | has | have | contains? | gives? | gets? | obtain | find | needs? | requires? | points | moves | turns
         | reaches | represents)
     | took | lasted | weighed | had | went )"""

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pebr.step.settings import StepSettings
+from pebr.vlm.settings import ReadingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardSettings(StepSettings):
+class RewardSettings(ReadingSettings):
     """Which rewards a stage has, and their weights."""
 
     stage: Annotated[

@@ -5,6 +5,19 @@ from typing import Annotated, Literal
 
 from pebr.step.settings import StepSettings
 
+Reading = Literal["strict", "lenient"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingSettings(StepSettings):
+    """How the final answer of a response is found."""
+
+    answer_reading: Annotated[
+        Reading,
+        "How training finds the final answer: strict, under its exact header; lenient, also under other headers, in"
+        " <answer> tags, in a box, and in the sentence 'The answer is'. Evaluation is always lenient.",
+    ] = "strict"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings(StepSettings):
