@@ -98,7 +98,8 @@ def _sample_own_shards(settings: Settings, plan: Plan, finished: Finished, unfin
         checker.start()  # while the engine starts
         with closing(start_for(settings, settings.model, encoder)) as sampler:
             dataset = ShardedDataset(settings.dataset)
-            Worker(dataset, plan, finished, encoder, sampler, sampling, checker, settings.max_prompt_tokens).run(shards)
+            limit, reading = settings.max_prompt_tokens, settings.answer_reading
+            Worker(dataset, plan, finished, encoder, sampler, sampling, checker, limit, reading).run(shards)
 
 
 def _metrics(output: str) -> dict[str, float]:

@@ -59,14 +59,14 @@ class Response:
 
 
 _HEADER = re.compile(
-    r"""(?:^[^\S\n]*\ufeff?[^\S\n]*|(?<!\S))\#{3}(?!\#)[^\S\n]*(?P<bold>[*_]{1,2})?[^\S\n]*
-    (?: (?P<description>image\s+description)
+    r"""(?:^[^\S\n]*+\ufeff?[^\S\n]*+|(?<!\S))\#{3}(?!\#)[^\S\n]*+(?P<bold>[*_]{1,2})?[^\S\n]*+
+    (?: (?P<description>image\s++description)
       | (?P<rationales>rationales)
-      | (?P<thinking>let['’]s\s+think\s+step\s+by\s+step)
-      | step[^\S\n]*(?P<step>[0-9]{1,4})
-      | (?P<answer>the\s+final\s+answer\s+is)
-    )\b [^\S\n]*(?:[:：]|\.(?![0-9]))? (?(bold)(?:[^\S\n]*[*_]{1,2}[^\S\n]*(?:[:：]|\.(?![0-9]))?)?)
-    | ^[^\S\n]*\#{3}(?!\#)(?P<unknown>)[^\n]*""",
+      | (?P<thinking>let['’]s\s++think\s++step\s++by\s++step)
+      | step[^\S\n]*+(?P<step>[0-9]{1,4})
+      | (?P<answer>the\s++final\s++answer\s++is)
+    )\b [^\S\n]*+(?:[:：]|\.(?![0-9]))? (?(bold)(?:[^\S\n]*+[*_]{1,2}[^\S\n]*+(?:[:：]|\.(?![0-9]))?)?)
+    | ^[^\S\n]*+\#{3}(?!\#)(?P<unknown>)[^\n]*""",
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
 
