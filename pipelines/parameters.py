@@ -146,9 +146,7 @@ class Given:
 def check(pipeline: Pipeline, values: Mapping[str, object]) -> None:
     """Construct every step's settings before the first step starts, so that wrong values are refused at once.
 
-    Args:
-        pipeline: a compiled pipeline.
-        values: all its parameters.
+    `values` are all parameters of the compiled pipeline.
 
     Raises:
         InputError: a step refuses its settings; the message names the pipeline's parameters.

@@ -18,5 +18,9 @@ class InputError(ValueError):
     """A wrong input. The message is one line: what is wrong, where, and how to fix it."""
 
 
+class RanksEnded(SystemExit):
+    """All processes that this one has started for a step have ended, with this exit code."""
+
+
 class Preempted(Exception):  # noqa: N818 - an event, not an error
     """The step received SIGTERM and has written a checkpoint to resume from."""

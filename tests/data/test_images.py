@@ -4,6 +4,7 @@ import contextlib
 import io
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,6 +86,44 @@ def test_black_on_nothing_is_seen_as_black_on_white(mode: str) -> None:
     seen = decode(encoded(image.convert(mode) if mode != "P" else image.quantize(4)))
     assert seen.getpixel((0, 0)) == (255, 255, 255)
     assert seen.getpixel((15, 15)) == (0, 0, 0)
+
+
+RAMP = np.arange(64 * 64).reshape(64, 64)  # 0 to 4095
+
+
+@pytest.mark.parametrize(
+    ("values", "form", "expected"),
+    [
+        ((RAMP * 16).astype(np.uint16), "PNG", RAMP * 16 / 257),
+        ((RAMP * 16).astype(np.uint16), "TIFF", RAMP * 16 / 257),
+        ((RAMP * 16).astype(">u2"), "TIFF", RAMP * 16 / 257),
+        (RAMP.astype(np.uint16), "PNG", RAMP / 257),
+        ((RAMP % 256).astype(np.uint16), "PNG", RAMP % 256),
+        ((RAMP * 16).astype(np.int32), "TIFF", RAMP * 16 / 257),
+        ((RAMP / 4095).astype(np.float32), "TIFF", RAMP / 4095 * 255),
+        ((RAMP / 4095 * 255).astype(np.float32), "TIFF", RAMP / 4095 * 255),
+    ],
+)
+def test_deep_images_are_scaled_and_not_clipped(values: np.ndarray, form: str, expected: np.ndarray) -> None:
+    seen = np.asarray(decode(encoded(Image.fromarray(values), form)))
+    assert (seen[..., 0] == seen[..., 1]).all()
+    assert np.abs(seen[..., 0] - expected).max() <= 0.501
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full((8, 8), 70_000, np.int32),
+        np.full((8, 8), -1, np.int32),
+        np.full((8, 8), 1e6, np.float32),
+        np.full((8, 8), -0.5, np.float32),
+        np.where(np.eye(8) > 0, np.nan, 0.5).astype(np.float32),
+        np.where(np.eye(8) > 0, np.inf, 0.5).astype(np.float32),
+    ],
+)
+def test_deep_images_without_a_known_range_are_refused(values: np.ndarray) -> None:
+    with pytest.raises(ImageError, match="save the image with 8 bits"):
+        decode(encoded(Image.fromarray(values), "TIFF"))
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -7,7 +7,7 @@ import pytest
 
 from pebr.grpo.measures import overview
 from pebr.grpo.settings import Settings
-from pebr.grpo.work import checkpoints_location
+from pebr.grpo.work import run_facts
 
 
 def test_steps_without_a_value_are_left_out() -> None:
@@ -25,10 +25,8 @@ def test_another_clip_model_is_another_run_of_the_stage_that_it_rewards(tmp_path
     paths = {name: str(tmp_path / name) for name in ("model", "dataset", "output", "history", "rollouts")}
     settings = Settings(**paths, stage="perception", clip_model=str(tmp_path / "clip"))
     other = dataclasses.replace(settings, clip_model=str(tmp_path / "other_clip"))
-    assert checkpoints_location(settings) != checkpoints_location(other)
-    assert checkpoints_location(dataclasses.replace(settings, stage="reasoning")) == checkpoints_location(
+    assert run_facts(settings) != run_facts(other)
+    assert run_facts(dataclasses.replace(settings, stage="reasoning")) == run_facts(
         dataclasses.replace(other, stage="reasoning")
     )
-    assert checkpoints_location(settings) == checkpoints_location(
-        dataclasses.replace(settings, drift_limit=0.5, memory_share=0.3)
-    )
+    assert run_facts(settings) == run_facts(dataclasses.replace(settings, drift_limit=0.5, memory_share=0.3))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -80,7 +81,10 @@ def test_what_is_not_in_the_bucket_is_said(s3_address: str, tmp_path: Path) -> N
         ("benchmarks", {"a.tsv": "index\tanswer\n1\tA\n"}, "a.tsv: no column 'question' among index, answer"),
         ("benchmarks", {"a.csv": "index"}, r"no \*.tsv here"),
         ("model", {"config.json": "{}", "pytorch_model.bin": ""}, r"no model model: it needs config.json and \*.safe"),
+        ("model", {"config.json": "{}", "model.safetensors": ""}, "model_type '' is not supported"),
         ("clip", {"model.safetensors": ""}, "no clip model: it needs open_clip_config.json and"),
+        ("clip", {"config.json": "{}", "model.safetensors": ""}, "the clip model cannot be used"),
+        ("clip", {"open_clip_config.json": "{}", "open_clip_model.safetensors": ""}, "the clip model cannot be used"),
     ],
 )
 def test_what_is_not_of_its_kind_is_refused_when_it_is_brought(
@@ -101,8 +105,6 @@ def test_what_is_not_of_its_kind_is_refused_when_it_is_brought(
     ("kind", "files"),
     [
         ("benchmarks", {"a.tsv": "index\tquestion\tanswer\n1\tWhich?\tA\n"}),
-        ("model", {"config.json": "{}", "model-00001-of-00001.safetensors": ""}),
-        ("clip", {"config.json": "{}", "model.safetensors": ""}),
         ("", {"a.csv": "index"}),
     ],
 )
@@ -112,6 +114,19 @@ def test_what_is_of_its_kind_is_brought(tmp_path: Path, kind: str, files: dict[s
         (tmp_path / "source" / name).write_text(text)
     work(Settings(source=str(tmp_path / "source"), output=str(tmp_path / "out"), kind=kind))
     assert {path.name for path in (tmp_path / "out").iterdir()} == files.keys()
+
+
+def test_a_whole_model_is_brought_and_a_cut_one_is_not(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    source = tiny_models["qwen3_vl"]
+    work(Settings(source=str(source), output=str(tmp_path / "out"), kind="model"))
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == {
+        p.name: p.read_bytes() for p in source.iterdir()
+    }
+    cut = Path(shutil.copytree(source, tmp_path / "cut"))
+    (cut / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes()[:-1])
+    with pytest.raises(InputError, match=f"^--source {cut}: model.safetensors cannot be used"):
+        work(Settings(source=str(cut), output=str(tmp_path / "refused"), kind="model"))
+    assert not (tmp_path / "refused").exists()
 
 
 def from_hub(address: str, name: str, output: Path, home: str = "") -> subprocess.CompletedProcess[str]:

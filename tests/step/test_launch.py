@@ -26,6 +26,9 @@ if sys.argv[1] == "wait":
     sys.exit(75)
 if sys.argv[1] == "rank":
     sys.exit(launch.as_rank(lambda place: 0 if place.world_size == 2 and place.rank == rank else 9))
+if sys.argv[1] == "leave":
+    launch.join()
+    os._exit(0) if rank == 1 else time.sleep(3600)
 if rank == 1:
     sys.exit(int(sys.argv[1])) if sys.argv[1] != "kill" else os.kill(os.getpid(), signal.SIGKILL)
 time.sleep(3600)
@@ -38,12 +41,12 @@ def worker(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path, what: str) -> subprocess.Popen:
+def start(folder: Path, what: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen:
     environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     return subprocess.Popen(
         [sys.executable, str(folder / "launch_worker.py"), what, str(folder)],
-        env=environment | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.DEVNULL,
+        env=environment | {"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"},
+        stderr=stderr,
     )
 
 
@@ -63,6 +66,13 @@ def test_ranks_find_one_another(worker: Path) -> None:
 @pytest.mark.parametrize(("what", "code"), [("2", 2), ("kill", 137)])
 def test_the_first_failure_ends_all_and_gives_the_exit_code(worker: Path, what: str, code: int) -> None:
     assert start(worker, what).wait(300) == code  # the other rank, which sleeps for an hour, was killed
+
+
+def test_a_rank_that_ends_early_with_0_is_a_failure(worker: Path) -> None:
+    process = start(worker, "leave", stderr=subprocess.PIPE)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert b"rank 1 ended with exit code 0 before its work was done" in said
 
 
 def test_sigterm_reaches_every_rank(worker: Path) -> None:

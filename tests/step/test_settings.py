@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
 
 import pebr
 from pebr.errors import InputError
@@ -91,6 +94,53 @@ def test_every_step_reads_its_settings_from_flags(step: str) -> None:
     words = [word for setting in fields(settings) if setting.required for word in (setting.flag, "x")]
     words += ["--clip-model", "x"] if step == "grpo" else []
     assert parse(settings, words) == settings(**{s.name: "x" for s in fields(settings) if s.flag in words})
+
+
+NUMBERS = [
+    (step, setting)
+    for step in STEPS
+    for setting in fields(importlib.import_module(f"pebr.{step}.settings").Settings)
+    if setting.type in (int, float)
+]
+
+
+def of_step(step: str, **values: object) -> StepSettings:
+    """The settings of a step, of which only these matter."""
+    kind = importlib.import_module(f"pebr.{step}.settings").Settings
+    required: dict[str, object] = {s.name: "x" for s in fields(kind) if s.required}
+    made: StepSettings = kind(**required | values)
+    return made
+
+
+@pytest.mark.parametrize(("step", "setting"), NUMBERS, ids=lambda value: getattr(value, "name", value))
+@limits(max_examples=10)  # hypothesis begins with the values next to the bounds
+@given(st.data())
+def test_a_number_outside_its_bounds_is_refused(step: str, setting: Setting, data: st.DataObject) -> None:
+    assert setting.bounds is not None
+    assert setting.default is dataclasses.MISSING or not setting.bounds.correction(setting.default)  # type: ignore[arg-type]
+    least, most = setting.bounds.least, setting.bounds.most
+    if setting.type is int:
+        outside: st.SearchStrategy[float] = st.integers(max_value=int(least) - 1) | st.integers(min_value=int(most) + 1)
+    else:
+        outside = st.just(float("nan")) | st.floats(max_value=least, exclude_max=not setting.bounds.above)
+        outside |= st.floats(min_value=most, exclude_min=True)
+    with pytest.raises(InputError, match=f"^{setting.flag} .*: give (at least|at most|more than) "):
+        of_step(step, **{setting.name: data.draw(outside)})
+
+
+@pytest.mark.parametrize(
+    ("step", "values", "message"),
+    [
+        ("grpo", {"min_pixels": 5000, "max_pixels": 4000}, "--min-pixels 5000: give at most --max-pixels"),
+        ("grpo", {"clip_dual": 0.5}, "--clip-dual 0.5: give more than 1, or 0 for no bound"),
+        ("grpo", {"processes": 4, "tensor_parallel": 3}, "--tensor-parallel 3: give a divisor of --processes"),
+        ("split", {"easy_at_least": 0.2, "hard_at_most": 0.6}, "give shares from 0 to 1, the first below the second"),
+        ("sft", {"dtype": "bf16", "zero_stage": 0}, "--zero-stage 0 keeps no float32 weights"),
+    ],
+)
+def test_numbers_that_contradict_each_other_are_refused(step: str, values: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        of_step(step, **values)
 
 
 def test_settings_import_neither_torch_nor_kubeflow() -> None:

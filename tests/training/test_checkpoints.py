@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from pebr.errors import InputError
-from pebr.step import identity as fingerprint
 from pebr.step import launch
 from pebr.step.identity import directory_fingerprint, run_name
 from pebr.store.contract import AlteredError
@@ -184,12 +183,88 @@ def test_a_run_is_named_by_what_it_depends_on(tmp_path: Path) -> None:
         assert directory_fingerprint(tmp_path) != before
 
 
-def test_a_run_is_named_by_its_code_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pebr.__file__", str(tmp_path / "__init__.py"))
-    names = []
-    for text in ("a = 1", "a = 2"):
-        (tmp_path / "module.py").write_text(text)
-        fingerprint.code_fingerprint.cache_clear()
-        names.append(run_name({"seed": 0}))
-    fingerprint.code_fingerprint.cache_clear()
-    assert names[0] != names[1]
+HERE = {"learning_rate": 1e-6, "model": "m", "code": {"grpo/loss.py": "1", "grpo/work.py": "1"}}
+
+
+def of_run(root: Path, facts: dict[str, object], place: launch.Place, resume_from: str = "") -> Checkpoints:
+    return Checkpoints(f"{root}/{run_name(facts)}", 2, place, facts, resume_from)
+
+
+def test_stray_names_among_checkpoints_do_no_harm(place: launch.Place, tmp_path: Path) -> None:
+    strays = ["step-old", "step-1", "step-00000001.bak", "step-00000009-copy", "notes"]
+    for name in strays:
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "index.json").write_text("{}")
+    (tmp_path / "step-").write_text("a file")
+    save(Checkpoints(str(tmp_path), 2, place), 1)
+    assert newest(str(tmp_path), place) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {*strays, "step-", "step-00000001"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"learning_rate": 1e-5}, "learning_rate 1e-05 there, 1e-06 here"),
+        ({"model": "other"}, "model 'other' there, 'm' here"),
+        ({"code": {"grpo/loss.py": "2", "grpo/work.py": "1"}}, "code of grpo/loss.py"),
+        ({"code": {"grpo/work.py": "1"}}, "code of grpo/loss.py"),
+        ({"rewards": {"mine.py": "1"}}, "rewards of mine.py"),
+    ],
+)
+def test_it_is_said_why_no_checkpoint_is_taken(
+    place: launch.Place, tmp_path: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, object], said: str
+) -> None:
+    there = HERE | changes
+    save(of_run(tmp_path, there, place), 7)
+    save(of_run(tmp_path, {"another": "step"}, place), 9)  # of no run like this one
+    caplog.set_level("WARNING", "pebr")
+    assert of_run(tmp_path, HERE, place).newest() is None
+    assert f"{run_name(there)}/step-00000007 is of another run: {said}" in caplog.text
+    caplog.clear()
+    assert of_run(tmp_path, there, place).newest() is not None
+    assert not caplog.text
+
+
+def test_the_most_similar_run_is_compared(
+    place: launch.Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(of_run(tmp_path, HERE | {"learning_rate": 1.0, "model": "x"}, place), 9)
+    save(of_run(tmp_path, HERE | {"learning_rate": 2.0}, place), 1)
+    of_run(tmp_path, HERE, place).newest()
+    assert "is of another run: learning_rate 2.0 there, 1e-06 here; --resume-from takes it knowingly" in caplog.text
+
+
+def test_another_runs_checkpoint_under_this_name_is_refused_and_kept(place: launch.Place, tmp_path: Path) -> None:
+    other = of_run(tmp_path, HERE | {"learning_rate": 1e-5}, place)
+    save(other, 1)
+    own = of_run(tmp_path, HERE, place)
+    Path(other.location).rename(own.location)
+    with pytest.raises(InputError, match=r"another run under the name of this one \(learning_rate 1e-05 there"):
+        own.newest()
+    assert (Path(own.location) / "step-00000001" / "index.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["", "/step-00000002", "/step-00000004/"])
+def test_another_runs_checkpoint_is_taken_knowingly_and_stays(place: launch.Place, tmp_path: Path, name: str) -> None:
+    other = of_run(tmp_path, HERE | {"learning_rate": 1e-5}, place)
+    for step in (2, 4):
+        save(other, step)
+    before = {path: path.read_bytes() for path in Path(other.location).rglob("*") if path.is_file()}
+    own = of_run(tmp_path / "here", HERE, place, f"{other.location}{name}")
+    found = own.newest()
+    step = 2 if "2" in name else 4
+    assert found is not None
+    assert found.index["step"] == step
+    assert own.resumed_from == f"{other.location}/step-{step:08d}"
+    save(own, 5)
+    again = of_run(tmp_path / "here", HERE, place, f"{other.location}{name}")
+    found = again.newest()
+    assert found is not None
+    assert (found.index["step"], again.resumed_from) == (5, "")  # its own is taken
+    assert {path: path.read_bytes() for path in Path(other.location).rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["", "/step-00000003", "/nothing"])
+def test_a_place_without_a_checkpoint_to_take_is_refused(place: launch.Place, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"--resume-from .*: no complete checkpoint"):
+        of_run(tmp_path / "here", HERE, place, f"{tmp_path}/there{name}").newest()

@@ -30,7 +30,7 @@ from pebr.step.identity import facts_of, run_name
 from pebr.step.launch import available_cores
 from pebr.store.opening import open_store
 from pebr.vlm.encoding import Encoder
-from pebr.vlm.loading import load_config, load_processor
+from pebr.vlm.loading import check_model, load_processor
 
 log = logging.getLogger("pebr")
 
@@ -44,7 +44,7 @@ def work(settings: Settings) -> dict[str, float]:
     benchmarks = find_benchmarks(Path(settings.benchmarks), settings.only)
     judge = Judge(settings.judge_url, settings.judge_model) if settings.judge_url else None
     sampling = SamplingSettings.of(settings, settings.seed)
-    load_config(settings.model)
+    check_model(settings.model)
     store, keys = open_store(settings.checkpoint_root), keys_of(settings, benchmarks)
     missing = [name for name in benchmarks if not store.exists(keys[name])]
     log.info("evaluate: %d of %d benchmarks to ask", len(missing), len(benchmarks))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pebr.data.columns import columns_of
-from pebr.step.settings import Input, Output, StepSettings
+from pebr.step.settings import Bounds, Input, Output, StepSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,10 @@ class Settings(StepSettings):
     image_root: Annotated[
         str, "Folder that image paths are relative to, itself relative to the source; empty for the source itself."
     ] = ""
-    min_side: Annotated[int, "Rows with an image narrower or lower than this many pixels are rejected."] = 28
-    rows_per_shard: Annotated[int, "Rows per Parquet file."] = 512
+    min_side: Annotated[
+        int, Bounds(1, 8192), "Rows with an image narrower or lower than this many pixels are rejected."
+    ] = 28
+    rows_per_shard: Annotated[int, Bounds(1), "Rows per Parquet file."] = 512
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -11,15 +12,11 @@ from torch import Tensor
 from pebr.grpo.experience import Experience
 from pebr.training.engine import UpdateReport
 
-HistoryRow = dict[str, float | None]  # None: no value, or one that is not finite
+HistoryRow = dict[str, Any]  # numbers; None: no value, or one that is not finite; `resumed_from` is a text
 
 
 class Sums:
-    """Sums over this rank's tokens of a training step.
-
-    Args:
-        names: of the sums, the same on all ranks.
-    """
+    """Sums over this rank's tokens of a training step, by name; the names are the same on all ranks."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.tokens = 0

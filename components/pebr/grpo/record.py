@@ -42,16 +42,10 @@ SCHEMA = pa.schema(
 
 
 class Rollouts:
-    """The shards of a run.
+    """The shards of a run. They lie beside its `checkpoints`, a folder or `s3://` prefix, until the run is done."""
 
-    Args:
-        location: folder or `s3://` prefix for them until the run is done.
-        weights: of the reward's components.
-        mode: of the reward, `paper` or `released`.
-    """
-
-    def __init__(self, location: str, weights: Mapping[str, float], mode: str) -> None:
-        self._store = open_store(location)
+    def __init__(self, checkpoints: str, weights: Mapping[str, float], mode: str) -> None:
+        self._store = open_store(f"{checkpoints}-rollouts")
         self.weights, self.mode = dict(weights), mode
 
     def write(self, step: int, experiences: Sequence[Experience]) -> None:
@@ -60,6 +54,19 @@ class Rollouts:
             path = Path(folder) / _shard(step)
             write_shard(path, [_row(experience, step, self.weights) for experience in experiences], SCHEMA)
             self._store.put(path, path.name)
+
+    def adopt(self, checkpoints: str, steps: int) -> None:
+        """Copy the shards of the first steps of another run, which this one continues.
+
+        Args:
+            checkpoints: location of the other run's checkpoints.
+            steps: number of steps.
+        """
+        other = open_store(f"{checkpoints}-rollouts")
+        with tempfile.TemporaryDirectory() as folder:
+            for name in map(_shard, range(1, steps + 1)):
+                other.get(name, Path(folder) / name)
+                self._store.put(Path(folder) / name, name)
 
     def complete(self, directory: Path | str, steps: int) -> None:
         """Write a dataset of the shards of steps 1 to `steps`."""

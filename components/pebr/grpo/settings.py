@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pebr.errors import InputError
 from pebr.rewards.settings import RewardSettings
 from pebr.sampling.settings import SamplerSettings
-from pebr.step.settings import ANY_VALUE_RESUMES, Input, Output, StepSettings
+from pebr.step.settings import ANY_VALUE_RESUMES, WEIGHT, Bounds, Input, Output, StepSettings
 from pebr.training.settings import TrainingSettings
 
 
@@ -15,14 +15,18 @@ class ObjectiveSettings(StepSettings):
     """The training objective: advantages, the clipped policy loss and the KL term."""
 
     kl_weight: Annotated[
-        float, "Weight of the KL term to the stage's initial model. If 0, no reference model is loaded."
+        float, WEIGHT, "Weight of the KL term to the stage's initial model. If 0, no reference model is loaded."
     ] = 0.01
     kl_estimator: Annotated[Literal["k1", "k2", "k3"], "Estimator of the KL divergence (Schulman's names)."] = "k3"
-    clip_low: Annotated[float, "The probability ratio is clipped below at 1 minus this."] = 0.2
-    clip_high: Annotated[float, "The probability ratio is clipped above at 1 plus this."] = 0.3
-    clip_dual: Annotated[float, "Upper bound of the ratio where the advantage is negative; 0 for none."] = 3.0
+    clip_low: Annotated[float, Bounds(0, 1), "The probability ratio is clipped below at 1 minus this."] = 0.2
+    clip_high: Annotated[float, Bounds(0, 100), "The probability ratio is clipped above at 1 plus this."] = 0.3
+    clip_dual: Annotated[
+        float, Bounds(0, 1000), "Upper bound of the ratio where the advantage is negative, above 1; 0 for none."
+    ] = 3.0
     ratio_cap: Annotated[
-        float, "With `old_logprobs` sampler, ratios to the sampler's probability are truncated to this; 0 for never."
+        float,
+        Bounds(0, 1000),
+        "With `old_logprobs` sampler, ratios to the sampler's probability are truncated to this; 0 for never.",
     ] = 2.0
     advantage: Annotated[
         Literal["std", "mean"], "std divides by the standard deviation of the group; mean only subtracts the mean."
@@ -54,14 +58,15 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
     ]
     history: Annotated[str, Output(), "JSON-lines file to write, one row per training step."]
     rollouts: Annotated[str, Output("Dataset"), "Parquet dataset of all answers and rewards, by training step."]
-    questions_per_step: Annotated[int, "Questions sampled per training step, summed over ranks."] = 512
+    questions_per_step: Annotated[int, Bounds(1), "Questions sampled per training step, summed over ranks."] = 512
     questions_per_update: Annotated[
         int,
+        Bounds(1),
         "Questions per optimizer update, summed over ranks. If smaller than `questions_per_step`, a step makes several"
         " updates.",
     ] = 128
-    epochs: Annotated[int, "Passes over the questions."] = 1
-    max_steps: Annotated[int, "Stop after this many training steps; 0 for all epochs."] = 0
+    epochs: Annotated[int, Bounds(1), "Passes over the questions."] = 1
+    max_steps: Annotated[int, Bounds(0), "Stop after this many training steps; 0 for all epochs."] = 0
     top_p: Annotated[
         float,
         "Sample from the smallest set of most likely tokens with this total probability; below 1 needs `old_logprobs`"
@@ -72,6 +77,7 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
     ] = 0.5
     drift_limit: Annotated[
         float,
+        Bounds(0, 100),
         ANY_VALUE_RESUMES,
         "Stop if sampler and trainer differ by more than this many nats per token; 0 for never.",
     ] = 0.1
@@ -84,10 +90,9 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
             InputError: naming the setting and how to fix it.
         """
         super().__post_init__()
-        self.at_least(epochs=1, max_steps=0)
         if self.samples < 2:
             raise InputError(f"--samples {self.samples}: an advantage compares answers, give at least 2")
-        if not 0 < self.questions_per_update <= self.questions_per_step:
+        if self.questions_per_update > self.questions_per_step:
             raise InputError(
                 f"--questions-per-update {self.questions_per_update}: give 1 to --questions-per-step"
                 f" ({self.questions_per_step})"
@@ -97,11 +102,13 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
                 f"--questions-per-step {self.questions_per_step}: give a multiple of --questions-per-update"
                 f" ({self.questions_per_update})"
             )
-        if self.tensor_parallel < 1 or self.processes % self.tensor_parallel:
+        if self.processes % self.tensor_parallel:
             raise InputError(
                 f"--tensor-parallel {self.tensor_parallel}: give a divisor of --processes ({self.processes})"
             )
-        if self.temperature <= 0:
+        if 0 < self.clip_dual <= 1:
+            raise InputError(f"--clip-dual {self.clip_dual}: give more than 1, or 0 for no bound")
+        if not self.temperature:
             raise InputError(f"--temperature {self.temperature}: greedy answers are all the same, give more than 0")
         if self.top_p < 1 and self.old_logprobs == "sampler" and self.questions_per_update < self.questions_per_step:
             raise InputError(

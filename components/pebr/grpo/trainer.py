@@ -35,12 +35,16 @@ class Trainer:
     rollouts: Rollouts
     rows: list[HistoryRow] = field(default_factory=list)
     _history: History | None = None  # on rank 0
+    _resumed_from: str = ""  # the checkpoint of another run from which the next step continues
 
     def resume(self) -> int:
         """Resume from the newest checkpoint, if any. Returns the number of training steps done."""
         state = self.policy.engine.resume()
         self.rows = state["history"] if state else []
+        self._resumed_from = state.get("resumed_from", "") if state else ""
         if self.policy.engine.rank == 0:
+            if self._resumed_from:
+                self.rollouts.adopt(self._resumed_from.rpartition("/")[0], len(self.rows))
             self._history = History(self.settings.history, self.rows)
         self._checkpoint(due=False)  # a SIGTERM may have come while models were loaded
         return len(self.rows)
@@ -67,6 +71,8 @@ class Trainer:
                 **{f"seconds_{name}": round(value, 4) for name, value in seconds.items()},
             }
         )
+        if self._resumed_from:
+            row["resumed_from"], self._resumed_from = self._resumed_from, ""
         self.rows.append(row)
         if self._history is not None:
             self.rollouts.write(step + 1, experiences)
@@ -74,8 +80,8 @@ class Trainer:
             self._log(row, sum(seconds.values()))
         if self.settings.drift_limit:
             drift.check(self.settings.drift_limit)
-        last = step + 1 == self.plan.steps
-        self._checkpoint(due=last or (bool(self.settings.save_every) and (step + 1) % self.settings.save_every == 0))
+        due = self.policy.engine.is_due(step + 1, self.settings.save_every, self.settings.save_minutes)
+        self._checkpoint(due=due or step + 1 == self.plan.steps)
 
     def finish(self) -> None:
         """Write the outputs that other steps of the pipeline read."""

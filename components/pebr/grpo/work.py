@@ -25,11 +25,11 @@ from pebr.rewards.clip import load_scorer
 from pebr.rewards.stages import StageReward, Tools, build_reward
 from pebr.sampling.contract import SamplingSettings
 from pebr.step import launch
-from pebr.step.identity import facts_of, run_name
+from pebr.step.identity import facts_of
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.randomness import seed_everything
 from pebr.vlm.encoding import Encoder
-from pebr.vlm.loading import load_config, load_processor
+from pebr.vlm.loading import check_model, load_processor
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def work(settings: Settings) -> Mapping[str, float]:
         raise InputError(f"{settings.dataset}: no questions: the report of the split shows why")
     if missing := set(RL_SCHEMA.names) - set(dataset[0]):
         raise InputError(f"{settings.dataset}: no column {', '.join(sorted(missing))}: give an output of split")
-    load_config(settings.model)
+    check_model(settings.model)
     launch.relaunch_with_processes("pebr.grpo", settings.processes)
     return launch.as_rank(partial(_train, settings, dataset))
 
@@ -71,15 +71,14 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
     log.info("%d questions, %d steps of %d updates", len(kept), plan.steps, plan.updates_per_step)
     if len(kept) < settings.questions_per_step:
         log.warning("%d questions, fewer than --questions-per-step %d", len(kept), settings.questions_per_step)
-    location = checkpoints_location(settings)
     with AnswerChecker() as checker:
         reward = _stage_reward(settings, encoder, checker, place)
         sampling = SamplingSettings.of(settings, settings.seed)
         collector = Collector(dataset, encoder, sampling, reward, settings.advantage, place)
-        checkpoints = Checkpoints(location, settings.keep_checkpoints, place)
+        checkpoints = Checkpoints.of(settings, run_facts(settings), place)
         with closing(load_policy(settings, encoder, place, plan.optimizer_updates, checkpoints)) as policy:
             updater = _updater(settings, policy, encoder, collector)
-            rollouts = Rollouts(f"{location}-rollouts", reward.weights, settings.reward_mode)
+            rollouts = Rollouts(checkpoints.location, reward.weights, settings.reward_mode)
             trainer = Trainer(settings, plan, policy, collector, updater, rollouts)
             for step in range(trainer.resume(), plan.steps):
                 trainer.step(step)
@@ -93,10 +92,9 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
     }
 
 
-def checkpoints_location(settings: Settings) -> str:
-    """Folder or prefix of this run's checkpoints. Its name depends on settings, model and dataset."""
-    facts = facts_of(settings, ignoring=() if settings.stage == "perception" else ("clip_model",))
-    return f"{settings.checkpoint_root}/{run_name(facts)}"
+def run_facts(settings: Settings) -> dict[str, object]:
+    """The facts that name the run; the stage without CLIP does not depend on the CLIP model."""
+    return facts_of(settings, ignoring=() if settings.stage == "perception" else ("clip_model",))
 
 
 def _stage_reward(settings: Settings, encoder: Encoder, checker: AnswerChecker, place: launch.Place) -> StageReward:

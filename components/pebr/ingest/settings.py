@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pebr.step.settings import Output, StepSettings
+from pebr.step.settings import SEED, Bounds, Output, StepSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,5 +24,5 @@ class Settings(StepSettings):
         "What the source must be, checked before use: benchmarks (TSV files with all columns), model or clip (a"
         " configuration and safetensors files); empty for no check.",
     ] = ""
-    rows: Annotated[int, "Rows of a toy:// dataset; 0 for its usual number."] = 0
-    seed: Annotated[int, "Seed of a toy:// source; the same seed gives the same bytes."] = 0
+    rows: Annotated[int, Bounds(0), "Rows of a toy:// dataset; 0 for its usual number."] = 0
+    seed: Annotated[int, SEED, "Seed of a toy:// source; the same seed gives the same bytes."] = 0

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -90,29 +91,38 @@ def bring(location: str, output: Path, settings: Settings) -> None:
             raise InputError(f"--source {location}: unknown scheme: give toy://, s3://, hf:// or a path")
     if not any(path.is_file() for path in output.rglob("*")):
         raise InputError(f"--source {location}: nothing is there: check the name")
-    check(output, settings.kind, location)
+    try:
+        check(output, settings.kind, location)
+    except InputError as error:  # the source, not the copy that is now removed
+        where = f"--source {location}: "
+        raise InputError(re.sub(rf"(clip model )?{re.escape(str(output))}(/|: )", where, str(error))) from None
 
 
 def check(output: Path, kind: str, source: str) -> None:
     """Check that the copied files are of the given kind.
 
     Raises:
-        InputError: there is no benchmark, a benchmark lacks a required column, or a model lacks a file.
+        InputError: there is no benchmark, a benchmark lacks a required column, or a model is not whole.
     """
     if kind == "benchmarks":
         tables = sorted(output.glob("*.tsv"))
         if not tables:
             raise InputError(f"--source {source}: no *.tsv here: give a folder of VLMEvalKit TSV files")
         for table in tables:
-            try:
-                check_table(table)
-            except InputError as error:
-                raise InputError(str(error).replace(f"{output}/", f"--source {source}: ")) from None
+            check_table(table)
     elif kind:
         sets = NEEDED[kind]
         if not any(all(list(output.glob(name)) for name in names) for names in sets):
             needed = ", or ".join(" and ".join(names) for names in sets)
             raise InputError(f"--source {source}: no {kind} model: it needs {needed}: check the name")
+        if kind == "model":
+            from pebr.vlm.loading import check_model
+
+            check_model(output)
+        else:
+            from pebr.rewards.clip_models import load_feature_model
+
+            load_feature_model(str(output))
 
 
 def make_toy(name: str, output: Path, seed: int, rows: int) -> None:

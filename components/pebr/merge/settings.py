@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pebr.step.settings import Input, Output, StepSettings
+from pebr.step.settings import Bounds, Input, Output, StepSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +20,7 @@ class Settings(StepSettings):
         "Number format of the merged model; keep for the shards' own.",
     ] = "keep"
     max_shard_bytes: Annotated[
-        int, "Largest size of one safetensors file in bytes; a single larger tensor gets its own file."
+        int,
+        Bounds(1, 2**63 - 1),
+        "Largest size of one safetensors file in bytes; a single larger tensor gets its own file.",
     ] = 4_000_000_000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.at_least(max_shard_bytes=1)

@@ -7,7 +7,7 @@ Every artifact is required, because Kubeflow 2.17.0 and earlier cannot leave out
 from dataclasses import dataclass
 from typing import Annotated
 
-from pebr.step.settings import Input, Output, StepSettings
+from pebr.step.settings import SEED, Bounds, Input, Output, StepSettings
 
 Metrics = Annotated[str, Input("Metrics")]
 
@@ -51,5 +51,5 @@ class Settings(StepSettings):
     output: Annotated[str, Output("HTML"), "HTML file to write; it needs no other file and no network."]
     ablation: Annotated[bool, "Whether the ablation ran; its inputs may name anything else when it did not."] = False
     title: Annotated[str, "Heading of the report."] = "PeBR-R1: perception before reasoning"
-    examples: Annotated[int, "Held-out questions to show with their images and answers."] = 6
-    seed: Annotated[int, "Chooses the questions that are shown."] = 0
+    examples: Annotated[int, Bounds(0), "Held-out questions to show with their images and answers."] = 6
+    seed: Annotated[int, SEED, "Chooses the questions that are shown."] = 0

@@ -11,7 +11,8 @@ from pebr.vlm.response import Response, parse
 class RewardBatch:
     """S samples. Every column has S entries; entry i belongs to sample i.
 
-    The answers of one question repeat the question's entries. They can share the image objects: nothing is copied.
+    The answers of one question repeat the question's entries. They can share the image objects: nothing is copied. A
+    reward cannot change a column, which the next reward reads.
     """
 
     qids: Sequence[str]
@@ -28,20 +29,27 @@ class RewardBatch:
         lengths |= {f"extra[{name!r}]": len(column) for name, column in self.extra.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"columns of a reward batch differ in length: {lengths}")
+        for name in lengths.keys() & self.__dict__.keys():
+            object.__setattr__(self, name, tuple(map(_frozen, getattr(self, name))))
+        object.__setattr__(self, "extra", {name: tuple(column) for name, column in self.extra.items()})
 
     def __len__(self) -> int:
         return len(self.qids)
 
     @cached_property
-    def parsed(self) -> list[Response]:
+    def parsed(self) -> tuple[Response, ...]:
         """The sections of each response."""
-        return [parse(response) for response in self.responses]
+        return tuple(parse(response) for response in self.responses)
 
     def sample(self, index: int) -> "RewardBatch":
         """A batch of this sample only."""
         rows = slice(index, index + 1)
         columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "extra"}
         return RewardBatch(**columns, extra={name: column[rows] for name, column in self.extra.items()})
+
+
+def _frozen(entry: object) -> object:
+    return tuple(entry) if isinstance(entry, list) else entry
 
 
 class RewardError(RuntimeError):

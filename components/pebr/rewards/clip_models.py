@@ -17,6 +17,7 @@ from torch import Tensor
 
 import pebr.vlm.torchvision_operators  # noqa: F401 - makes the image transforms importable
 from pebr.errors import InputError
+from pebr.vlm.weights import few, is_finite, readable
 
 FG_CLIP_KEPT_POSITIONS = 20  # first positions of FG-CLIP's long table that are CLIP's own
 CLIP_END_OF_TEXT = 49407
@@ -44,15 +45,17 @@ def load_feature_model(path_or_name: str, device: str = "cpu") -> FeatureModel:
         device: where the model runs.
 
     Raises:
-        InputError: if there is no such model.
+        InputError: if there is no such model, or it is not whole.
     """
     path = Path(path_or_name)
     if (path / "open_clip_config.json").is_file():
         _require(path / "open_clip_model.safetensors")
-        return OpenClip(f"local-dir:{path}", None, device)
+        with readable(path, "the clip model"):
+            return _checked(OpenClip(f"local-dir:{path}", None, device), path)
     if (path / "config.json").is_file():
         _require(path / "model.safetensors")
-        return HuggingFaceClip(path, device)
+        with readable(path, "the clip model"):
+            return _checked(HuggingFaceClip(path, device), path)
     import open_clip
 
     name, _, tag = path_or_name.partition("/")
@@ -69,6 +72,13 @@ def _require(weights: Path) -> None:
         raise InputError(
             f"clip model {weights.parent}: no {weights.name}: convert the weights, pickled weights are never opened"
         )
+
+
+def _checked(loaded: "OpenClip | HuggingFaceClip", path: Path) -> FeatureModel:
+    """The model, whose weights are all finite."""
+    if wrong := [name for name, value in loaded.model.state_dict().items() if not is_finite(value)]:
+        raise InputError(f"clip model {path}: NaN or infinite values in {few(wrong)}: fetch the model again")
+    return loaded
 
 
 class OpenClip:

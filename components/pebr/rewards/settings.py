@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pebr.step.settings import StepSettings
+from pebr.step.settings import ANY_VALUE_RESUMES, WEIGHT, Bounds
+from pebr.vlm.settings import ReadingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardSettings(StepSettings):
+class RewardSettings(ReadingSettings):
     """Which rewards a stage has, and their weights."""
 
     stage: Annotated[
@@ -17,9 +18,14 @@ class RewardSettings(StepSettings):
     reward_mode: Annotated[
         Literal["paper", "released"], "paper corrects the known defects of the released rewards; released repeats them."
     ] = "paper"
-    clip_weight: Annotated[float, "Weight of the CLIP reward in the perception stage."] = 0.4
-    keyword_weight: Annotated[float, "Weight of the keyword reward in the perception stage."] = 0.4
-    format_weight: Annotated[float, "Weight of the format reward in both stages."] = 0.1
-    length_weight: Annotated[float, "Weight of the length reward in the perception stage."] = 0.1
-    accuracy_weight: Annotated[float, "Weight of the accuracy reward in the reasoning stage."] = 0.9
-    reward: Annotated[str, "Custom rewards, `package.module:function=weight`, separated by commas."] = ""
+    clip_weight: Annotated[float, WEIGHT, "Weight of the CLIP reward in the perception stage."] = 0.4
+    keyword_weight: Annotated[float, WEIGHT, "Weight of the keyword reward in the perception stage."] = 0.4
+    format_weight: Annotated[float, WEIGHT, "Weight of the format reward in both stages."] = 0.1
+    length_weight: Annotated[float, WEIGHT, "Weight of the length reward in the perception stage."] = 0.1
+    accuracy_weight: Annotated[float, WEIGHT, "Weight of the accuracy reward in the reasoning stage."] = 0.9
+    reward: Annotated[
+        str, "Custom rewards, `package.module:function=weight` or `file.py:function=weight`, separated by commas."
+    ] = ""
+    reward_seconds: Annotated[
+        float, Bounds(0, 86400, above=True), ANY_VALUE_RESUMES, "Seconds that a custom reward may take per step."
+    ] = 600.0

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pebr.sampling.settings import SamplerSettings
-from pebr.step.settings import ANY_VALUE_RESUMES, Input, Output, ResumableSettings
+from pebr.step.settings import ANY_VALUE_RESUMES, PROCESSES, Bounds, Input, Output, ResumableSettings
+from pebr.vlm.settings import ReadingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(SamplerSettings, ResumableSettings):
+class Settings(SamplerSettings, ReadingSettings, ResumableSettings):
     """Sample answers to every question of the RL set and score each for accuracy."""
 
     model: Annotated[str, Input("Model"), "Hugging Face directory of the model to sample from."]
@@ -17,7 +18,7 @@ class Settings(SamplerSettings, ResumableSettings):
         str, Output("Dataset"), "Dataset to write: every question with its answers; rejected questions in rejected/."
     ]
     top_p: float = 0.99
-    rows_per_shard: Annotated[int, "Rows per Parquet file. A killed rollout loses at most one file."] = 512
+    rows_per_shard: Annotated[int, Bounds(1), "Rows per Parquet file. A killed rollout loses at most one file."] = 512
     processes: Annotated[
-        int, ANY_VALUE_RESUMES, "Workers, each with its own model; 0 for one per GPU, or one without GPUs."
+        int, PROCESSES, ANY_VALUE_RESUMES, "Workers, each with its own model; 0 for one per GPU, or one without GPUs."
     ] = 0

@@ -26,7 +26,7 @@ from pebr.sampling.contract import Question, Sample, SamplingSettings, SyncError
 from pebr.sampling.memory import budget
 from pebr.sampling.weights import checked, expected_weights
 from pebr.vlm.encoding import Encoder, Prompt
-from pebr.vlm.loading import load_config
+from pebr.vlm.loading import check_model, load_config
 
 Vllm = Any  # an object of vLLM
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class VllmSampler:
         self.encoder, self.dtype = encoder, dtype
         self.on_gpu = torch.cuda.is_available()
         self.sleeps = sleeps and self.on_gpu
+        check_model(model_path)
         config = load_config(model_path)
         self._expected = expected_weights(config)
         self._tied = bool(config.tie_word_embeddings)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from pebr.step.settings import Input, Output
+from pebr.step.settings import SHARE, Bounds, Input, Output
 from pebr.training.settings import TrainingSettings
 
 
@@ -20,16 +20,16 @@ class Settings(TrainingSettings):
         "Text file with the prompt, in which {question} stands for the question; empty for the base model's prompt.txt,"
         " else our prompt. It is written into the model's directory, and all later steps ask with it.",
     ] = ""
-    epochs: Annotated[int, "Passes over the dataset."] = 2
-    max_steps: Annotated[int, "Stop after this many optimizer updates; 0 for all epochs."] = 0
-    batch_size: Annotated[int, "Rows per optimizer update, summed over ranks."] = 128
+    epochs: Annotated[int, Bounds(1), "Passes over the dataset."] = 2
+    max_steps: Annotated[int, Bounds(0), "Stop after this many optimizer updates; 0 for all epochs."] = 0
+    batch_size: Annotated[int, Bounds(1), "Rows per optimizer update, summed over ranks."] = 128
     learning_rate: Annotated[float, "Peak learning rate of the cosine schedule."] = 1e-5
-    warmup_ratio: Annotated[float, "Share of the updates in which the learning rate rises from 0 to its peak."] = 0.1
+    warmup_ratio: Annotated[
+        float, SHARE, "Share of the updates in which the learning rate rises from 0 to its peak."
+    ] = 0.1
     weight_decay: float = 0.0
-    max_tokens: Annotated[int, "Rows with more tokens, image tokens included, are rejected and counted."] = 4096
+    max_tokens: Annotated[int, Bounds(1), "Rows with more tokens, image tokens included, are rejected and counted."] = (
+        4096
+    )
     tokens_per_batch: int = 8192
     save_every: int = 200
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.at_least(epochs=1, batch_size=1, max_tokens=1, tokens_per_batch=1, max_steps=0)

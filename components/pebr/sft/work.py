@@ -23,7 +23,7 @@ from pebr.errors import InputError
 from pebr.sft.batches import Batches
 from pebr.sft.settings import Settings
 from pebr.step import launch
-from pebr.step.identity import facts_of, run_name
+from pebr.step.identity import facts_of
 from pebr.telemetry.history import History
 from pebr.telemetry.logs import duration
 from pebr.training import lora
@@ -34,7 +34,7 @@ from pebr.training.logprobs import PolicyModel
 from pebr.training.randomness import seed_everything
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.families import train_vision
-from pebr.vlm.loading import DTYPES, load_config, load_model, load_processor
+from pebr.vlm.loading import DTYPES, check_model, load_model, load_processor
 from pebr.vlm.prompt import PROMPT_FILE, read_template
 from pebr.vlm.rows import Row, blank_row
 
@@ -57,7 +57,7 @@ def work(settings: Settings) -> Mapping[str, float]:
         )
     if not len(dataset):
         raise InputError(f"{settings.dataset}: no rows: its folder rejected/ has the reasons")
-    load_config(settings.model)
+    check_model(settings.model)
     template = read_template(settings.prompt or settings.model)
     steps = math.ceil(len(dataset) / settings.batch_size) * settings.epochs
     steps = min(steps, settings.max_steps) if settings.max_steps else steps
@@ -76,8 +76,7 @@ def _train(
     if settings.lora_rank:
         lora.attach(model, settings.lora_rank, settings.seed)
     train_vision(model, train=False)
-    location = f"{settings.checkpoint_root}/{run_name(facts_of(settings) | {'prompt': template})}"
-    checkpoints = Checkpoints(location, settings.keep_checkpoints, place)
+    checkpoints = Checkpoints.of(settings, facts_of(settings) | {"prompt": template}, place)
     engine = TrainingEngine(PolicyModel(model), engine_settings, place, weights=model, checkpoints=checkpoints)
     batches = Batches(
         dataset,
@@ -113,7 +112,7 @@ class _Totals:
     rejected: Counter[str]  # rows by reason
     tokens: int
     loss: float  # of the last update that was not refused
-    history: list[dict[str, float | None]]
+    history: list[dict[str, float | str | None]]
 
     def state(self) -> dict[str, object]:
         """The form that a checkpoint holds."""
@@ -131,6 +130,7 @@ def _run(settings: Settings, engine: TrainingEngine, batches: Batches, filler: R
         InputError: when no row can be trained on.
     """
     saved = engine.resume() or {"set_aside": {}, "tokens": 0, "loss": 0.0, "history": []}
+    resumed_from = {"resumed_from": saved["resumed_from"]} if "resumed_from" in saved else {}
     totals = _Totals(Counter(saved["set_aside"]), saved["tokens"], saved["loss"], saved["history"])
     history = History(settings.history, totals.history) if engine.rank == 0 else None
     steps = engine.settings.total_steps
@@ -158,15 +158,17 @@ def _run(settings: Settings, engine: TrainingEngine, batches: Batches, filler: R
                 "grad_norm": None if report.refused else report.grad_norm,
                 "tokens": batch.tokens,
                 "seconds": round(now - began, 4),
+                **resumed_from,
             }
         )
+        resumed_from = {}
         if history is not None:
             history.append(totals.history[-1])
         if now - logged > LOG_SECONDS or engine.step == steps:
             logged = now
             left = (now - started) / (engine.step - first) * (steps - engine.step)
             log.info("step %d of %d: loss %.4f, %s left", engine.step, steps, report.loss, duration(left))
-        due = bool(settings.save_every) and engine.step % settings.save_every == 0
+        due = engine.is_due(engine.step, settings.save_every, settings.save_minutes)
         engine.checkpoint(totals.state(), due=due or engine.step == steps)
     return totals
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pebr.errors import InputError
-from pebr.step.settings import Input, Output, StepSettings
+from pebr.step.settings import SHARE, Input, Output, StepSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,12 +17,12 @@ class Settings(StepSettings):
     hard: Annotated[
         str, Output("Dataset"), "Dataset of hard questions to write; incomplete questions are in its rejected/ folder."
     ]
-    easy_at_least: Annotated[float, "A question is easy if at least this share of its answers is correct."] = 1.0
-    hard_at_most: Annotated[float, "A question is hard if at most this share of its answers is correct."] = 0.0
+    easy_at_least: Annotated[float, SHARE, "A question is easy if at least this share of its answers is correct."] = 1.0
+    hard_at_most: Annotated[float, SHARE, "A question is hard if at most this share of its answers is correct."] = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.hard_at_most < self.easy_at_least <= 1:
+        if self.hard_at_most >= self.easy_at_least:
             raise InputError(
                 f"--hard-at-most {self.hard_at_most} and --easy-at-least {self.easy_at_least}: give shares from 0 to 1,"
                 " the first below the second"

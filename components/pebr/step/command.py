@@ -2,7 +2,7 @@
 
 `python -m pebr.sft --model ... --output ...` reads its frozen `Settings` from the flags, works, and exits with:
 
-    0   done; the outputs are complete
+    0   done; the outputs are complete (`pebr.step.outputs` has checked them)
     2   wrong input (`InputError`), or a disk that is full or not writable: one line says what is wrong, where, and how
         to fix it; a retry cannot help
     75  preempted (`Preempted`): the step received SIGTERM and wrote a checkpoint; a retry resumes from it
@@ -19,8 +19,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from pebr.errors import EXIT_PREEMPTED, EXIT_WRONG_INPUT, UNUSABLE, InputError, Preempted
+from pebr.errors import EXIT_PREEMPTED, EXIT_WRONG_INPUT, UNUSABLE, InputError, Preempted, RanksEnded
 from pebr.files import atomic_file
+from pebr.step.outputs import check_outputs, only_writer
+from pebr.step.ranks import tell_done
 from pebr.step.settings import StepSettings, fields
 from pebr.telemetry.logs import configure
 
@@ -33,22 +35,21 @@ def main(
     work: Callable[[Settings], Mapping[str, float]],
     arguments: Sequence[str] | None = None,
 ) -> NoReturn:
-    """Run a step as a process: read the flags, work, write the metrics, exit with one of the codes above.
-
-    Args:
-        settings_class: the step's settings; each field is a flag.
-        work: does the step's work and returns its scalar metrics.
-        arguments: the command line; `sys.argv[1:]` if None.
-    """
+    """Run a step as a process: read flags, work, write the metrics that `work` returns, exit with a code above."""
     configure()
     started = time.time()
     settings = None
     try:
         settings = parse(settings_class, sys.argv[1:] if arguments is None else arguments)
-        metrics = dict(work(settings))
-        metrics |= {"started": round(started, 3), "seconds": round(time.time() - started, 3)}
+        with only_writer(settings):
+            metrics = _worked(settings, work)
+        if metrics is not None and is_first_process():
+            write_metrics(
+                settings, metrics | {"started": round(started, 3), "seconds": round(time.time() - started, 3)}
+            )
         if is_first_process():
-            write_metrics(settings, metrics)
+            check_outputs(settings)
+        tell_done()
     except InputError as error:
         log.error("%s", error)  # noqa: TRY400 - the message is complete; a traceback would hide it
         sys.exit(EXIT_WRONG_INPUT)
@@ -62,6 +63,24 @@ def main(
         log.warning("%s", stop)
         sys.exit(EXIT_PREEMPTED)
     sys.exit(0)
+
+
+def _worked(settings: Settings, work: Callable[[Settings], Mapping[str, float]]) -> dict[str, float] | None:
+    """The metrics of the work; None if other processes have done it and written them.
+
+    Raises:
+        RuntimeError: code that the work calls has left the process.
+    """
+    try:
+        return dict(work(settings))
+    except RanksEnded as end:
+        if end.code:
+            raise
+        return None
+    except SystemExit as stop:
+        raise RuntimeError(
+            f"sys.exit({stop.code!r}) was called inside the step, which is not done: see the traceback for the place"
+        ) from stop
 
 
 def parse(settings_class: type[Settings], arguments: Sequence[str]) -> Settings:

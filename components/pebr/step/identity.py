@@ -2,47 +2,60 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
-from functools import cache
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import pebr
 from pebr.step.settings import Input, StepSettings, fields
+from pebr.step.sources import code_of, code_of_plugins
 
 SAMPLE_BYTES = 1 << 20
+DIFFERENCES_TOLD = 5
+
+Facts = Mapping[str, object]  # JSON
 
 
-def run_name(facts: Mapping[str, object]) -> str:
-    """The name of a run: a digest of the facts that its result depends on, and of the code.
+def run_name(facts: Facts) -> str:
+    """The name of a run: a digest of the facts that its result depends on.
 
     A checkpoint prefix that ends with this name holds the checkpoints of this run only. With another learning rate,
-    another model or another version of the code, a run starts from the beginning.
+    another model or another version of its code, a run starts from the beginning.
     """
-    facts = {"code": code_fingerprint(), **facts}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def facts_of(settings: StepSettings, ignoring: Collection[str] = ()) -> dict[str, object]:
-    """The facts that a step's result depends on: its parameters by value, its input artifacts by content.
+    """The facts that a step's result depends on: parameters by value, input artifacts by content, code by its sources.
 
-    Args:
-        settings: of the step. Fields marked `ANY_VALUE_RESUMES` are left out.
-        ignoring: names of further fields that this result does not depend on.
+    Fields marked `ANY_VALUE_RESUMES`, and those named in `ignoring`, are left out.
     """
     used = [field for field in fields(type(settings)) if field.name not in ignoring]
     facts: dict[str, object] = {field.name: getattr(settings, field.name) for field in used if field.names_run}
     inputs = [field.name for field in used if isinstance(field.role, Input)]
-    return facts | {name: fingerprint(getattr(settings, name)) for name in inputs}
+    facts |= {name: fingerprint(getattr(settings, name)) for name in inputs}
+    code = code_of(type(settings).__module__.removesuffix(".settings"))
+    if rewards := code_of_plugins(str(facts.get("reward", ""))):
+        facts["rewards"] = rewards
+    return facts | ({"code": code} if code else {})
 
 
-@cache
-def code_fingerprint() -> str:
-    """A digest of this package's sources."""
-    root = Path(pebr.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+def differences(there: Facts, here: Facts) -> list[str]:
+    """What distinguishes two runs: settings with their values, inputs by name, code by file."""
+    told: list[str] = []
+    for name in sorted(there.keys() | here.keys()):
+        one, other = there.get(name), here.get(name)
+        if isinstance(one, Mapping) or isinstance(other, Mapping):
+            files, others = dict(one or {}), dict(other or {})  # type: ignore[call-overload]
+            changed = sorted(file for file in files.keys() | others.keys() if files.get(file) != others.get(file))
+            told += [f"{name} of {file}" for file in changed]
+        elif one != other:
+            told.append(f"{name} {one!r} there, {other!r} here")
+    return told
+
+
+def few(differences: Sequence[str]) -> str:
+    """The first of some differences, and how many more there are."""
+    more = f" and {len(differences) - DIFFERENCES_TOLD} more" if len(differences) > DIFFERENCES_TOLD else ""
+    return ", ".join(differences[:DIFFERENCES_TOLD]) + more
 
 
 def fingerprint(location: str) -> str:

@@ -7,7 +7,6 @@ writes its checkpoint. Ranks that were started by other programs (torch.distribu
 PyTorchJob) are used as they are: the environment has their rank.
 """
 
-import ctypes
 import logging
 import os
 import signal
@@ -15,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from types import FrameType
 from typing import NamedTuple, TypeVar
@@ -23,13 +22,13 @@ from typing import NamedTuple, TypeVar
 import torch
 import torch.distributed as dist
 
-from pebr.errors import Preempted
+from pebr.errors import Preempted, RanksEnded
+from pebr.step.ranks import DONE, LAUNCHER, die_with_parent, tell_done
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 COLLECTIVE_TIMEOUT = timedelta(hours=2)  # the longest wait of one rank for another: a slow sampler, a large checkpoint
-LAUNCHER = "PEBR_LAUNCHER"  # process id of the launcher of a rank
 GRACE_SECONDS = 20.0  # after one rank has failed: time between SIGTERM and SIGKILL to the others
 
 
@@ -63,7 +62,7 @@ def relaunch_with_processes(module: str, processes: int, arguments: Sequence[str
         arguments: command line of the ranks; None for that of this process.
 
     Raises:
-        SystemExit: with 0, or the exit code of the first rank that failed.
+        RanksEnded: with 0, or the exit code of the first rank that failed.
     """
     count = processes or max(torch.cuda.device_count(), 1)
     if "RANK" in os.environ or count == 1:
@@ -81,11 +80,7 @@ def relaunch_with_processes(module: str, processes: int, arguments: Sequence[str
     }
     command = [sys.executable, "-m", module, *(sys.argv[1:] if arguments is None else arguments)]
     log.info("%s: %d processes", module, count)
-    ranks = [
-        subprocess.Popen(command, env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(count)
-    ]
-    sys.exit(_wait(ranks))
+    raise RanksEnded(_wait([_Rank(number, command, os.environ | shared) for number in range(count)]))
 
 
 def join() -> Place:
@@ -119,6 +114,7 @@ def as_rank(work: Callable[[Place], Result]) -> Result:
         _leave()
         raise
     _leave()
+    tell_done()
     return result
 
 
@@ -138,28 +134,49 @@ def _leave() -> None:
         dist.destroy_process_group()
 
 
-def die_with_parent() -> None:
-    """Let the kernel kill this rank when its launcher ends: an orphan would write to the files of a restarted run."""
-    set_parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-        if os.environ.get(LAUNCHER, str(os.getppid())) != str(os.getppid()):
-            os.kill(os.getpid(), signal.SIGKILL)  # the launcher ended before the call above
+class _Rank:
+    """A process of a rank, and a pipe in which it tells that its work is done."""
+
+    def __init__(self, number: int, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.number = number
+        self._done, done = os.pipe()
+        os.set_blocking(self._done, False)
+        environment = {**environment, "RANK": str(number), "LOCAL_RANK": str(number), DONE: str(done)}
+        self.process = subprocess.Popen(command, env=environment, pass_fds=[done])
+        os.close(done)
+        self._code: int | None = None
+
+    def code(self) -> int | None:
+        """The exit code; None while it runs; 1 if it ended with 0 before its work was done."""
+        if self._code is None and (code := self.process.poll()) is not None:
+            self._code = code
+            if code == 0 and not self._told():
+                log.error(
+                    "rank %d ended with exit code 0 before its work was done: see its last log lines", self.number
+                )
+                self._code = 1
+        return self._code
+
+    def _told(self) -> bool:
+        try:
+            return bool(os.read(self._done, 1))
+        except BlockingIOError:  # a process that it left behind has the pipe
+            return False
 
 
-def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int:
+def _wait(ranks: Sequence[_Rank]) -> int:
     """Wait for all ranks and forward signals; if one fails, end the others. Returns the first failure's exit code."""
 
     def forward(number: int, _frame: FrameType | None) -> None:
-        for process in ranks:
-            if process.poll() is None:
-                process.send_signal(number)
+        for rank in ranks:
+            if rank.process.poll() is None:
+                rank.process.send_signal(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, forward)
     try:
         code, deadline = 0, float("inf")
-        while None in (codes := [process.poll() for process in ranks]):
+        while None in (codes := [rank.code() for rank in ranks]):
             failed = [ended for ended in codes if ended]
             if failed and not code:
                 code, deadline = failed[0], time.monotonic() + GRACE_SECONDS
@@ -167,7 +184,7 @@ def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int:
             if time.monotonic() > deadline:
                 forward(signal.SIGKILL, None)
             time.sleep(0.05)
-        code = code or next((process.returncode for process in ranks if process.returncode), 0)
+        code = code or next(filter(None, codes), 0)
         return 128 - code if code < 0 else code  # a killed rank: 128 + signal, as in a shell
     finally:
         forward(signal.SIGKILL, None)

@@ -2,9 +2,9 @@
 
 A step's settings are one frozen dataclass, `pebr.<step>.settings.Settings`. Each field looks like this:
 
-    samples: Annotated[int, "Answers per question."] = 8
+    samples: Annotated[int, Bounds(1), "Answers per question."] = 8
     model: Annotated[str, Input("Model"), "Hugging Face directory of the model."]
-    processes: Annotated[int, ANY_VALUE_RESUMES, "Training processes."] = 0
+    processes: Annotated[int, Bounds(0, 256), ANY_VALUE_RESUMES, "Training processes."] = 0
 
 The command line, the Kubeflow component, the pipeline parameters, the documentation, the name of the run and the checks
 before a run are all derived from these fields. Groups of fields that several steps share are base classes of their
@@ -40,6 +40,35 @@ class Unnamed(NamedTuple):
 ANY_VALUE_RESUMES = Unnamed()
 
 
+class Bounds(NamedTuple):
+    """Marks a number with the values allowed, `least` to `most`; with `above`, `least` itself is refused.
+
+    Every field that is a number has bounds: NaN, infinity and slips of the keyboard are outside all of them.
+    """
+
+    least: float
+    most: float = 2**31 - 1
+    above: bool = False
+
+    def correction(self, value: float) -> str:
+        """What to give instead of the value; empty if it is within the bounds.
+
+        >>> [Bounds(0, 1, above=True).correction(value) for value in (0, 0.5, 1.5, float("nan"))]
+        ['give more than 0', '', 'give at most 1', 'give more than 0']
+        """
+        if value > self.most:
+            return f"give at most {self.most}"
+        if self.above:
+            return "" if value > self.least else f"give more than {self.least}"
+        return "" if value >= self.least else f"give at least {self.least}"
+
+
+SHARE = Bounds(0, 1)
+WEIGHT = Bounds(0, 1000)  # of a term or a reward
+SEED = Bounds(0, 2**63 - 1)
+PROCESSES = Bounds(0, 256)
+
+
 @dataclass(frozen=True)
 class Setting:
     """One field of a step's settings."""
@@ -51,6 +80,7 @@ class Setting:
     role: Input | Output | None  # the field as an artifact; None for a parameter
     names_run: bool  # whether another value is another run, which does not resume from this one's checkpoints
     choices: tuple[object, ...]  # the values allowed; empty for any
+    bounds: Bounds | None = None  # of a number
 
     @property
     def flag(self) -> str:
@@ -113,7 +143,7 @@ class StepSettings:
         cls.__doc__ = documented(cls.__doc__ or "", {name: help_of(cls, name) for name in _annotations(cls)})
 
     def __post_init__(self) -> None:
-        """Check every field that has a fixed set of values.
+        """Check every field that has bounds or a fixed set of values.
 
         Raises:
             InputError: naming the flag, its value and the values allowed.
@@ -123,16 +153,8 @@ class StepSettings:
             if setting.choices and value not in setting.choices:
                 known = ", ".join(str(choice) or "''" for choice in setting.choices)
                 raise InputError(f"{setting.flag} is {value!r}: give one of {known}")
-
-    def at_least(self, **bounds: int) -> None:
-        """Check lower bounds of fields.
-
-        Raises:
-            InputError: naming the flag, its value and its bound.
-        """
-        for name, least in bounds.items():
-            if (value := getattr(self, name)) < least:
-                raise InputError(f"--{name.replace('_', '-')} {value}: give at least {least}")
+            if setting.bounds and (correction := setting.bounds.correction(value)):
+                raise InputError(f"{setting.flag} {value}: {correction}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +168,9 @@ class ResumableSettings(StepSettings):
         "Folder or s3:// prefix of the checkpoints that a killed step resumes from; each run keeps its own below it."
         " Empty: beside the output, which outlives a process but not a pod.",
     ] = ""
-    seed: Annotated[int, "Seed of everything random. An answer's seed also depends on its question and number."] = 0
+    seed: Annotated[
+        int, SEED, "Seed of everything random. An answer's seed also depends on its question and number."
+    ] = 0
 
     @property
     def checkpoint_root(self) -> str:
@@ -155,11 +179,7 @@ class ResumableSettings(StepSettings):
 
 
 def fields(cls: type) -> tuple[Setting, ...]:
-    """The fields of a settings class, in order.
-
-    Args:
-        cls: a subclass of `StepSettings`.
-    """
+    """The fields of a subclass of `StepSettings`, in order."""
     return tuple(_setting(cls, field) for field in dataclasses.fields(cls))  # type: ignore[arg-type]
 
 
@@ -169,6 +189,7 @@ def _setting(cls: type, field: "dataclasses.Field[object]") -> Setting:
     choices = get_args(kind) if get_origin(kind) is Literal else ()
     marks = list(_markers(cls, field.name))
     role = next((mark for mark in marks if isinstance(mark, Input | Output)), None)
+    bounds = next((mark for mark in marks if isinstance(mark, Bounds)), None)
     return Setting(
         name=field.name,
         type=type(choices[0]) if choices else kind,  # type: ignore[arg-type]
@@ -177,4 +198,5 @@ def _setting(cls: type, field: "dataclasses.Field[object]") -> Setting:
         role=role,
         names_run=role is None and not any(isinstance(mark, Unnamed) for mark in marks),
         choices=choices,
+        bounds=bounds,
     )

@@ -156,11 +156,7 @@ def _sum(scene: Scene[Group], draw: random.Random) -> Asked | None:
         f"How many {first.colour} and {second.colour} shapes are there together?",
         str(total),
         f"Add {first.colour} and {second.colour}.",
-        (
-            f"{first.mention}.",
-            f"{second.mention}.",
-            f"{first.count} + {second.count} = {total}",
-        ),
+        (f"{first.mention}.", f"{second.mention}.", f"{first.count} + {second.count} = {total}"),
         guesses=_numbers(2, 2 * MOST_SHAPES),
     )
 

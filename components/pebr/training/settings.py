@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pebr.errors import InputError
-from pebr.step.settings import ANY_VALUE_RESUMES, ResumableSettings
+from pebr.step.settings import ANY_VALUE_RESUMES, PROCESSES, Bounds, ResumableSettings
 from pebr.vlm.settings import ModelSettings
 
 
@@ -12,26 +12,48 @@ from pebr.vlm.settings import ModelSettings
 class TrainingSettings(ModelSettings, ResumableSettings):
     """The optimizer, and how the model is spread over processes."""
 
-    learning_rate: Annotated[float, "Learning rate of AdamW."] = 1e-6
-    weight_decay: Annotated[float, "Decoupled weight decay of AdamW."] = 1e-2
-    max_grad_norm: Annotated[float, "Gradients with a larger norm are scaled down to it; 0 turns clipping off."] = 1.0
+    learning_rate: Annotated[float, Bounds(0, 1, above=True), "Learning rate of AdamW."] = 1e-6
+    weight_decay: Annotated[float, Bounds(0, 10), "Decoupled weight decay of AdamW."] = 1e-2
+    max_grad_norm: Annotated[
+        float, Bounds(0, 1e6), "Gradients with a larger norm are scaled down to it; 0 turns clipping off."
+    ] = 1.0
     tokens_per_batch: Annotated[
-        int, ANY_VALUE_RESUMES, "Token budget of one packed micro-batch. Sets memory and speed, not results."
+        int,
+        Bounds(1),
+        ANY_VALUE_RESUMES,
+        "Token budget of one packed micro-batch. Sets memory and speed, not results.",
     ] = 16384
     zero_stage: Annotated[
         int,
+        Bounds(0, 3),
         ANY_VALUE_RESUMES,
         "DeepSpeed ZeRO stage: 0 shards nothing over ranks, 1 the optimizer, 2 also gradients, 3 also weights.",
     ] = 3
-    processes: Annotated[int, ANY_VALUE_RESUMES, "Processes of the step; 0 for one per GPU, or one without GPUs."] = 0
+    processes: Annotated[
+        int, PROCESSES, ANY_VALUE_RESUMES, "Processes of the step; 0 for one per GPU, or one without GPUs."
+    ] = 0
     gradient_checkpointing: Annotated[
         bool, ANY_VALUE_RESUMES, "Recompute activations in the backward pass: less memory, a third more arithmetic."
     ] = True
-    lora_rank: Annotated[int, "Rank of LoRA adapters on the language model; 0 trains the full weights."] = 0
+    lora_rank: Annotated[
+        int, Bounds(0, 4096), "Rank of LoRA adapters on the language model; 0 trains the full weights."
+    ] = 0
     save_every: Annotated[
-        int, ANY_VALUE_RESUMES, "Training steps between checkpoints; 0 for only at the end and on SIGTERM."
+        int, Bounds(0), ANY_VALUE_RESUMES, "Training steps between checkpoints; 0 for only at the end and on SIGTERM."
     ] = 10
-    keep_checkpoints: Annotated[int, ANY_VALUE_RESUMES, "Number of newest checkpoints to keep."] = 2
+    save_minutes: Annotated[
+        float,
+        Bounds(0),
+        ANY_VALUE_RESUMES,
+        "Minutes after which a checkpoint is also written; 0 for never. Where a step is ended without notice, as on"
+        " Kubeflow, at most that much is lost.",
+    ] = 0.0
+    resume_from: Annotated[
+        str,
+        "Checkpoints of another run, or one of them, to continue from if this run has none yet: with other settings or"
+        " other code, knowingly. The history records it.",
+    ] = ""
+    keep_checkpoints: Annotated[int, Bounds(1), ANY_VALUE_RESUMES, "Number of newest checkpoints to keep."] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()

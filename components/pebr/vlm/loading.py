@@ -1,34 +1,42 @@
-"""Load a model and its processor from a Hugging Face directory: safetensors only, no code from it, no network."""
+"""Load a model and its processor from a Hugging Face directory: safetensors only, no code from it, no network.
+
+A model is loaded whole or not at all: `check_model` is called before, wherever a model is loaded or brought in.
+"""
 
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from pebr.errors import InputError
+from pebr.vlm.encoding import Encoder
 from pebr.vlm.families import family_named, family_of_processor
 from pebr.vlm.families.contract import Config, Model, Processor
 from pebr.vlm.prompt import read_template
+from pebr.vlm.weights import INDEX, SINGLE, check_weights, readable
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}  # of weights, by their names in settings
+SAMPLE = (64, 64)  # pixels of the image of the question that is tried
 
 
 def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: int | None = None) -> Processor:
     """The processor (tokenizer, image processor, chat template) of a model directory, with its `question_template`.
 
-    Args:
-        path: the directory.
-        min_pixels: images with fewer pixels are enlarged to this many; None keeps the directory's setting.
-        max_pixels: images with more pixels are shrunk to this many; None keeps the directory's setting.
+    Images are enlarged to `min_pixels` and shrunk to `max_pixels`; None keeps the directory's setting.
 
     Raises:
-        InputError: when the directory has no processor, or one of a family that is not supported.
+        InputError: when the directory has no processor or no chat template, or the family is not supported.
     """
     from transformers import AutoProcessor
 
     _require(path, "preprocessor_config.json", "processor_config.json")
-    processor = AutoProcessor.from_pretrained(str(path), local_files_only=True)
+    with readable(path, "the processor"):
+        processor = AutoProcessor.from_pretrained(str(path), local_files_only=True)
     family_of_processor(processor).limit_pixels(processor, min_pixels, max_pixels)
+    if not processor.chat_template:
+        raise InputError(f"{path}: no chat template: add chat_template.jinja of the instruction-tuned model")
     processor.question_template = read_template(path)
     return processor
 
@@ -37,38 +45,69 @@ def load_config(path: Path | str) -> Config:
     """The model's configuration.
 
     Raises:
-        InputError: when the directory has none, or the model's family is not supported.
+        InputError: when the directory has none, or it is broken, or the model's family is not supported.
     """
     from transformers import AutoConfig, PretrainedConfig
 
     _require(path, "config.json")
-    fields, _ = PretrainedConfig.get_config_dict(str(path), local_files_only=True)
-    family_named(fields.get("model_type", ""), path)
-    return AutoConfig.from_pretrained(str(path), local_files_only=True)
+    with readable(path, "config.json"):
+        fields, _ = PretrainedConfig.get_config_dict(str(path), local_files_only=True)
+        family_named(fields.get("model_type", ""), path)
+        return AutoConfig.from_pretrained(str(path), local_files_only=True)
+
+
+def check_model(path: Path | str) -> None:
+    """Check that a directory has a whole model whose parts fit: configuration, weights, tokenizer, chat template.
+
+    A directory that has not changed is checked once per process.
+
+    Raises:
+        InputError: in one line, what is missing, broken or does not fit, with names.
+    """
+    load_config(path)  # a wrong directory is named before its files are listed
+    files = (file for file in sorted(Path(path).iterdir()) if file.is_file())
+    _check(Path(path), tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
 
 
 def load_model(path: Path | str, dtype: torch.dtype = torch.float32, attention: str = "sdpa") -> Model:
-    """The vision-language model, in evaluation mode, on the CPU.
-
-    Args:
-        path: the directory; its weights must be safetensors (pickled weights are never opened).
-        dtype: of the parameters.
-        attention: transformers' name of the attention implementation.
+    """The vision-language model, in evaluation mode, on the CPU; pickled weights are never opened.
 
     Raises:
-        InputError: when the directory has no model or only pickled weights, or the family is not supported.
+        InputError: when the directory has no whole model (see `check_model`).
     """
     from transformers import AutoModelForImageTextToText
     from transformers.utils import logging
 
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
-    load_config(path)
-    _require(path, "model.safetensors", "model.safetensors.index.json")
+    check_model(path)
     model = AutoModelForImageTextToText.from_pretrained(
         str(path), dtype=dtype, attn_implementation=attention, use_safetensors=True, local_files_only=True
     )
     return model.eval()
+
+
+@lru_cache(maxsize=8)
+def _check(directory: Path, _files: tuple[tuple[str, int, int], ...]) -> None:
+    """Check a model with these files: name, bytes, time of the last change."""
+    config = load_config(directory)
+    _require(directory, SINGLE, INDEX)
+    encoder = Encoder(load_processor(directory))
+    if family_named(config.model_type, directory) is not encoder.family:
+        kinds = f"a processor for {encoder.family.model_type}, a model {config.model_type}"
+        raise InputError(f"{directory}: {kinds}: give the parts of one model")
+    with readable(directory, "tokenizer, image processor or chat template"):
+        prompt = encoder.prompt("<image>What is this?", [Image.new("RGB", SAMPLE)])
+        vocabulary, known = max(encoder.tokenizer.get_vocab().values()), config.get_text_config().vocab_size
+    if config.image_token_id != encoder.image_token_id:
+        token = f"{config.image_token_id} in config.json, {encoder.image_token_id} in the tokenizer"
+        raise InputError(f"{directory}: the image token is {token}: give the parts of one model")
+    if encoder.image_token_id not in prompt.token_ids:
+        raise InputError(f"{directory}: the chat template leaves out the image: fetch the model again")
+    if vocabulary >= known:
+        tokens = f"the tokenizer has a token {vocabulary}, config.json only {known} tokens"
+        raise InputError(f"{directory}: {tokens}: give the parts of one model")
+    check_weights(directory, config)
 
 
 def _require(path: Path | str, *names: str) -> None:

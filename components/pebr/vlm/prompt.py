@@ -85,7 +85,7 @@ def read_template(path: Path | str) -> str:
 
 
 def user_turn(problem: str, image_count: int, template: str = TEMPLATE) -> list[Message]:
-    """One user turn: the template with the question, with an image at each `<image>`.
+    """One user turn: the template with the question, with an image at each `<image>`, or all first without any.
 
     Args:
         problem: the question, with one `<image>` per image. Without any, the images come first.

@@ -1,0 +1,94 @@
+"""The outputs of a step: one process at a time writes them, and a step that ends with exit code 0 has made them."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pebr.errors import InputError
+from pebr.step.ranks import LAUNCHER
+from pebr.step.settings import Output, StepSettings, fields
+
+MANIFEST = "manifest.json"  # of a dataset (pebr.data.shards)
+
+
+class OutputError(RuntimeError):
+    """A step ended without an error, and an output is missing or is not what its manifest says."""
+
+
+@contextmanager
+def only_writer(settings: StepSettings) -> Iterator[None]:
+    """Hold a lock beside the step's output, which ends with this process. A rank relies on its launcher's lock.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    output = getattr(settings, "output", "")
+    if not output or LAUNCHER in os.environ or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    target = Path(output)
+    lock = target.with_name(f".{target.name}.lock")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    except OSError as error:
+        error.filename = str(target)
+        raise
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"--output {output}: another process is writing it: wait for it, or end it") from None
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def check_outputs(settings: StepSettings) -> None:
+    """Check every output of a step: it is there and not empty; a dataset has the rows of its manifest.
+
+    Raises:
+        OutputError: an output is missing, empty or incomplete.
+        InputError: the step's datasets have no row at all; one of several may be empty.
+    """
+    rows: list[tuple[Path, int]] = []
+    for flag, path in _outputs(settings):
+        if not path.exists():
+            raise OutputError(f"{flag} {path}: the step ended without writing it: run it again")
+        if not any(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()):
+            raise OutputError(f"{flag} {path}: the step ended, but it is empty: run it again")
+        if (path / MANIFEST).is_file():
+            rows.append((path, _checked_rows(flag, path)))
+    if rows and not any(count for _, count in rows):
+        path = rows[0][0]
+        rejected = json.loads((path / MANIFEST).read_text()).get("rejected", {})
+        reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items()) or "the input has none"
+        raise InputError(f"{path}: no row is left ({reasons}): check the input of this step")
+
+
+def _outputs(settings: StepSettings) -> Iterator[tuple[str, Path]]:
+    """Flag and path of each output that is asked for."""
+    for setting in fields(type(settings)):
+        if isinstance(setting.role, Output) and (value := getattr(settings, setting.name)):
+            yield setting.flag, Path(value)
+
+
+def _checked_rows(flag: str, path: Path) -> int:
+    """The number of rows of a dataset."""
+    import pyarrow.parquet as pq
+
+    manifest = json.loads((path / MANIFEST).read_text())
+    for shard in manifest["shards"]:
+        file = path / shard["file"]
+        if not file.is_file():
+            raise OutputError(f"{flag} {file}: not there, but in {MANIFEST}: run the step again")
+        if (found := pq.read_metadata(file).num_rows) != shard["rows"]:
+            raise OutputError(f"{flag} {file}: {found} rows, {shard['rows']} in {MANIFEST}: run the step again")
+    rows = int(manifest["rows"])
+    if rows != sum(shard["rows"] for shard in manifest["shards"]):
+        raise OutputError(f"{flag} {path / MANIFEST}: {rows} rows in all, but other sums: run the step again")
+    return rows
