@@ -1,8 +1,11 @@
 """Reads VLMEvalKit's benchmark tables: one TSV per benchmark, with base64 images inside, or with paths to images.
 
-Paths in the column `image_path` are relative to the table's folder, or to `images/` or `images/TABLE/` in it. The table is read as a stream, up to three times: a row may use the image of any other row, also of a later one, and
-only such shared images are kept in memory. As in `pebr.data.readers`, every row is yielded, an unusable one with its
-fault; only a file that is not such a table raises.
+Paths in the column `image_path` are relative to the table's folder, or to `images/` or `images/TABLE/` in it. If any
+row has an image, rows without one are set aside.
+
+The table is read as a stream, several times: a row may use the image of any other row, also of a later one, and only
+such shared images are kept in memory. As in `pebr.data.readers`, every row is yielded, an unusable one with its fault;
+only a file that is not such a table raises.
 """
 
 import ast
