@@ -45,6 +45,7 @@ _COMPOUNDS = (  # spellings of one compound
     (re.compile(r"\bcannot\b"), "can not"),
 )
 _FIRST_A = re.compile(r"(?:^|(?<=[.!?:;\n]))\s*A(?=\s+([a-z][a-z-]*))")  # an article, unless a function word follows
+ARTICLES = {"a", "an", "the"}
 _BE = (["is"], ["are"], ["was"], ["were"], ["be"])
 LABEL = "§"  # the point A, which is no article
 _FORMULA = re.compile(
@@ -118,17 +119,23 @@ def denied_words(words: Sequence[str]) -> list[bool]:
     [False, False, False, True, True, False, False, False, False]
     """
     folded = [word.casefold() for word in words]
-    flags, denied = [], False
+    flags: list[bool] = []
+    denied = named = False  # named: the thing that is denied
     for place, word in enumerate(folded):
         before = folded[max(place - 2, 0) : place]
         if (word in ABSENT and before[-1:] in _BE) or (
             word in PRESENT and before[-1:] == ["not"] and before[:1] in _BE
         ):
             flags = [True] * place  # the subject is denied
-        if word in DENIALS or (word in FUNCTION_WORDS and word not in CARRY):
+        ends = word in FUNCTION_WORDS and (
+            word not in CARRY or (named and word in ARTICLES and folded[place - 1] not in {"or", "of"})
+        )
+        if word in DENIALS or ends:
             denied = word in DENIALS and folded[place + 1 : place + 2] not in (["only"], ["just"])
+            named = False
             flags.append(False)
         else:
+            named = named or not (word in FUNCTION_WORDS or word.endswith("ing"))
             flags.append(denied)
     return flags
 

@@ -15,6 +15,7 @@ MOST_UNNAMED = 12  # values with another name
 MOST_PHRASES = 12  # phrases of several words in a list
 MOST_LABELS = 12  # different labels of points and segments
 MOST_WORDS_OF_A_TABLE = 120
+MOST_CELLS = 12  # of a row
 
 _UNIT = r"(?:\s?(?:%|°|[A-Za-zµμΩ°/]{1,5}[²³2]?|thousand|million|billion|percent|degrees?)(?![\w-]))?"
 _VALUE = rf"[-+]?[$€£¥]?\d[\d,.]*{_UNIT}"
@@ -72,14 +73,16 @@ def _tables(description: str) -> list[tuple[int, int]]:
     rows = list(_ROW.finditer(description))
     numeric = sum(re.search(r"\d", row[0]) is not None for row in rows)
     words = sum(len(re.findall(r"\w+", row[0])) for row in rows)
-    return [row.span() for row in rows] if 2 * numeric >= len(rows) and words <= MOST_WORDS_OF_A_TABLE else []
+    most_cells = max((row[0].count("|") for row in rows), default=0)
+    is_table = len(rows) > 1 and 2 * numeric >= len(rows) and most_cells <= MOST_CELLS
+    return [row.span() for row in rows] if is_table and words <= MOST_WORDS_OF_A_TABLE else []
 
 
 def _lists(description: str) -> list[tuple[int, int]]:
     """Short lists of phrases of several different words: "red car, blue bicycle, wooden bench"."""
     found = []
     for match in _PHRASES.finditer(description):
-        words = [word for word in re.findall(r"[\w'’-]+", match[0].casefold()) if word not in FUNCTION_WORDS]
+        words = [word for word in re.findall(r"\w[\w'’-]*", match[0].casefold()) if word not in FUNCTION_WORDS]
         items = re.split(r"[,;\n]", match[0])
         if len(items) <= MOST_PHRASES and len(words) >= 1.7 * len(items) and len(set(words)) >= 0.75 * len(words):
             found.append(match.span())
