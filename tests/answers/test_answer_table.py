@@ -156,6 +156,82 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("5'7\"", "5 ft 7 in"), ("2 m 5 cm", "205 cm"),
     ],
     "a unit attached, on either side": [("7m", "7"), ("7", "7m")],
+    "an answer that is repeated": [
+        ("9\n\n9", "9"), ("9\n\nThe final answer is 9.", "9"), ("9\n\n**Answer: 9**", "9"), ("9\n\nSo x = 9.", "9"),
+        ("9 cm\n\nThe length is 9 cm.", "9"), ("green\nThe line is green.", "green"), ("cat\ncat", "cat"),
+        ("The bars rise from left to right.\n9", "9"), ("\\sqrt{8}\n\nThe final answer is 2\\sqrt{2}", "2√2"),
+        ("D\n\nTherefore, the answer is D.", "D"), ("No\n\nThe bar is not higher than the others.", "no"),
+    ],
+    "points, with and without a name": [
+        ("(x, y) = (4, 1)", "(4,1)"), ("Q(4, 1)", "(4, 1)"), ("Q = (4, 1)", "(4,1)"), ("The point Q(4, 1)", "(4, 1)"),
+        ("x = 4\ny = 1", "(4,1)"), ("(4,1)", "Q(4, 1)"), ("(a, b) = (4, 1) and (1, 4)", "(1,4),(4,1)"),
+        ("(4, 1) or (1, 4)", "(1,4), (4,1)"), ("(4,1)or(1,4)", "(1,4),(4,1)"), ("center (4, 1)", "(4,1)"),
+    ],
+    "names of values": [
+        ("EF = GH = 8", "8"), ("\\overline{EF} = 8", "8"), ("|EF| = 8", "8"), ("S_{EFG} = 8", "8"),
+        ("\\cos B = 4/5", "4/5"), ("\\cos(B) = \\frac{4}{5}", "0.8"), ("\\tan \\theta = 8", "8"),
+        ("y = 3x - 2", "f(x) = 3x - 2"), ("g(t) = t^2", "y = t^2"), ("k = 5, m = 3", "m = 3, k = 5"),
+        ("\\begin{align*} x &= 8 \\end{align*}", "8"),
+    ],
+    "ratios": [("4 to 3", "4:3"), ("4:3", "4 to 3"), ("EF:FG = 4:3", "4:3"), ("S_{ABC}:S = 4:3", "4:3")],
+    "sentences with other verbs": [
+        ("It takes 8 days", "8"), ("It would take 8 days.", "8"), ("It costs $8.", "8"), ("x is equal to 8", "8"),
+        ("the value of x is equal to 8", "8"), ("8 is the answer", "8"),
+        ("Therefore x \\gt 8 is the solution.", "x > 8"),
+        ("8 (eight)", "8"), ("8 (since 3+5=8)", "8"), ("Total of 8", "8"), ("slope: 8", "8"), ("→ 8", "8"),
+        ("Answer \\[ 8 \\]", "8"), ("It goes up", "up"), ("The cats are located on the left", "left"),
+    ],
+    "words that add nothing": [
+        ("in 1998", "1998"), ("It was in 1998", "1998"), ("The year 1998", "1998"), ("1998", "in 1998"),
+        ("on the right", "right"), ("to the right", "right"), ("right side", "right"), ("on Friday", "Friday"),
+        ("The color green", "green"), ("green colour", "green"), ("It is green in color.", "green"),
+        ("60 N to the left", "60 N"),
+    ],
+    "several boxes in one statement": [
+        ("\\boxed{3}\\boxed{4}", "3, 4"), ("\\boxed{3} cats and \\boxed{4} dogs", "3,4"),
+        ("$\\boxed{a = 3} \\quad \\text{and} \\quad \\boxed{b = 4}$", "a = 3, b = 4"),
+        ("\\boxed{(3, 4)}, \\boxed{(4, 3)}", "(4,3),(3,4)"), ("First \\boxed{3}. Then \\boxed{4}", "4"),
+    ],
+    "matrices and vectors": [
+        ("\\begin{pmatrix} 3 & 1 \\\\ 2 & 5 \\end{pmatrix}", "\\begin{bmatrix}3&1\\\\2&5\\end{bmatrix}"),
+        ("[3, 0.5]", "\\begin{matrix} 3 \\\\ \\frac12 \\end{matrix}"), ("<3,1,2>", "\\langle 3, 1, 2 \\rangle"),
+        ("\\begin{pmatrix}x&\\sqrt{8}\\\\0&1\\\\\\end{pmatrix}", "\\begin{pmatrix}x&2\\sqrt2\\\\0&1\\end{pmatrix}"),
+        ("M = \\begin{bmatrix}3&1\\\\2&5\\end{bmatrix}", "\\begin{pmatrix}3&1\\\\2&5\\end{pmatrix}"),
+    ],
+    "thin spaces in numbers": [
+        ("22,\\! 333,\\! 444", "22333444"), ("12\\;345", "12345"), ("12\u2009345", "12345"), ("12\\!345", "12345"),
+    ],
+    "sets, unions and solutions in another order": [
+        ("(5,∞)∪(-∞,2)", "(-∞,2)∪(5,∞)"), ("x<2 or x>5", "(-∞,2)∪(5,∞)"), ("x > 5 or x < 2", "x<2 or x>5"),
+        ("\\sqrt{3}, -\\sqrt{3}", "-\\sqrt3, \\sqrt3"), ("1+\\sqrt2, 3", "3, \\sqrt{2}+1"),
+        ("[5,6],[1,2]", "[1,2], [5,6]"),
+        ("green and red", "red and green"), ("x<2或x>5", "(-∞,2)∪(5,∞)"), ("-3或+3", "±3"), ("3、-3", "±3"),
+        ("3和4", "3, 4"),
+    ],
+    "prefixes and suffixes of numbers and units": [
+        ("6\\Omega", "6"), ("6Ω", "6 ohms"), ("6 k\\Omega", "6000 Ω"), ("20 \\mu m", "20"),
+        ("20 \\mu m", "20 micrometers"),
+        ("2.5M", "2,500,000"), ("2.5M", "2.5 million"), ("20K", "20,000"), ("$20K", "$20,000"), ("4B", "4 billion"),
+        ("1.6e-19", "1.6 × 10^{-19} C"), ("2 out of 7", "2/7"), ("34 percentage", "34%"), ("300 K", "300 kelvin"),
+    ],
+    "formulas of chemistry, complexity and products": [
+        ("CO₂", "CO2"), ("$CO_2$", "CO2"), ("C_6H_{12}O_6", "C6H12O6"), ("O(n log n)", "O(nlogn)"),
+        ("$O(n \\log n)$", "O(n log n)"), ("x*y", "xy"), ("x \\cdot y", "xy"),
+    ],
+    "times and dates": [
+        ("09:15", "9:15"), ("quarter past nine", "9:15"), ("half past two", "2:30"), ("quarter to 6", "5:45"),
+        ("9:15 pm", "21:15"), ("Feb", "February"), ("Feb 2018", "February 2018"), ("7 April 2021", "April 7, 2021"),
+        ("Apr 7, 2021", "7th of April 2021"), ("Thurs", "Thursday"), ("3 o'clock", "3:00"),
+    ],
+    "abbreviations with full stops": [("U.K.", "UK"), ("U.S.A.", "USA"), ("USA", "U.S.A")],
+    "several letters as a word or as a list": [
+        ("B, C and E", "BCE"), ("(B), (C), (E)", "BCE"), ("B C E", "BCE"), ("BCE", "B, C, E"), ("BC", "C, B"),
+    ],
+    "the thing that a letter names": [
+        ("Figure C", "C"), ("Image C", "C"), ("the figure labeled C", "C"), ("letter C", "C"), ("Ans: C", "C"),
+        ("Ans. C", "C"), ("I choose C", "C"), ("选项C", "C"), ("答案是C", "C"), ("答案：C", "C"), ("選 C", "C"),
+        ("C!", "C"), ("C (correct)", "C"), ("C", "Figure C"),
+    ],
 }  # fmt: skip
 
 WRONG: dict[str, list[tuple[str, str]]] = {
@@ -254,7 +330,56 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("The answer is A and the other one is B", "A"), ("A or B is correct", "A"),
         ("A and B are correct", "A"), ("The answer is A or B", "A"),
     ],
-    "two answers on two lines": [("7\n8", "7"), ("A\nB", "A"), ("A\nB", "B")],
+    "two answers on two lines": [
+        ("7\n8", "7"), ("A\nB", "A"), ("A\nB", "B"), ("9\n\nThe final answer is 8.", "9"), ("yes\nno", "yes"),
+        ("9\n\nThe final answer is 8.", "8"), ("pig\ncow", "pig"), ("pig\ncow", "cow"), ("9\n9.5", "9"),
+        ("green\nThe bar is red.", "green"), ("green\nIt is red", "green"), ("C\n\nThe answer is D.", "C"),
+        ("x = 4\ny = 1", "4"), ("x = 4\ny = 1", "(1,4)"), ("\\sqrt{8}\n\nThe final answer is 3", "2\\sqrt2"),
+    ],
+    "no unit is cut off a plain word": [
+        ("right foot", "right"), ("Labor Day", "Labor"), ("leap year", "leap"), ("1980s", "1980"),
+        ("first day", "first"),
+        ("second hand", "second"), ("home yard", "home"),
+    ],
+    "tiny numbers": [
+        ("4e-9 pi", "8e-9 pi"), ("\\frac{1}{3^{80}}", "\\frac{1}{3^{79}}"), ("e^{-30}", "e^{-31}"),
+        ("10^{-9}x", "2\\cdot10^{-9}x"), ("\\frac{\\pi}{10^9}", "\\frac{2\\pi}{10^9}"),
+    ],
+    "or is not and": [
+        ("red or green", "red and green"), ("x<2 and x>5", "x<2 or x>5"), ("\\boxed{3} or \\boxed{4}", "4"),
+    ],
+    "other points, names and ratios": [
+        ("P(4, 1)", "Q(4, 1)"), ("Q(4, 1)", "(1,4)"), ("EF = GH = 9", "8"), ("\\cos A = 4/5", "\\cos B = 4/5"),
+        ("∠EFG = 45°", "∠EFH = 45°"), ("3 to 4", "4:3"), ("y = 3x - 1", "f(x) = 3x - 2"),
+        ("S_{EFG} = 8", "S_{FGH} = 8"),
+        ("(1,2),(3,4)", "(2,1),(4,3)"), ("(-∞,2)∪(5,∞)", "(-∞,2]∪(5,∞)"), ("x<2 or x≥5", "(-∞,2)∪(5,∞)"),
+    ],
+    "other matrices": [
+        ("\\begin{pmatrix}3&1\\\\2&5\\end{pmatrix}", "\\begin{pmatrix}3&2\\\\1&5\\end{pmatrix}"), ("<3,1>", "<1,3>"),
+        ("\\begin{pmatrix}3&1\\end{pmatrix}", "\\begin{pmatrix}3\\\\1\\end{pmatrix}"),
+    ],
+    "denied sentences": [
+        ("It does not take 8 days", "8"), ("x is not equal to 8", "8"), ("8 is not the answer", "8"),
+        ("not on the left", "left"),
+        ("8 is the wrong answer", "8"), ("8 (nine)", "8"), ("It never takes 8 days", "8"),
+    ],
+    "other places and colours": [
+        ("on the left", "on the right"), ("in the box", "on the box"), ("light green", "green"), ("upper left", "left"),
+        ("left side", "right side"),
+    ],
+    "other numbers with prefixes": [
+        ("6 kΩ", "6 Ω"), ("20 μm", "20 mm"), ("2.5M", "2.5"), ("20K", "20"), ("3M", "3m"), ("2 out of 7", "2"),
+        ("2 out of 7", "2/8"), ("4B", "4"),
+    ],
+    "other times and dates": [
+        ("9:15", "9:16"), ("21:15", "9:15"), ("quarter past nine", "9:45"), ("Feb", "March"),
+        ("7 April", "April 7, 2021"),
+        ("9 am", "9 pm"), ("sun", "Sunday"), ("April 7, 2021", "April 8, 2021"),
+    ],
+    "other formulas": [("CO_2", "CO"), ("H2O", "HO2"), ("O(n log n)", "O(n)"), ("y*x+1", "xy"), ("U.K.", "USA")],
+    "other letters": [
+        ("BCE", "BCD"), ("B, C", "BCE"), ("ECB", "BCE"), ("Figure D", "C"), ("not C", "C"), ("Figure C and D", "C"),
+    ],
 }  # fmt: skip
 
 OPTIONS = {"A": "12", "B": "14 cm", "C": "1/2", "D": "the blue bar"}
@@ -288,6 +413,23 @@ CHOICES: dict[str, list[tuple[str, str, bool]]] = {
     ],
     "letters in brackets without a space": [("(A)(C)", "AC", True), ("(A)(C)", "A, C", True), ("(A)(C)", "AB", False)],
     "a text and another letter below it": [("12\nB", "A", False), ("12\n\nbecause 3*4=12", "A", True)],
+    "the text of another option beside the letter": [
+        ("14 cm A", "B", False), ("B 12", "A", False), ("A. 14 cm, because it fits", "A", False),
+        ("A. 14 cm\n\nThis matches the picture.", "A", False), ("Option A (14 cm)", "A", False), ("A、14 cm",
+        "A", False),
+    ],
+    "words around the letter": [
+        ("Figure B", "B", True), ("Option B (14 cm)", "B", True), ("Option B, 14 cm", "B", True), ("B、14 cm",
+        "B", True),
+        ("I would choose B.", "B", True), ("Ans: B", "B", True), ("答案是B", "B", True), ("選 B", "B", True), ("B!",
+        "B", True),
+        ("B (correct)", "B", True), ("the figure labeled B", "B", True), ("The blue bar is correct.", "D", True),
+        ("Figure A", "B", False), ("I choose A", "B", False), ("选A", "B", False), ("A (correct)", "B", False),
+        ("It is not B", "B", False), ("Figure A and B", "B", False),
+    ],
+    "several letters in words": [
+        ("A, B and D", "ABD", True), ("(A), (B), (D)", "ABD", True), ("A B D", "ABD", True), ("A, B", "ABD", False),
+    ],
     "not in the options at all": [
         ("E", "A", False), ("77", "77", True), ("E", "77", False),
     ],
@@ -328,3 +470,47 @@ def test_every_group_decides_without_giving_up(checker: AnswerChecker) -> None:
     pairs = rows(RIGHT)
     checker.check([given for _, given, _ in pairs], [reference for _, _, reference in pairs])
     assert checker.failures == before
+
+
+FIGURES = {"A": "Figure B", "B": "Figure C", "C": "Figure A"}
+
+
+def test_an_options_text_comes_before_the_letter_in_it(checker: AnswerChecker) -> None:
+    assert checker.check(["Figure B"] * 3, ["A", "B", "Figure B"], [FIGURES] * 3) == [True, False, True]
+
+
+LETTERS = "ABCD"
+PICKS = (
+    "{0}", "({0})", "{0}.", "**{0}**", "Option {0}", "Figure {0}", "The image {0}", "Ans: {0}", "letter {0}",
+    "I choose {0}",
+    "选项{0}", "答案是{0}", "{0}!", "{0} (correct)", "{0}. {1}", "({0}) {1}", "{0}, {1}", "{0} ({1})", "{1} ({0})",
+    "{1}, {0}",
+    "Option {0} ({1})", "Option {0}, {1}", "{0}、{1}", "{0}\n{1}", "{0}. {1}\n\nThis fits best.", "{1}",
+    "{1} is correct.",
+    "The answer is {1}.", "The answer is {0}: {1}",
+)  # fmt: skip
+GRIDS = (
+    ("12", "14", "16", "18"), ("30°", "45°", "60°", "90°"), ("AB = CD", "AB > CD", "AB < CD", "AB \\parallel CD"),
+    ("red", "light red", "dark red", "none of them"), ("(1,2)", "(2,1)", "(3,4)", "(4,3)"),
+    ("5 A", "10 A", "15 A", "20 A"),
+    ("x<1", "x>1", "x<1 or x>3", "x = 1"), ("left side", "right side", "top", "bottom"), ("3K", "3M", "30", "0.3"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("texts", GRIDS)
+def test_every_way_to_pick_an_option_is_right_for_it_alone(checker: AnswerChecker, texts: tuple[str, ...]) -> None:
+    options = dict(zip(LETTERS, texts, strict=True))
+    rows = [(pick.format(x, options[x]), y, x == y) for pick in PICKS for x in LETTERS for y in LETTERS]
+    verdicts = checker.check([row[0] for row in rows], [row[1] for row in rows], [options] * len(rows))
+    assert [row for row, verdict in zip(rows, verdicts, strict=True) if verdict != row[2]] == []
+
+
+@pytest.mark.parametrize("texts", GRIDS)
+def test_a_letter_with_the_text_of_another_option_is_wrong(checker: AnswerChecker, texts: tuple[str, ...]) -> None:
+    options = dict(zip(LETTERS, texts, strict=True))
+    both = [pick for pick in PICKS if "{0}" in pick and "{1}" in pick]
+    rows = [
+        (pick.format(x, options[y]), z) for pick in both for x in LETTERS for y in LETTERS if x != y for z in (x, y)
+    ]
+    verdicts = checker.check([row[0] for row in rows], [row[1] for row in rows], [options] * len(rows))
+    assert [row for row, verdict in zip(rows, verdicts, strict=True) if verdict] == []

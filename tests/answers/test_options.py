@@ -32,6 +32,18 @@ QUESTIONS = {
     "functions of points are not options": ("If f(A) = 3 and g(B) = 4, what is f(A) + g(B)?", {}),
     "an instruction on the next line": ("How many?\n(A) 12\n(B) 14\nAnswer with a letter.", {"A": "12", "B": "14"}),
     "an instruction after one line": ("Choices: (A) 12 (B) 14\nAnswer with a letter.", {"A": "12", "B": "14"}),
+    "within a line, after a question mark": ("How big? A. 30° B. 45° C. 60°", {"A": "30°", "B": "45°", "C": "60°"}),
+    "within a line, after a full stop": ("Find x. A. 1 B. 2 C. 3", {"A": "1", "B": "2", "C": "3"}),
+    "two lines of two": ("Which?\nA. 1  B. 2\nC. 3  D. 4", {"A": "1", "B": "2", "C": "3", "D": "4"}),
+    "typeset": (
+        "Find x.\n$\\textbf{(A) } 12 \\qquad \\textbf{(B) } \\frac{1}{2} \\qquad\\textbf{(C)}\\ 16$",
+        {"A": "12", "B": "\\frac{1}{2}", "C": "16"},
+    ),
+    "Chinese commas": ("图中（　）\nA、2\nB、3\nC、4", {"A": "2", "B": "3", "C": "4"}),
+    "Chinese, within a line": ("求角度（ ）A、2 B、3 C、4", {"A": "2", "B": "3", "C": "4"}),
+    "full-width brackets": ("Which?（A）red（B）blue", {"A": "red", "B": "blue"}),
+    "initials after a question": ("Who wrote it? A. B. Smith", {}),
+    "labels without texts": ("Which box comes next? Select from A, B and C.\n(A)\n(B)\n(C)", {}),
     "options of two lines": ("Which?\nA. a\nb\nB. c\nd\n\nAnswer.", {"A": "a\nb", "B": "c\nd"}),
 }
 

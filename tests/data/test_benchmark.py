@@ -46,6 +46,63 @@ def test_an_image_is_base64_or_a_list_or_another_rows(tmp_path: Path) -> None:
     assert [row.images for row in read_tsv(path)] == expected
 
 
+def test_an_image_of_a_row_that_uses_another_rows_image(tmp_path: Path) -> None:
+    lines = [f"0.0\t{BASE64}\tQ\t1", "1.0\t0\tQ\t1", "2.0\t1.0\tQ\t1", "3.0\t4\tQ\t1", "4.0\t3\tQ\t1"]
+    rows = list(read_tsv(table(tmp_path, "index\timage\tquestion\tanswer", *lines)))
+    assert [row.images for row in rows] == [[IMAGE]] * 3 + [[], []]  # the last two use each other's
+    assert [row.fault is None for row in rows] == [True] * 3 + [False, False]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        BASE64,
+        f"data:image/png;base64,{BASE64}",
+        BASE64.rstrip("="),
+        BASE64.replace("+", "-").replace("/", "_"),
+        f'"{BASE64[:76]}\n{BASE64[76:]}"',
+    ],
+)
+def test_an_image_in_any_form_of_base64(tmp_path: Path, cell: str) -> None:
+    (row,) = read_tsv(table(tmp_path, "index\timage\tquestion\tanswer", f"1\t{cell}\tQ\tA"))
+    assert row.images == [IMAGE]
+
+
+def test_a_tiny_image_is_no_index(tmp_path: Path) -> None:
+    gif = b"GIF89a" + bytes(20)
+    lines = [f"1\t{base64.b64encode(gif).decode()}\tQ\tA", "2\t1\tQ\tA"]
+    assert [row.images for row in read_tsv(table(tmp_path, "index\timage\tquestion\tanswer", *lines))] == [[gif]] * 2
+
+
+def test_image_files_lie_beside_the_table_or_in_its_folder_of_images(tmp_path: Path) -> None:
+    (tmp_path / "images" / "b").mkdir(parents=True)
+    for name in ("1.png", "images/2.png", "images/b/3.png"):
+        (tmp_path / name).write_bytes(name.encode())
+    lines = ["1\t1.png\tQ\tA", "2\t['images/2.png', '2.png']\tQ\tA", "3\t3.png\tQ\tA", "4\t4.png\tQ\tA"]
+    rows = list(read_tsv(table(tmp_path, "index\timage_path\tquestion\tanswer", *lines)))
+    assert [row.images for row in rows] == [[b"1.png"], [b"images/2.png"] * 2, [b"images/b/3.png"], []]
+    assert rows[3].fault is not None
+    assert rows[3].fault.kind == "image file is missing"
+
+
+def test_a_row_without_image_is_set_aside_if_others_have_one(tmp_path: Path) -> None:
+    header = "index\timage\tquestion\tanswer"
+    rows = list(read_tsv(table(tmp_path, header, f"1\t{BASE64}\tQ\tA", "2\t\tQ\tA", "3\tnan\tQ\tA")))
+    assert [row.fault.kind if row.fault else "" for row in rows] == ["", "no image", "no image"]
+    assert [row.fault for row in read_tsv(table(tmp_path, header, "1\t\tQ\tA"))] == [None]  # a table of texts
+
+
+def test_none_is_a_text_if_it_is_the_last_option_alone(tmp_path: Path) -> None:
+    header = "index\tquestion\tA\tB\tC\tD\tanswer"
+    rows = list(read_tsv(table(tmp_path, header, "1\tQ\tred\tblue\tNone\t\tC", "2\tQ\tred\tblue\tNone\tNone\tA")))
+    assert [row.options for row in rows] == [{"A": "red", "B": "blue", "C": "None"}, {"A": "red", "B": "blue"}]
+
+
+def test_the_case_of_a_known_columns_name_does_not_matter(tmp_path: Path) -> None:
+    (row,) = read_tsv(table(tmp_path, "Index\tQuestion\tAnswer\tID", "1\tQ\tA\t3"))
+    assert (row.index, row.question, row.answer, row.extra) == ("1", "Q", "A", {"ID": "3"})
+
+
 def test_only_images_that_are_used_again_stay_in_memory(tmp_path: Path) -> None:
     """20 MB of images; the table in memory would need more than that."""
     lines = [f"{i}\t{base64.b64encode(bytes([i]) * 200_000).decode()}\tQ\t1" for i in range(100)]

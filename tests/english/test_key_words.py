@@ -19,6 +19,18 @@ EXTRACTED = {
     "A building is behind the tree. A building is behind the tree.": ["building", "behind", "tree"],
     "The picture shows bottom-left 1 purple cross, bottom-right 4 red squares.":
         ["bottom left", "1 purple cross", "bottom right", "4 red squares"],
+    "Chrome has the largest value of 45.5, followed by Opera with 32.1.":
+        ["Chrome", "largest value", "45.5", "Opera", "32.1"],
+    "The price is $3.50, and it fell by -2.5%.": ["price", "$3.50", "-2.5%"],
+    "There is no car. A man not wearing a hat walks past a street without trees.": ["man", "street"],
+    "There isn't a dog; the cat is missing. A tree stands in front of it.": ["tree", "in front of"],
+    "The blue bar for Apple reaches 75%, and a man holds two balloons.":
+        ["blue bar", "Apple", "75%", "man", "two balloons"],
+    "The shaded region lies between the circles; an arrow points to the left.":
+        ["shaded region", "between", "circles", "arrow", "left"],
+    "The line y = 2x + 1 meets the curve at (2, -3).": ["line", "y = 2x + 1", "curve", "(2, -3)"],
+    "Two data points lie on a 3D grid of 2x2 cells.": ["Two data points", "3D grid", "2x2 cells"],
+    "Point A lies on the circle. A cat sits here.": ["Point A", "circle", "cat"],
     "This is an image of the following.": [],
     "": [],
 }  # fmt: skip

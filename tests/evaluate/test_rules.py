@@ -8,9 +8,13 @@ from pebr.evaluate.rules import (
     Comparison,
     benchmark_of,
     dynamath,
+    hallusion,
+    hallusion_scores,
     literal_list,
     logicvista,
     mathvista,
+    ocrbench,
+    options,
     question_text,
     relaxed,
 )
@@ -116,10 +120,88 @@ def test_dynamath_numbers_are_within_a_thousandth(reference: str, given: str, ri
         ("A", "The correct option is A.", True),
         ("A", "A or B", False),
         ("A", "[B]", False),
+        ("D", "Figure D", True),
+        ("3", "3", True),  # labels can be digits
+        ("3", "Option 3", True),
+        ("1, 4", "4 and 1", True),
+        ("3", "4", False),
+        ("3", "3, 4", False),
+        ("3", "C", False),
     ],
 )
 def test_logicvista_compares_sets_of_letters(reference: str, given: str, right: bool) -> None:
     assert logicvista(row(reference), given) is right
+
+
+def test_logicvista_takes_the_text_of_an_option() -> None:
+    asked = BenchmarkRow(index="0", question="Which? (A) 12 (B) 14 (C) 16", answer="B")
+    assert logicvista(asked, "14")
+    assert not logicvista(asked, "16")
+
+
+@pytest.mark.parametrize(
+    ("reference", "given", "right"),
+    [
+        ("Yes", "yes", True),
+        ("Yes", "Yes, it is longer.", True),
+        ("No", "No.", True),
+        ("No", "The answer is no", True),
+        ("1", "Yes", True),
+        ("0", "No", True),
+        ("Yes", "No", False),
+        ("0", "Yes", False),
+        ("Yes", "yes or no", False),
+        ("No", "I cannot know", False),
+    ],
+)
+def test_hallusionbench_compares_yes_and_no(reference: str, given: str, right: bool) -> None:
+    assert hallusion(row(reference), given) is right
+
+
+def test_hallusionbench_counts_figures_and_questions_with_all_answers_right() -> None:
+    def asked(index: str) -> BenchmarkRow:
+        return BenchmarkRow(index=index, question="Q?", answer="Yes", extra={"l2-category": "chart"})
+
+    rows = [asked(f"VD_chart_0_{s}_{f}_{q}") for s in range(2) for f in range(2) for q in range(2)]
+    correct = [1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0]  # figure 1 of set 0 has a wrong answer to question 1
+    assert hallusion_scores(rows, correct) == {"figure_accuracy": 3 / 4, "question_accuracy": 3 / 4}
+    columns = [
+        BenchmarkRow(
+            index=str(i), question="Q?", answer="Yes", extra={"set_id": "0", "figure_id": str(i), "question_id": "0"}
+        )
+        for i in range(4)
+    ]
+    assert hallusion_scores(columns, [1.0, 1.0, 1.0, 0.0]) == {"figure_accuracy": 3 / 4, "question_accuracy": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("category", "reference", "given", "right"),
+    [
+        ("Regular Text Recognition", "['CENTRE']", "The word is Centre.", True),
+        ("Regular Text Recognition", "['one', 'two']", "TWO", True),
+        ("Regular Text Recognition", "['CENTRE']", "center", False),
+        ("Handwritten Mathematical Expression Recognition", "['x ^ { 2 }']", "x^{2}", True),
+        ("Handwritten Mathematical Expression Recognition", "['X ^ { 2 }']", "x^{2}", False),
+    ],
+)
+def test_ocrbench_searches_the_reference_in_the_answer(category: str, reference: str, given: str, right: bool) -> None:
+    assert ocrbench(row(reference, category=category), given) is right
+
+
+def test_options_are_read_from_the_question_and_not_listed_again() -> None:
+    asked = BenchmarkRow(index="0", question="How long?\nChoices:\nA:2\nB:2√3\nC:√3", answer="C")
+    assert options(asked) == {"A": "2", "B": "2√3", "C": "√3"}
+    assert question_text(asked) == asked.question
+    assert benchmark_of("MathVerse_MINI").rule(asked, "√3") == Comparison("√3", "C", options(asked))
+
+
+@pytest.mark.parametrize("cell", ["['12', '14']", '["12", "14"]', "['12' '14']", "A. 12; B. 14"])
+def test_choices_in_any_notation(cell: str) -> None:
+    assert options(row("B", extra={"choices": cell})) == {"A": "12", "B": "14"}
+
+
+def test_a_hint_comes_before_the_question() -> None:
+    assert question_text(row("6", extra={"hint": "A cube has 6 faces."})) == "Hint: A cube has 6 faces.\nQ?"
 
 
 def test_an_unknown_benchmark_goes_to_the_answer_check() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from pebr.data.benchmark import BenchmarkRow
-from pebr.evaluate.summary import overall, summarise
+from pebr.evaluate.summary import missing_columns, overall, summarise
 
 
 def row(index: int, **fields: object) -> BenchmarkRow:
@@ -61,3 +61,10 @@ def test_overall_is_the_mean_of_what_all_benchmarks_have() -> None:
     assert overall([{"accuracy": 0.2, "clip": 0.5, "rows": 3}, {"accuracy": 0.4, "rows": 9}]) == {
         "accuracy": pytest.approx(0.3)
     }
+
+
+def test_the_columns_that_a_rule_needs_and_a_table_lacks() -> None:
+    complete = row(0, answer_type="float", extra={"qid": "1"})
+    assert missing_columns("DynaMath", [complete, row(1)]) == []
+    assert missing_columns("DynaMath", [row(0)]) == ["answer_type", "qid"]
+    assert missing_columns("MyOwn", [row(0)]) == []

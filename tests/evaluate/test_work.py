@@ -14,6 +14,7 @@ from pebr.errors import InputError
 from pebr.evaluate.settings import Settings
 from pebr.evaluate.work import work
 from pebr.toy.formats import write_benchmarks
+from pebr.vlm.reading import read_answer
 
 SMALL = {"sampling": "transformers", "dtype": "fp32", "max_response_tokens": 12}
 
@@ -55,6 +56,8 @@ def test_scores_are_the_means_of_the_answers_kept(tiny_models: dict[str, Path], 
     assert toy["accuracy"] == pytest.approx(sum(a["correct"] for a in answers) / 6)
     assert toy["response_tokens"] == pytest.approx(sum(a["response_tokens"] for a in answers) / 6)
     assert toy["no_answer"] == pytest.approx(sum(not a["given"] for a in answers) / 6)
+    assert [a["given"] for a in answers] == [read_answer(a["response"]).text for a in answers]
+    assert toy["read_leniently"] == pytest.approx(sum(not read_answer(a["response"]).strict for a in answers) / 6)
     assert sum(group["rows"] for group in toy["by"]["category"].values()) == 6
     assert scores["accuracy"] == toy["accuracy"]
     assert all(answer["images"][0]["bytes"] for answer in answers)

@@ -60,6 +60,13 @@ def history(stage: str, chance: random.Random) -> Iterator[dict]:
     for i in range(1, 51):
         done = 1 - math.exp(-i / 20)
         row = {f"reward/{k}": min(1.0, a + b * done + chance.gauss(0, 0.025)) for k, (a, b) in rewards.items()}
+        row |= {
+            f"{kind}/{name}": 0.1 * i / 50
+            for kind in ("reward_at_0", "reward_at_1", "reward_spread")
+            for name in rewards
+        }
+        if "clip" in rewards:
+            row["clip_cut_off_share"] = 0.125
         yield {
             "step": i,
             "reward": 0.5,

@@ -71,6 +71,15 @@ def test_every_picture_of_numbers_is_valid_xml_and_says_what_it_shows(made_up: S
         assert "nan" not in chart
 
 
+def test_each_rewards_shares_and_spread_are_shown(made_up: Settings) -> None:
+    html = page(made_up)
+    assert html.count("<th>spread in groups</th>") == html.count("<figcaption>rewards</figcaption>")
+    row = html[html.index("<tr><td>keyword</td>") :].split("</tr>")[0]
+    assert row.count("<td>") == 5
+    assert "0.096" in row  # the spread in the last tenth
+    assert "12.5" in html[html.index("of the descriptions are longer") - 40 :][:40]
+
+
 def test_the_same_run_gives_the_same_page(made_up: Settings) -> None:
     assert page(made_up) == page(made_up)
 

@@ -38,6 +38,9 @@ class Counting:
         self.texts += len(texts)
         return self.model.encode_texts(texts)
 
+    def cut_off(self, texts: Sequence[str]) -> list[bool]:
+        return self.model.cut_off(texts)
+
 
 def one_at_a_time(model: Any, image: bytes, text: str) -> float:
     """The same score without batches and cache."""
@@ -126,6 +129,15 @@ def test_a_failing_model_stops_the_step(scorer: ClipScorer, make_batch: Make, go
         clip_reward(make_batch([good()]), ClipScorer(Broken(scorer.model)))
 
 
+def test_texts_longer_than_the_window_are_counted(scorer: ClipScorer) -> None:
+    window = scorer.model.model.context_length  # type: ignore[attr-defined]
+    lengths = [1, window - 2, window - 1, 10 * window]  # the tokens of the start and the end come on top
+    texts = [" ".join(["red"] * length) for length in lengths]
+    assert scorer.model.cut_off(texts) == [False, False, True, True]
+    assert scorer.cut_off([*texts, texts[-1]]) == 3
+    assert scorer.cut_off([]) == 0
+
+
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="neither a directory"):
         load_scorer(str(tmp_path / "nowhere"))
@@ -175,6 +187,7 @@ def test_fg_clip_reads_248_tokens_with_its_own_places(fg_clip: Path) -> None:
     model = load_feature_model(str(fg_clip))
     assert isinstance(model, HuggingFaceClip)
     assert model.longest == 248
+    assert model.cut_off(["red", "red " * 300]) == [False, True]
     weights = load_file(fg_clip / "model.safetensors")
     text = "red circle blue " * 40
     with torch.inference_mode():

@@ -1,6 +1,7 @@
 """The keyword reward: key words match whole words of the description only; word lists score 0."""
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,27 @@ FOUND = {
     "before punctuation": ("blue", "The bar is blue, and it is high."),
     "ligatures": ("office", "It is an oﬃce."),
     "Chinese, which has no spaces": ("圆形", "图中有一个红色圆形。"),
+    "a point named A": ("A", "Point A lies on the circle."),
+    "a point named A at the start": ("A", "A and B are points."),
+    "the sign of an angle": ("∠EFG", "The angle EFG is 60°."),
+    "the name of an angle": ("angle EFG", "∠EFG = 60°"),
+    "the sign of a triangle": ("△EFG", "Triangle EFG is shown."),
+    "British spelling": ("gray", "There is a grey wall."),
+    "American spelling": ("colour", "The color is shown."),
+    "a superscript": ("x²", "The curve is y = x^2."),
+    "pi": ("pi", "The area is 4π."),
+    "an equation in words": ("EF = 6", "Side EF is 6."),
+    "a decimal": ("45.5", "It is 45.5, the largest."),
+    "a price": ("$3.50", "The price is $3.50."),
+    "a negative percentage": ("-2.5%", "It fell by -2.5%."),
+    "another word for beside": ("next to", "The dog is beside the cat."),
+    "a compound": ("T-shirt", "He wears a tshirt."),
+    "a right-angled triangle": ("right triangle", "It is a right-angled triangle."),
+    "a sign that says no": ("no parking", 'There is a "No Parking" sign.'),
+    "what stands after a denial": ("house", "There is no car in front of the house."),
+    "what stands beside a denial": ("truck", "There is no car, but a truck."),
+    "not only": ("cat", "There is not only a cat but also a dog."),
+    "what is not labelled": ("bar", "The bar is not labeled."),
 }
 # reason -> (key word, description that does not contain it)
 NOT_FOUND = {
@@ -48,6 +70,23 @@ NOT_FOUND = {
     "only punctuation": ("...", "There is a circle... or not."),
     "an empty description": ("circle", ""),
     "a negative number": ("5", "The value is -5."),
+    "an article": ("A", "This is a cat."),
+    "an article at the start": ("A", "A cat sits here."),
+    "another decimal": ("45.5", "It is 45.55 high."),
+    "a dimension": ("2", "It is a 2x2 grid."),
+    "another triangle": ("triangle EFG", "It is triangle EFH."),
+    "no": ("car", "There is no car."),
+    "not a": ("car", "There is not a car."),
+    "isn't": ("car", "There isn't a car."),
+    "without": ("hat", "A man without a hat."),
+    "missing": ("car", "The car is missing."),
+    "not visible": ("car", "The car is not visible here."),
+    "not wearing": ("hat", "A man not wearing a hat."),
+    "does not have": ("hat", "The man doesn't have a hat."),
+    "neither": ("cat", "There is neither a cat nor a dog."),
+    "nor": ("dog", "There is neither a cat nor a dog."),
+    "no ... or": ("truck", "There are no cars or trucks."),
+    "lacks": ("window", "The house lacks windows."),
 }
 
 
@@ -89,6 +128,26 @@ WORD_LISTS = {
     'each after "no"': "no " + VOCABULARY.replace(" ", ", no "),
     "numbers joined by and": " and ".join(map(str, range(1, 100))),
     "numbers in a sentence": "There are " + " and ".join(map(str, range(1, 100))) + " of them in the picture.",
+    "capitals": VOCABULARY.title(),
+    "capitals with commas": VOCABULARY.title().replace(" ", ", "),
+    "upper case": VOCABULARY.upper().replace(" ", ", "),
+    "numbered after": ", ".join(f"{word} {i}" for i, word in enumerate(VOCABULARY.split())),
+    "numbered after, in capitals": ", ".join(f"{word} {i}" for i, word in enumerate(VOCABULARY.title().split())),
+    "numbered before": ", ".join(f"{i} {word}" for i, word in enumerate(VOCABULARY.split(), 1)),
+    "equations": ", ".join(f"{word} = {i}" for i, word in enumerate(VOCABULARY.split())),
+    "equals signs": VOCABULARY.replace(" ", " = "),
+    "cells of a table": VOCABULARY.replace(" ", " | "),
+    "rows of a table": re.sub(r"((?:\S+ ){3})", r"\1\n", VOCABULARY.replace(" ", " | ")),
+    "letters and words": ", ".join("ABCDEFGHIJKLMNOPQRSTUVWXYZ") + ", " + VOCABULARY.replace(" ", ", "),
+    "percentages": ", ".join(f"{i}%" for i in range(60)),
+    "pairs of words": ", ".join(map(" ".join, zip(VOCABULARY.split(), VOCABULARY.split()[1:], strict=False))),
+    "colours with shapes": ", ".join(
+        f"{colour} {shape}" for colour in ("red", "blue", "green") for shape in VOCABULARY.split()[11:]
+    ),
+    "after a few data": "Chart: China 45%, India 40%. " + VOCABULARY.replace(" ", ", "),
+    "slashes": VOCABULARY.replace(" ", "/"),
+    "semicolons": VOCABULARY.replace(" ", "; "),
+    "verbs between them": VOCABULARY.replace(" ", " is "),
 }
 
 
@@ -128,6 +187,77 @@ PROSE = {
 }  # fmt: skip
 
 
+OTHERS = ["zebra", "violin", "submarine", "candle", "tractor", "penguin", "parachute"]  # key words that no text has
+DENSE = {  # honest descriptions of data, figures and scenes, and some of the key words that they have
+    "percentages": (
+        "China 45%, India 40%, Brazil 38%, Japan 30%, Kenya 25%, France 20%, Spain 18%, Italy 15%, Chile 12%, Peru 9%.",
+        ["China 45%", "Kenya", "18%"],
+    ),
+    "values after colons": (
+        "Sales by region: North: 120, South: 95, East: 80, West: 60. Costs: North: 100, South: 90, East: 70, West: 50.",
+        ["North", "120", "Costs"],
+    ),
+    "lengths": (
+        "Triangle ABC, AB = 6, BC = 8, AC = 10, angle B = 90°, M midpoint of AC, BM = 5.",
+        ["AB = 6", "BM = 5"],
+    ),
+    "a circle": (
+        "Circle O, radius 5 cm. Chord AB = 8 cm, OM ⊥ AB, OM = 3 cm. Tangent PA, PA = 12 cm, ∠OAP = 90°, ∠AOP = 67°.",
+        ["chord AB", "12 cm"],
+    ),
+    "equal sides": (
+        "Square ABCD with AB = BC = CD = DA, diagonals AC and BD, AC ⊥ BD, intersection O, OA = OB = OC = OD, side 4.",
+        ["square ABCD", "side 4"],
+    ),
+    "a table": (
+        "| Country | 2019 | 2020 |\n|---|---|---|\n| China | 12 | 15 |\n| India | 9 | 11 |\n| Brazil | 7 | 6 "
+        "|\n| Japan | 5 | 4 |",
+        ["Country", "India", "15"],
+    ),
+    "a table of words and numbers": (
+        "Name | Age | City\nTom | 12 | Paris\nAnna | 15 | Rome\nBen | 9 | Berlin\nEva | 11 | Madrid\nLeo | 10 | Lisbon",
+        ["Anna", "Berlin", "12"],
+    ),
+    "values with units": (
+        "Bar chart. Coal 35 TWh, Gas 28 TWh, Nuclear 20 TWh, Wind 12 TWh, Solar 8 TWh, Hydro 6 TWh, Oil 3 "
+        "TWh, Waste 1 TWh.",
+        ["bar chart", "coal", "Wind 12 TWh"],
+    ),
+    "years": (
+        "Line chart, 2010: 5.2, 2011: 5.9, 2012: 6.4, 2013: 7.1, 2014: 7.7, 2015: 8.3, 2016: 9.0, 2017: 9.6, "
+        "2018: 10.2.",
+        ["line chart", "2013", "8.3"],
+    ),
+    "values in brackets": (
+        "Apple (45), Samsung (38), Nokia (12), Huawei (30), Xiaomi (28), Sony (9), LG (7), Motorola (5).",
+        ["Nokia", "28"],
+    ),
+    "axes and lines": (
+        "x-axis: Year 2000 to 2020. y-axis: Price $0 to $50. Blue line: Gold $12, $25, $48. Red line: Silver "
+        "$5, $9, $14.",
+        ["blue line", "gold", "$48"],
+    ),
+    "counts": ("apples 5, oranges 7, bananas 3, pears 9, plums 2, grapes 6, lemons 4, kiwis 1.", ["apples 5", "kiwis"]),
+    "a list of things": (
+        "red car, blue bicycle, wooden bench, tall brick building, green traffic light, two young women, "
+        "small brown dog.",
+        ["blue bicycle", "wooden bench"],
+    ),
+    "a list with bullets": (
+        "The picture shows:\n- a red car\n- a blue bicycle\n- a wooden bench\n- a tall building\n- two "
+        "women\n- a small dog",
+        ["blue bicycle", "two women"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_an_honest_dense_description_scores_its_key_words(name: str) -> None:
+    description, key_words = DENSE[name]
+    share = keyword_share([*key_words, *OTHERS], description)
+    assert share == pytest.approx(len(key_words) / (len(key_words) + len(OTHERS)))
+
+
 @pytest.mark.parametrize("name", PROSE)
 def test_prose_scores_all_its_key_words(name: str) -> None:
     description, key_words = PROSE[name]
@@ -156,6 +286,16 @@ def test_a_terse_description_is_not_a_word_list(description: str) -> None:
 def test_every_description_of_the_toy_data_contains_its_key_words() -> None:
     for question in questions(0, 200, "rl"):
         assert keyword_share(question.key_words, question.description) == 1.0
+
+
+HOSTILE = (" ", "a ", "A ", "1 ", "Abc ", "abc def, ", "AB = ", "|", "a | ", "no cat ", "Abc and ", "1,", "a-", "AB'")
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_the_time_is_linear_in_the_length(piece: str) -> None:
+    started = time.process_time()
+    keyword_share(["cat", "7 dogs"], "a" + piece * (20_000 // len(piece)))
+    assert time.process_time() - started < 2.0
 
 
 @given(st.text(max_size=300))

@@ -2,14 +2,18 @@
 
 import random
 import re
+import time
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pebr.answers.check import AnswerChecker
 from pebr.errors import InputError
+from pebr.rewards import released
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.clip import ClipScorer
 from pebr.rewards.settings import RewardSettings
@@ -149,6 +153,17 @@ def test_the_last_answer_counts_in_any_case(reasoning: Rewards, make_batch: Make
     assert raw(reasoning, batch, "accuracy") == ([1.0, 1.0, 1.0], [0.0, 0.0, 1.0])
 
 
+@pytest.mark.parametrize(("reading", "accuracy"), [("strict", [1.0, 0.0, 0.0]), ("lenient", [1.0, 1.0, 0.0])])
+def test_the_strict_reading_of_answers_is_a_setting(
+    checker: AnswerChecker, make_batch: Make, reading: Literal["strict", "lenient"], accuracy: list[float]
+) -> None:
+    reward = build_reward(RewardSettings(answer_reading=reading), Tools(checker, count_words))
+    batch = make_batch(["### The final answer is: 7", "**Final Answer:** 7", "**Final Answer:** 8"])
+    scores = reward.reward(batch).raw
+    assert scores["accuracy"] == accuracy
+    assert scores["format"] == [0.0, 0.0, 0.0]  # always strict
+
+
 def test_options_are_read_from_the_column_or_from_the_question(reasoning: Rewards, make_batch: Make) -> None:
     answers = ["### The final answer is: 14", "### The final answer is: B. 14", "### The final answer is: A"]
     listed = "How many?\nChoices:\n(A) 12\n(B) 14"
@@ -156,6 +171,18 @@ def test_options_are_read_from_the_column_or_from_the_question(reasoning: Reward
     from_column = make_batch(answers, references=["B"] * 3, extra={"options": [{"A": "12", "B": "14"}] * 3})
     for batch in (from_question, from_column):
         assert reasoning["paper"].reward(batch).raw["accuracy"] == [1.0, 1.0, 0.0]
+
+
+@given(st.text(alphabet=" \n\t<>/a", max_size=60))
+def test_the_released_cleaning_of_a_response(text: str) -> None:
+    assert released.clean(text) == re.sub(r"\s*(<|>|/)\s*", r"\1", text)
+
+
+def test_the_released_cleaning_takes_linear_time() -> None:
+    started = time.process_time()
+    for text in (" " * 300_000, " <" * 150_000, "\n" * 300_000 + "<"):
+        released.clean(text)
+    assert time.process_time() - started < 2.0
 
 
 # Mode `released` compared with a plain transcription of the formulas of the released code.

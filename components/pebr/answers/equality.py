@@ -85,14 +85,16 @@ class _Question:
 
     def judge(self, answer: str) -> bool | Symbolic:
         """The verdict on a plain answer: that of its first reading that decides."""
-        undecided: bool | Symbolic = False
+        undecided: list[Symbolic] = []
         for reading in dict.fromkeys(_readings(answer)) if answer else ():
             found = self._verdict(reading)
             if isinstance(found, bool):
                 return found
-            undecided = undecided or found or False
+            undecided += [found] if found else []
         bare = undressed(self.reference)
-        return undecided or (bare != self.reference and not self.options and compare_values(answer, bare))
+        if bare != self.reference and not self.options and compare_values(answer, bare) is True:
+            return True
+        return _either(undecided)
 
     def picks_another(self, line: str) -> bool:
         """Whether a line of an answer picks another option than the right one."""

@@ -22,7 +22,7 @@ _IN_LINE = re.compile(
     ([A-Z])[.)、]\s*(?=\S)""",
     re.MULTILINE | re.VERBOSE,
 )
-_WIDE = str.maketrans("（）．：ＡＢＣＤＥＦＧＨ", "().:ABCDEFGH")
+_WIDE = str.maketrans({"（": " (", "）": ") ", "．": ".", "：": ":"} | {chr(ord(x) + 0xFEE0): x for x in "ABCDEFGH"})
 _TYPESET = re.compile(r"\\(?:textbf|textrm|text|mathbf|mathrm|mathit|bf)\s*\{\s*\(([A-Z])\)(?:\s|~|\\[ ,;:])*\}")
 _SPACE_AFTER = re.compile(r"(?:\s|,|;|&|~|\\(?:q?quad\b|[ ,;:\\]|hspace\{[^{}]*\}))+\Z|\A(?:\s|~|\\[ ,;:])+")
 # Words before a letter: what it stands for. All but the first three are ignored only if no option has that text.

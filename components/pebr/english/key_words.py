@@ -5,15 +5,52 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
-from pebr.english.lexicon import FUNCTION_WORDS, NOUNS_IN_ING, RELATIONS, UNDESCRIPTIVE
+from pebr.english.lexicon import (
+    ABSENT,
+    CARRY,
+    COMPOUNDING,
+    DENIALS,
+    FUNCTION_WORDS,
+    NOUNS_IN_ING,
+    NOUNS_IN_LY,
+    PRESENT,
+    RELATIONS,
+    UNDESCRIPTIVE,
+    VARIANTS,
+    VERBS,
+    VERBS_OR_NOUNS,
+)
 from pebr.english.words import fold_numbers, singular, split_number_compounds
 
 LONGEST_PHRASE = 4  # words of an extracted key word
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # scripts without spaces: each character is a word
-_TOKEN = re.compile(rf"(?<![\w.])-?\d+(?:[.,]\d+)*|[{_CJK}]|(?:(?![{_CJK}])[^\W\d_])+|[%°$€£^+=<>/*\\]")
-_BREAK = re.compile(r"[.;:!?()\n=<>+/]|,(?!\d)|(?<!\w)-(?!\w)")  # where a phrase ends
+_TOKEN = re.compile(
+    rf"(?<![\w.])\d+(?:[x×]\d+)+(?!\w)|(?<![\w.])-?\d+(?:[.,]\d+)*|[{_CJK}]|(?:(?![{_CJK}])[^\W\d_])+|[%°$€£^+=<>/*\\§]"
+)
+_BREAK = re.compile(r"[;!?()\n=<>+/|]|[.:](?!\d)|,(?!\d)|(?<!\w)-(?![\w.$])")  # where a phrase ends
+CLAUSE = re.compile(r"[;!?()\n]|[.,:](?!\d)")  # where a clause ends
 _CORNER = re.compile(r"\b(top|bottom|upper|lower)-(left|right)\b", re.IGNORECASE)
 _SIGNS = {"%": "percent", "°": "degree", "$": "dollar", "€": "euro", "£": "pound"}
+_SYMBOLS = str.maketrans(
+    {"∠": " angle ", "△": " triangle ", "π": " pi ", "∥": " parallel to ", "⊥": " perpendicular to ", "√": " sqrt "}
+    | dict(zip("²³⁴", ("^2", "^3", "^4"), strict=True))
+)
+_NEGATED = re.compile(r"\b(is|are|was|were|do|does|did|has|have|had|can|could|would|should)n['’]?t\b", re.IGNORECASE)
+_COMPOUNDS = (  # spellings of one compound
+    (re.compile(r"\bt[- ]shirt"), "tshirt"),
+    (re.compile(r"\bright[- ]angled triangle"), "right triangle"),
+    (re.compile(r"\b(?:beside|adjacent to)\b"), "next to"),
+    (re.compile(r"\b(?:is|are) equal to\b|\bequals?\b"), "="),
+    (_NEGATED, r"\1 not"),
+    (re.compile(r"\bcannot\b"), "can not"),
+)
+_FIRST_A = re.compile(r"(?:^|(?<=[.!?:;\n]))\s*A(?=\s+([a-z][a-z-]*))")  # an article, unless a function word follows
+ARTICLES = {"a", "an", "the"}
+_BE = (["is"], ["are"], ["was"], ["were"], ["be"])
+LABEL = "§"  # the point A, which is no article
+_FORMULA = re.compile(
+    r"[A-Za-z∠△]{1,4}\s*=\s*-?\w{1,6}(?:\.\d+)?[²³°]?(?:\s*[-+*/^]\s*\w{1,6})*|\(\s*-?[\d.]+\s*,\s*-?[\d.]+\s*\)"
+)
 
 
 @lru_cache(maxsize=65536)
@@ -29,12 +66,18 @@ def fold_words(text: str) -> list[str]:
     >>> fold_words("Twenty-three Cafés' top-left corners: 1,000 %")
     ['23', 'cafe', 'top', 'left', 'corner', '1000', 'percent']
     """
-    plain = unicodedata.normalize("NFKD", text.casefold())
+    if "A" in text:
+        articles = _FIRST_A.sub(lambda match: match[0] if match[1] in FUNCTION_WORDS else match[0].lower(), text)
+        text = re.sub(r"(?<![\w'’])A(?![\w'’])", LABEL, articles)
+    plain = unicodedata.normalize("NFKD", text.translate(_SYMBOLS).casefold())
     plain = "".join(character for character in plain if not unicodedata.combining(character))
-    plain = re.sub(r"['’]s?\b", "", split_number_compounds(plain))
+    plain = split_number_compounds(plain)
+    for pattern, spelling in _COMPOUNDS:
+        plain = pattern.sub(spelling, plain)
+    plain = re.sub(r"['’]s?\b", "", plain)
     words = [_SIGNS.get(word, word) for word in _TOKEN.findall(unicodedata.normalize("NFKC", plain))]
     words = [word.replace(",", "") if word[-1].isdigit() else singular(word) for word in words]
-    return fold_numbers(words)
+    return fold_numbers([VARIANTS.get(word, word) for word in words])
 
 
 def is_cjk(words: Sequence[str]) -> bool:
@@ -54,12 +97,47 @@ def extract_key_words(description: str, most: int = 16) -> list[str]:
     ['two red circles', 'left of', 'blue square']
     """
     found: dict[tuple[str, ...], str] = {}
-    for clause in _BREAK.split(_CORNER.sub(r"\1 \2", description)):
-        words = re.findall(rf"-?\d+(?:[.,]\d+)*%?|(?:(?![{_CJK}])[^\W\d_])+(?:[-'’][^\W\d_]+)*", clause)
-        for phrase in _phrases(words):
+    text = _NEGATED.sub(r"\1 not", _CORNER.sub(r"\1 \2", description))
+    for formula in _FORMULA.findall(text):
+        found.setdefault(fold_key_word(formula), formula)
+    for clause in _BREAK.split(_FORMULA.sub(";", text)):
+        words = re.findall(
+            rf"-?[$€£]?\d+(?:[.,]\d+)*%?(?:D\b|x\d+)*|(?:(?![{_CJK}])[^\W\d_])+(?:[-'’][^\W\d_]+)*", clause
+        )
+        for phrase in _phrases([word for word, denied in zip(words, denied_words(words), strict=True) if not denied]):
             found.setdefault(fold_key_word(phrase), phrase)
-    text = f" {' '.join(fold_words(description))} "
-    return [phrase for words, phrase in found.items() if words and f" {' '.join(words)} " in text][:most]
+    folded = f" {' '.join(fold_words(description))} "
+    places = {words: folded.find(f" {' '.join(words)} ") for words in found if words}
+    order = sorted((words for words, place in places.items() if place >= 0), key=lambda words: places[words])
+    return [found[words] for words in order][:most]
+
+
+def denied_words(words: Sequence[str]) -> list[bool]:
+    """Which words of a clause name what is not in the image: "no car", "not wearing a hat", "the dog is missing".
+
+    >>> denied_words("there is not a car in front of it".split())
+    [False, False, False, True, True, False, False, False, False]
+    """
+    folded = [word.casefold() for word in words]
+    flags: list[bool] = []
+    denied = named = False  # named: the thing that is denied
+    for place, word in enumerate(folded):
+        before = folded[max(place - 2, 0) : place]
+        if (word in ABSENT and before[-1:] in _BE) or (
+            word in PRESENT and before[-1:] == ["not"] and before[:1] in _BE
+        ):
+            flags = [True] * place  # the subject is denied
+        ends = word in FUNCTION_WORDS and (
+            word not in CARRY or (named and word in ARTICLES and folded[place - 1] not in {"or", "of"})
+        )
+        if word in DENIALS or ends:
+            denied = word in DENIALS and folded[place + 1 : place + 2] not in (["only"], ["just"])
+            named = False
+            flags.append(False)
+        else:
+            named = named or not (word in FUNCTION_WORDS or word.endswith("ing"))
+            flags.append(denied)
+    return flags
 
 
 def _phrases(words: list[str]) -> list[str]:
@@ -70,7 +148,8 @@ def _phrases(words: list[str]) -> list[str]:
     position = 0
     while position < len(words):
         relation = next((r for r in RELATIONS if tuple(folded[position : position + len(r)]) == r), None)
-        if relation or folded[position] in FUNCTION_WORDS or _is_verb(folded[position]):
+        label = words[position] == "A" and (position > 0 or (folded[1:2] and folded[1] in FUNCTION_WORDS))
+        if relation or (folded[position] in FUNCTION_WORDS and not label) or _is_verb(folded, position, len(run)):
             phrases += _noun_phrase(run)
             run = []
         else:
@@ -90,6 +169,21 @@ def _noun_phrase(run: list[str]) -> list[str]:
     return [" ".join(run[-LONGEST_PHRASE:])]
 
 
-def _is_verb(word: str) -> bool:
-    """Whether a content word is probably a verb form, such as "wearing", and not a noun, such as "building"."""
-    return len(word) > 5 and word.endswith("ing") and word not in NOUNS_IN_ING
+def _is_verb(words: Sequence[str], position: int, before: int) -> bool:
+    """Whether a content word is probably a verb form or an adverb, and not a noun or an adjective.
+
+    `before` is the number of words of its phrase before it.
+    """
+    word, after = words[position], words[position + 1 : position + 2]
+    if word in VERBS or (len(word) > 4 and word.endswith("ly") and word not in NOUNS_IN_LY):
+        return True
+    if len(word) > 5 and word.endswith("ing"):
+        return word not in NOUNS_IN_ING
+    if word in VERBS_OR_NOUNS:
+        return (
+            bool(before and after)
+            and words[position - 1] not in COMPOUNDING
+            and after[0] not in {"is", "are", "was", "were", "of", "and", "or", "have", "has"}
+        )
+    ends_phrase = not after or after[0] in FUNCTION_WORDS
+    return len(word) > 4 and word.endswith("ed") and ends_phrase and word not in {"red"}

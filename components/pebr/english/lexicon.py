@@ -45,12 +45,60 @@ UNDESCRIPTIVE = _words(
     """
 )
 
+# Spellings that mean the same; plural and other forms of a word follow from its singular.
+VARIANTS = dict(
+    pair.split("=")
+    for pair in re.findall(
+        r"\S+",
+        """
+        grey=gray colour=color coloured=colored multicoloured=multicolored centre=center centred=centered metre=meter
+        centimetre=centimeter millimetre=millimeter kilometre=kilometer litre=liter theatre=theater labelled=labeled
+        tyre=tire kerb=curb moustache=mustache jewellery=jewelry pyjama=pajama doughnut=donut aeroplane=airplane
+        programme=program catalogue=catalog harbour=harbor neighbour=neighbor grey-haired=gray-haired axe=ax
+        beneath=under underneath=under bike=bicycle photograph=photo
+        """,
+    )
+)
+
+# Words that deny what follows, up to the next function word that is not in `CARRY`.
+DENIALS = _words("no not without neither nor lack lacks lacking absence never")
+CARRY = _words(
+    """
+    a an the any of or other such single have has having show shows shown contain contains include includes feature
+    features depict depicts display displays see seen be been being appear appears there
+    """
+)
+# A clause that ends in one of these after "is" or "are" denies its subject; after "not", the words of the second set.
+ABSENT = _words("missing absent lacking nowhere gone")
+PRESENT = _words("visible shown present seen there included depicted drawn displayed pictured")
+
+# Verbs that no noun looks like, in the forms that descriptions have.
+VERBS = _words(
+    """
+    reaches reach reached holds hold held lies lie lay divides divide compares compare rises rise falls fell stays stay
+    stayed opens opened crosses intersects intersect stands stood sits sit sat walks wears wear wore carries carry rides
+    drives flies eats drinks leans hangs hung covers surrounds surround connects connect joins touches touch meets forms
+    extends extend begins increases increase decreases decrease grows grow remains remain spans span bisects bisect
+    separates separate encloses enclose supports describes describe compared followed goes gets makes takes gives comes
+    becomes belongs belong moves appears consists overlaps overlap depends says reads tells faces turns opens closes
+    slopes equals equal rests perched cut
+    """
+)
+# Words that are verbs after a noun and nouns after a number or an adjective.
+VERBS_OR_NOUNS = _words("points lists ranges measures cuts plays runs drops ends starts shows rests looks passes peaks")
+COMPOUNDING = _words("data grid end decimal focal price mountain bus check two three four five six all red blue green")
+
 # Nouns that look like verb forms.
 NOUNS_IN_ING = _words(
     """
     building ceiling clothing drawing earring painting spring string swing evening morning wedding railing awning siding
     opening crossing marking setting reading writing meeting parking icing frosting stuffing topping dressing bedding
     """
+)
+
+# Nouns and adjectives that look like adverbs.
+NOUNS_IN_LY = _words(
+    "family butterfly jelly lily belly assembly italy daily holy curly early friendly lonely ugly july"
 )
 
 # Relations of place, longest first so that "to the left of" is not read as "left".

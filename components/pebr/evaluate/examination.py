@@ -21,7 +21,7 @@ from pebr.data.shards import ShardWriter
 from pebr.errors import InputError
 from pebr.evaluate.judge import Judge
 from pebr.evaluate.rules import MAX_ANSWER_CHARACTERS, Comparison, benchmark_of, question_text
-from pebr.evaluate.summary import Scores, mean, summarise
+from pebr.evaluate.summary import Scores, mean, missing_columns, summarise
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.clip import ClipScorer
 from pebr.rewards.settings import RewardSettings
@@ -83,6 +83,10 @@ class Examiner:
         Raises:
             InputError: no row can be asked.
         """
+        if missing := missing_columns(name, rows):
+            log.warning(
+                "%s: no column %s, which its rule reads: the scores differ from published ones", name, missing[0]
+            )
         faults = {place: row.fault for place, row in enumerate(rows) if row.fault}
         streamed = self.sampler.stream(self._questions(rows, faults), self.sampling, step=0)
         answers = dict(progress(streamed, len(rows) - len(faults), f"evaluate {name}"))

@@ -13,11 +13,11 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from pebr.answers.arithmetic import arithmetic_value
-from pebr.answers.equality import read_answer_quantity
-from pebr.answers.options import read_pick, read_picks
+from pebr.answers.equality import compare_values, read_answer_quantity
+from pebr.answers.options import options_in, picked_option, read_pick, read_picks
 from pebr.answers.plain_text import plain
 from pebr.answers.sentences import shorter_readings
-from pebr.answers.wording import same_words
+from pebr.answers.wording import same_words, yes_or_no
 from pebr.data.benchmark import BenchmarkRow
 
 MAX_ANSWER_CHARACTERS = 2000  # a longer answer counts as wrong
@@ -25,6 +25,7 @@ RELAXED_TOLERANCE = Fraction("0.05")  # ChartQA, arXiv 2203.10244
 DYNAMATH_TOLERANCE = Fraction("0.001")  # DynaMath, arXiv 2411.00836
 PI = "3.14159265358979"
 LETTERS = frozenset("ABCDEFGHIJ")
+_NUMPY_SPACE = re.compile(r"""(['"])\s+(?=['"])""")  # between the items of a printed array
 
 
 class Comparison(NamedTuple):
@@ -90,13 +91,64 @@ def dynamath(row: BenchmarkRow, given: str) -> bool | Comparison:
 
 
 def logicvista(row: BenchmarkRow, given: str) -> bool:
-    """LogicVista: the same set of option letters, in any order and with any separator.
+    """LogicVista: the same set of option labels, in any order and with any separator. Labels are letters or digits.
 
     >>> logicvista(BenchmarkRow(index="0", question="", answer="A, C"), "(C) and (A).")
     True
     """
-    reference, answer = _letters(row.answer), plain(given)
-    return reference is not None and any(_letters(text) == reference for text in (answer, *shorter_readings(answer)))
+    read = _digits if re.fullmatch(r"[\d\s,;&.()]+", row.answer) else _letters
+    reference, answer = read(plain(row.answer)), plain(given)
+    if reference is None:
+        return False
+    if any(read(text) == reference for text in (answer, *shorter_readings(answer))):
+        return True
+    texts = {letter: plain(text) for letter, text in options(row).items()}
+    picked = picked_option(answer, texts, compare_values) if texts else ""
+    return reference == frozenset(picked)
+
+
+def hallusion(row: BenchmarkRow, given: str) -> bool:
+    """HallusionBench: yes or no, with or without an explanation; "1" and "0" in the reference mean them too.
+
+    >>> hallusion(BenchmarkRow(index="0", question="", answer="No"), "No, it is not.")
+    True
+    """
+    wanted = {"1": "yes", "0": "no"}.get(row.answer.strip(), plain(row.answer).casefold())
+    answer = plain(given)
+    return any(yes_or_no(text, alone=False) == wanted for text in (answer, *shorter_readings(answer)))
+
+
+def ocrbench(row: BenchmarkRow, given: str) -> bool:
+    """OCRBench: the answer contains one of the references, without regard to case; formulas without regard to spaces.
+
+    >>> ocrbench(BenchmarkRow(index="0", question="", answer="['Main Street']"), "It says MAIN STREET.")
+    True
+    """
+    formula = row.category == "Handwritten Mathematical Expression Recognition"
+    references = [answer.replace("\n", " ").strip() for answer in literal_list(row.answer) or [row.answer]]
+    text = given.replace("\n", " ").strip()
+    if formula:
+        return any(answer.replace(" ", "") in text.replace(" ", "") for answer in references)
+    return any(answer.lower() in text.lower() for answer in references)
+
+
+def hallusion_scores(rows: Sequence[BenchmarkRow], correct: Sequence[float]) -> dict[str, float]:
+    """HallusionBench's shares of figures and of questions with all answers correct (arXiv 2310.14566).
+
+    The ids of set, figure and question are columns, else the fourth to sixth parts of the index.
+    """
+    figures: dict[tuple[str, ...], float] = {}
+    questions: dict[tuple[str, ...], float] = {}
+    for row, value in zip(rows, correct, strict=True):
+        parts = dict(zip(("set_id", "figure_id", "question_id"), row.index.split("_")[3:6], strict=False)) | row.extra
+        group = (row.extra.get("l2-category", row.category), parts.get("set_id", row.index))
+        figure, question = ((*group, parts.get(name, row.index)) for name in ("figure_id", "question_id"))
+        figures[figure] = min(figures.get(figure, 1.0), value)
+        questions[question] = min(questions.get(question, 1.0), value)
+    return {
+        "figure_accuracy": sum(figures.values()) / len(figures),
+        "question_accuracy": sum(questions.values()) / len(questions),
+    }
 
 
 def wemath_scores(rows: Sequence[BenchmarkRow], correct: Sequence[float]) -> dict[str, float]:
@@ -151,21 +203,26 @@ class Benchmark(NamedTuple):
     groups: tuple[str, ...] = ("category", "split")  # columns by whose values the accuracy is also reported
     more_scores: Callable[[Sequence[BenchmarkRow], Sequence[float]], dict[str, float]] | None = None
     note: str = ""  # printed with the scores
+    columns: tuple[str, ...] = ()  # that the rule and the further scores read, beside those that every table has
 
 
 BENCHMARKS = (
     Benchmark("ChartQA_TEST", relaxed, ("split",)),
     Benchmark("MMStar", groups=("category", "l2_category")),
-    Benchmark("MathVista_MINI", mathvista, ("task", "skills")),
+    Benchmark("MathVista_MINI", mathvista, ("task", "skills"), columns=("answer_type", "question_type")),
     Benchmark("MathVision", groups=("category",)),
     Benchmark(
         "MathVerse_MINI",
         groups=("problem_version",),
         note="approximate: scored by rule, while its published scores use a judge model",
     ),
-    Benchmark("WeMath", groups=("key",), more_scores=wemath_scores),
-    Benchmark("DynaMath", dynamath, ("subject", "knowledge_level"), dynamath_worst_case),
+    Benchmark("WeMath", groups=("key",), more_scores=wemath_scores, columns=("ID", "key")),
+    Benchmark(
+        "DynaMath", dynamath, ("subject", "knowledge_level"), dynamath_worst_case, columns=("answer_type", "qid")
+    ),
     Benchmark("LogicVista", logicvista, ("skill",)),
+    Benchmark("HallusionBench", hallusion, ("category", "l2-category"), hallusion_scores),
+    Benchmark("OCRBench", ocrbench, ("category",)),
 )
 
 
@@ -175,20 +232,28 @@ def benchmark_of(name: str) -> Benchmark:
 
 
 def question_text(row: BenchmarkRow) -> str:
-    """The question with its options, one per line, unless the question already contains them."""
-    texts = options(row)
+    """The question with its hint before it and its options below, one per line, unless it already contains them."""
+    texts = listed_options(row)
+    hint = f"Hint: {row.extra['hint']}\n" if row.extra.get("hint") else ""
     if not texts or all(f"{letter}." in row.question or f"({letter})" in row.question for letter in texts):
-        return row.question
+        return hint + row.question
     listed = "\n".join(f"{letter}. {text}" for letter, text in texts.items())
-    return f"{row.question}\nOptions:\n{listed}"
+    return f"{hint}{row.question}\nOptions:\n{listed}"
 
 
 def options(row: BenchmarkRow) -> dict[str, str]:
-    """The options of a row, letter -> text: from columns A..Z, else from column `choices`; {} for none.
+    """The options of a row, letter -> text: from its columns, else from the question's text; {} for none."""
+    return listed_options(row) or options_in(row.question)
+
+
+def listed_options(row: BenchmarkRow) -> dict[str, str]:
+    """The options that a row has beside its question: in columns A..Z, else in column `choices`; {} for none.
 
     Choices that are equal to their letters are left out: their texts are in the image.
     """
-    choices = {chr(ord("A") + i): choice for i, choice in enumerate(literal_list(row.extra.get("choices", "")))}
+    cell = row.extra.get("choices", "")
+    texts = literal_list(_NUMPY_SPACE.sub(r"\1, ", cell))
+    choices = {chr(ord("A") + i): choice for i, choice in enumerate(texts)} or options_in(f"Choices: {cell}")
     return row.options or {letter: text for letter, text in choices.items() if text != letter}
 
 
@@ -220,6 +285,12 @@ def _number(text: str) -> Fraction | None:
     if quantity is not None or "π" not in answer:
         return quantity.value if quantity is not None else None
     return arithmetic_value(re.sub(r"(?<=[\d)])\s*(?=π)", "*", answer).replace("π", f"({PI})"))
+
+
+def _digits(text: str) -> frozenset[str] | None:
+    """The set of digits that a plain text picks as labels, or None if it contains anything else."""
+    named = re.sub(r"\b(?:options?|choices?|answers?|figures?|and)\b", " ", text, flags=re.IGNORECASE)
+    return frozenset(re.findall(r"\d", named)) if re.fullmatch(r"[\d\s,;&.()]*\d[\s,;&.()]*", named) else None
 
 
 def _letters(text: str) -> frozenset[str] | None:

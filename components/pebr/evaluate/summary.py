@@ -47,10 +47,21 @@ def summarise(
 
 def labels(row: BenchmarkRow, column: str) -> list[str]:
     """The labels of a row in a column: several if the cell lists skills, none if it is empty."""
-    cell = {"category": row.category, "split": row.split}.get(column) or row.extra.get(column, "")
+    cell = cell_of(row, column)
     if column in {"skills", "skill"}:
         return literal_list(cell) or [part.strip() for part in cell.split(",") if part.strip()]
     return [cell] if cell else []
+
+
+def cell_of(row: BenchmarkRow, column: str) -> str:
+    """The text of a row in a column; "" for none."""
+    fields = {"category": row.category, "split": row.split, "answer_type": row.answer_type}
+    return fields.get(column) or row.extra.get(column, "")
+
+
+def missing_columns(benchmark: str, rows: Sequence[BenchmarkRow]) -> list[str]:
+    """The columns that a benchmark's rule and scores read and that no row has."""
+    return [column for column in benchmark_of(benchmark).columns if not any(cell_of(row, column) for row in rows)]
 
 
 def overall(benchmarks: Iterable[Scores]) -> dict[str, float]:

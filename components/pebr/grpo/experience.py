@@ -62,7 +62,8 @@ class Collector:
     place: Place
     # Of the last call of `collect`, on this rank:
     seconds: dict[str, float] = field(default_factory=dict)
-    measured: dict[str, float] = field(default_factory=dict)  # seconds per component, and failed checks of all ranks
+    # Seconds per component; of all ranks, failed checks and the share of descriptions that CLIP reads in part.
+    measured: dict[str, float] = field(default_factory=dict)
     _prompts: dict[int, Prompt] = field(default_factory=dict)  # by row
 
     def collect(self, sampler: Sampler, rows: Sequence[int], step: int) -> list[Experience]:
@@ -81,10 +82,13 @@ class Collector:
         sampled = time.perf_counter()
         experiences, scores = self._rewarded(mine, [read[row] for row in mine], groups)
         self.seconds = {"sampling": sampled - started, "rewards": time.perf_counter() - sampled}
-        gathered: list[tuple[list[Experience], int]] = [([], 0)] * ranks
-        dist.all_gather_object(gathered, (experiences, scores.failures))
+        gathered: list[tuple[list[Experience], int, int | None]] = [([], 0, None)] * ranks
+        dist.all_gather_object(gathered, (experiences, scores.failures, scores.cut_off))
         self.measured = {f"seconds_reward/{name}": round(value, 4) for name, value in scores.seconds.items()}
-        self.measured["checks_failed"] = sum(failures for _, failures in gathered)
+        self.measured["checks_failed"] = sum(failures for _, failures, _ in gathered)
+        cut_off = [count for _, _, count in gathered if count is not None]
+        if cut_off:
+            self.measured["clip_cut_off_share"] = sum(cut_off) / (len(rows) * self.sampling.samples)
         return [gathered[place % ranks][0][place // ranks] for place in range(len(rows))]
 
     def prompt(self, row: int) -> Prompt:

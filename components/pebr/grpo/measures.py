@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import torch
@@ -36,11 +36,23 @@ class Sums:
         return {name: value / max(tokens, 1.0) for name, value in zip(self.values, sums, strict=True)}
 
 
+REWARD_MEASURES = ("reward_at_0", "reward_at_1", "reward_spread")  # per component, with its name after a slash
+
+
 def of_answers(experiences: Sequence[Experience]) -> dict[str, float]:
-    """Means over a training step's answers and groups."""
+    """Means over a training step's answers and groups.
+
+    For each component of the reward: its mean, its shares at 0 and at 1, and its spread, which is the mean over the
+    groups of its unbiased standard deviation in the group. A component without spread teaches nothing.
+    """
     result = {"reward": fmean(reward for e in experiences for reward in e.rewards)}
     for name in experiences[0].components:
-        result[f"reward/{name}"] = fmean(value for e in experiences for value in e.components[name])
+        groups = [e.components[name] for e in experiences]
+        values = [value for group in groups for value in group]
+        result[f"reward/{name}"] = fmean(values)
+        result[f"reward_at_0/{name}"] = fmean(value <= 0.0 for value in values)
+        result[f"reward_at_1/{name}"] = fmean(value >= 1.0 for value in values)
+        result[f"reward_spread/{name}"] = fmean(stdev(group) if len(group) > 1 else 0.0 for group in groups)
     result["response_tokens"] = fmean(len(ids) for e in experiences for ids in e.token_ids)
     result["truncated_share"] = fmean(reason == "length" for e in experiences for reason in e.finish_reasons)
     result["zero_advantage_share"] = fmean(not e.teaches for e in experiences)
@@ -71,9 +83,10 @@ def seconds_per_step(rows: Sequence[HistoryRow]) -> float:
 def overview(rows: Sequence[HistoryRow]) -> dict[str, float]:
     """Summarise a run: means over its first and last tenth, and total seconds. Means without any value are left out."""
     tenth = max(len(rows) // 10, 1)
+    of_rewards = [name for name in rows[-1] if name.startswith(REWARD_MEASURES) or name == "clip_cut_off_share"]
     parts = {"reward_first": [row["reward"] for row in rows[:tenth]]}
-    for name in ("reward", "kl", "entropy", "response_tokens", "zero_advantage_share"):
-        parts[name] = [row[name] for row in rows[-tenth:]]
+    for name in ("reward", "kl", "entropy", "response_tokens", "zero_advantage_share", *of_rewards):
+        parts[name] = [row.get(name) for row in rows[-tenth:]]
     found = {name: [value for value in values if value is not None] for name, values in parts.items()}
     result = {name: fmean(values) for name, values in found.items() if values}
     for name in ("seconds_sampling", "seconds_rewards", "seconds_training"):

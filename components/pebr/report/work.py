@@ -133,7 +133,7 @@ def _split(metrics: Mapping[str, float]) -> dict[str, object]:
     }
 
 
-def _stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, str]]:
+def _stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, object]]:
     """The charts of each RL stage. All stages share the vertical ranges of KL and of length."""
     highest_kl = max((kl for stage in stages for _, kl in _points(stage.rows, "kl")), default=0.0)
     longest = max((length for stage in stages for _, length in _points(stage.rows, "response_tokens")), default=1.0)
@@ -153,7 +153,21 @@ def _stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, str]]:
             "rewards": charts.line_chart(lines, label, y_range=(0.0, 1.0), window=WINDOW, height=360),
             "kl": _small_chart(kl, kl_label, 1.05 * highest_kl or 1.0, "{:.3f}".format),
             "length": _small_chart(tokens, tokens_label, 1.1 * longest, "{:.0f}".format),
+            "components": [_component(stage.rows, name) for name in names],
+            "cut_off": _last(stage.rows, "clip_cut_off_share"),
         }
+
+
+def _component(rows: Sequence[HistoryRow], name: str) -> dict[str, object]:
+    """A reward component at the end of a stage: its mean, its shares at 0 and 1, its spread within groups."""
+    keys = {"mean": "reward", "at_0": "reward_at_0", "at_1": "reward_at_1", "spread": "reward_spread"}
+    return {"name": name} | {column: _last(rows, f"{key}/{name}") for column, key in keys.items()}
+
+
+def _last(rows: Sequence[HistoryRow], key: str) -> float | None:
+    """The mean of a measure over the last tenth of the training steps; None if they have none."""
+    values = [value for _, value in _points(rows[-max(len(rows) // 10, 1) :], key)]
+    return sum(values) / len(values) if values else None
 
 
 def _small_chart(line: Series, label: str, highest: float, number: charts.Format) -> str:

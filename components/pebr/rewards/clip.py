@@ -52,6 +52,12 @@ class ClipScorer:
         pairs = zip(keys, texts, strict=True)
         return [float(torch.dot(features[key], encoded[text]).clamp(-1, 1)) for key, text in pairs]
 
+    def cut_off(self, texts: Sequence[str]) -> int:
+        """How many texts the model does not read to their end."""
+        distinct = sorted(set(texts))
+        flags = dict(zip(distinct, self.model.cut_off(distinct), strict=True)) if distinct else {}
+        return sum(flags[text] for text in texts)
+
     def _image_features(self, images: dict[bytes, bytes]) -> dict[bytes, Tensor]:
         """The features of all images, (D,) each, by digest. New images are encoded and cached."""
         new = [key for key in images if key not in self._features]

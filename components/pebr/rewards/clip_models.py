@@ -35,6 +35,9 @@ class FeatureModel(Protocol):
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Features of texts: (B, D), on the model's device. Long texts are cut off."""
 
+    def cut_off(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text has more tokens than the model reads, (B,)."""
+
 
 def load_feature_model(path_or_name: str, device: str = "cpu") -> FeatureModel:
     """Load a model.
@@ -103,6 +106,11 @@ class OpenClip:
         ids = self.tokenizer(list(texts)).to(self.device)  # (B, context length), padded
         return self._encode_unpadded(ids) if self.is_causal else self.model.encode_text(ids)  # type: ignore[no-any-return]
 
+    def cut_off(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text fills one position more than the model reads, (B,)."""
+        ids = self.tokenizer(["", *texts], context_length=self.model.context_length + 1)[:, -1]
+        return [bool(last != ids[0]) for last in ids[1:]]  # the empty text ends in padding
+
     def _encode_unpadded(self, ids: Tensor) -> Tensor:
         """`encode_text` without the padding after the longest text. Attention is causal, so the features are the same.
 
@@ -158,6 +166,10 @@ class HuggingFaceClip:
         batch = self.tokenizer(list(texts), padding=True, truncation=True, max_length=self.longest, return_tensors="pt")
         hidden = self.model.text_model(input_ids=batch["input_ids"].to(self.device)).pooler_output
         return self.model.text_projection(hidden)  # type: ignore[no-any-return]
+
+    def cut_off(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text has more tokens than the model reads, (B,)."""
+        return [len(ids) > self.longest for ids in self.tokenizer(list(texts), verbose=False)["input_ids"]]
 
 
 def long_text_branch(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,11 +13,12 @@ Nothing counts in a description that is a word list:
 In other descriptions, these words do not count:
 
 - words in a run of more than `LONGEST_RUN` words without a binding word;
-- words after "no", up to the next function word: they name what is not in the image;
 - distinct content words after the first `MOST_WORDS`.
 
-If at least half of the distinct content words are words of the key words, only the rule for "no" applies, however terse
-the description is. The guard cannot detect short lists and false sentences; the CLIP reward penalises those.
+Parts that state data (`pebr.rewards.stated_data`) are not judged, and if at least half of the words are in such parts,
+neither are up to `BESIDE_DATA` other words. If at least half of the distinct content words are
+words of the key words, all words count, however terse the description is. The guard cannot detect short lists and false
+sentences; the CLIP reward penalises those.
 """
 
 from collections import Counter
@@ -32,35 +33,40 @@ LEAST_BINDING_SHARE = 0.12
 MOST_OF_ONE = 0.4
 LONGEST_RUN = 16
 MOST_WORDS = 120
-SKIPPED = "\n"  # replaces words that do not count; no key word contains it
+BESIDE_DATA = 14
 
 _BINDING = FUNCTION_WORDS - LOOSE_WORDS
 
 
-def words_that_count(words: Sequence[str], wanted: frozenset[str]) -> list[str]:
-    """The words of a description that count, in order. `SKIPPED` stands in place of the others.
+def words_that_count(words: Sequence[str], data: Sequence[bool], wanted: frozenset[str]) -> list[bool]:
+    """Whether each word of a description counts, (N,).
 
-    `words` are those of the description, `wanted` those of the key words, both folded.
+    Args:
+        words: of the description, folded, (N,).
+        data: whether each word is in a part that states data, (N,).
+        wanted: the words of the key words, folded.
 
-    >>> words_that_count("a red circle is to the left of no square".split(), frozenset({"circle"}))[-3:]
-    ['of', 'no', '\\n']
+    >>> words_that_count("circle square dog cat tree car red blue".split(), [False] * 8, frozenset({"circle"}))[:2]
+    [False, False]
     """
     content = [word for word in words if word not in FUNCTION_WORDS]
     if len(set(content)) <= 2 * len(wanted.intersection(content)):
-        return _without_denied(words)
-    if _is_word_list(words, len(content)):
-        return []
+        return [True] * len(words)
+    judged = [word for word, stated in zip(words, data, strict=True) if not stated]
+    beside = BESIDE_DATA if 2 * len(judged) <= len(words) else 0
+    if len(judged) > beside and _is_word_list(judged, sum(word not in FUNCTION_WORDS for word in judged)):
+        return [False] * len(words)
     first = set(list(dict.fromkeys(content))[:MOST_WORDS])
-    counted: list[str] = []
-    run: list[str] = []
-    for word in [*words, ""]:
-        if word and word not in _BINDING:
-            run.append(word if word in first or word in LOOSE_WORDS else SKIPPED)
+    counted: list[bool] = []
+    run: list[bool] = []
+    for word, stated in [*zip(words, data, strict=True), ("", True)]:
+        if not stated and word not in _BINDING:
+            run.append(word in first or word in LOOSE_WORDS)
             continue
-        counted += run if len(run) <= LONGEST_RUN else [SKIPPED]
-        counted.append(word)
+        counted += run if len(run) <= LONGEST_RUN else [False] * len(run)
+        counted.append(word in first or word in FUNCTION_WORDS)
         run = []
-    return _without_denied(counted[:-1])
+    return counted[:-1]
 
 
 def _is_word_list(words: Sequence[str], content: int) -> bool:
@@ -71,14 +77,3 @@ def _is_word_list(words: Sequence[str], content: int) -> bool:
         return bare
     commonest = max(Counter(binding).values(), default=0)
     return len(binding) < LEAST_BINDING_SHARE * len(words) or commonest > MOST_OF_ONE * len(words)
-
-
-def _without_denied(words: Sequence[str]) -> list[str]:
-    """The words, with those between "no" and the next function word replaced by `SKIPPED`."""
-    counted: list[str] = []
-    denied = False
-    for word in words:
-        if word in FUNCTION_WORDS:
-            denied = word == "no"
-        counted.append(SKIPPED if denied and word not in FUNCTION_WORDS else word)
-    return counted

@@ -60,6 +60,7 @@ class Scores:
     weighted: dict[str, list[float]]  # component -> (S,), raw times weight; they add up to total
     seconds: dict[str, float]  # component -> wall-clock seconds
     failures: int  # answers that the answer check could not decide; they count as wrong
+    cut_off: int | None = None  # descriptions that are longer than the CLIP model's window; None without CLIP
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class StageReward:
 
     components: Mapping[str, tuple[float, Component]]
     checker: AnswerChecker
+    scorer: ClipScorer | None = None  # of the CLIP component
 
     @property
     def weights(self) -> dict[str, float]:
@@ -88,7 +90,8 @@ class StageReward:
             seconds[name] = time.perf_counter() - started
             weighted[name] = [weight * value for value in raw[name]]
         total = [sum(parts) for parts in zip(*weighted.values(), strict=True)]
-        return Scores(total, raw, weighted, seconds, self.checker.failures - failures)
+        cut_off = self.scorer.cut_off([r.description for r in batch.parsed]) if self.scorer else None
+        return Scores(total, raw, weighted, seconds, self.checker.failures - failures, cut_off)
 
 
 def build_reward(settings: RewardSettings, tools: Tools) -> StageReward:
@@ -116,4 +119,4 @@ def build_reward(settings: RewardSettings, tools: Tools) -> StageReward:
     components |= load_custom(settings.reward, settings.reward_seconds)
     if not any(weight for weight, _ in components.values()):
         raise InputError(f"stage {settings.stage}: every reward weight is 0, so there is nothing to learn: set one")
-    return StageReward(components, tools.checker)
+    return StageReward(components, tools.checker, tools.scorer if "clip" in components else None)
