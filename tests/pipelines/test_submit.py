@@ -63,7 +63,7 @@ def test_a_run_gets_the_pipeline_its_parameters_and_a_name(kubeflow: Kubeflow, s
     assert len(run.display_name) < 64
     parameters = run.runtime_config.parameters
     assert parameters["seed"] == 7
-    assert parameters["sft_source"] == "toy://sft"
+    assert parameters["sft_source"] == "toy://sft,toy://pebr"
     document = run.pipeline_spec["pipeline_spec"]
     assert {e["container"]["image"] for e in document["deploymentSpec"]["executors"].values()} == {
         "registry/pebr@sha256:" + "12" * 32

@@ -173,6 +173,9 @@ def _items(open_table: Callable[[], BinaryIO], name: str, offset: int) -> Iterat
             raise ValueError(f"{more!r} after the end")
 
 
+_NUMBER_PART = re.compile(r"[-+.eE0-9]*")  # of which "0" and "." and "5" may come in three chunks
+
+
 class _Text:
     """A file of JSON, of which a few values at a time are in memory."""
 
@@ -208,7 +211,7 @@ class _Text:
                 if len(self._text) - self._at > LONGEST_ROW or not self._read():
                     raise
                 continue
-            if end < len(self._text) or not self._read():  # a number may go on in the next chunk
+            if not _NUMBER_PART.fullmatch(self._text, end) or not self._read():  # a number may go on in the next chunk
                 self._at = end
                 return value
 

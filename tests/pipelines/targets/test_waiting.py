@@ -1,7 +1,6 @@
 """Waiting for a run: why a step does not start, which step failed and how, a run that is deleted, Ctrl-C."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -252,9 +251,10 @@ def test_a_run_that_is_deleted_while_it_is_waited_for_says_so(
 def test_ctrl_c_ends_the_waiting_in_one_line_and_not_the_run(cluster: Kubernetes, tmp_path: Path) -> None:
     running = workflow("Running", ("rollout", "Running", ""))
     cluster.script = [running] * 1000
-    command = [sys.executable, "-m", "pipelines.submit", "--to", "argo", "--wait", "--poll", "0.2"]
+    # A shell's background job ignores Ctrl-C, and so would what it starts.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "pipelines.submit", "--to", "argo", "--wait"]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stderr=log, env=os.environ)
+        process = subprocess.Popen([*command, "--poll", "0.2"], cwd=ROOT, stderr=log)
         while "rollout" not in (tmp_path / "log").read_text():
             assert process.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.05)
