@@ -21,7 +21,7 @@ def run(command: Command, folder: Path, source: str) -> subprocess.CompletedProc
     ("source", "code", "said"),
     [
         ("import sys\ndef f(batch):\n    sys.exit(0)\n", 1, "plugin.py:f: question "),
-        ("def f(batch)\n    return [0.0]\n", 2, "plugin.py, line 1: "),
+        ("def f(batch)\n    return [0.0]\n", 2, "(plugin.py, line 1)): fix it"),
     ],
 )
 def test_a_reward_that_fails_ends_the_stage(
