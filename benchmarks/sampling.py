@@ -132,7 +132,7 @@ def rollout_against_vllm(folder: Path) -> dict[str, Any]:
         shutil.rmtree(folder / "shards", ignore_errors=True)
         finished = Finished(open_store(folder / "shards"), "bench")
         plan = Plan(len(dataset), 64)
-        Worker(dataset, plan, finished, encoder, sampler, settings, checker, 256).run(range(plan.shards))
+        Worker(dataset, plan, finished, encoder, sampler, settings, checker, 256, "strict").run(range(plan.shards))
         clear_caches()
         return sum(r["token_count"] for shard in shards() for row in iter_rows(shard) for r in row["responses"])
 

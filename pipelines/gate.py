@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from pebr.errors import InputError
 from pebr.store.contract import NotThereError
@@ -47,18 +46,8 @@ class Verdict:
     passed: bool
 
 
-class Published(TypedDict):
-    """The content of `latest.json`, as far as it is read."""
-
-    scores: dict[str, float]
-
-
 def check(gate: str, steps: Sequence[Step]) -> bool:
     """Check a gate before the run starts; returns whether its bound is the published score.
-
-    Args:
-        gate: the gate.
-        steps: the plan of the run.
 
     Raises:
         InputError: the gate cannot be read, or names a step that is not an evaluation of the run.
@@ -72,13 +61,9 @@ def check(gate: str, steps: Sequence[Step]) -> bool:
 
 
 def judge(gate: str, scores: Scores, final: str, published: Mapping[str, float] | None) -> Verdict:
-    """Compare a run's scores with a gate.
+    """Compare a run's scores, by step id, with a gate; `final` is the id of the final evaluation.
 
-    Args:
-        gate: the gate.
-        scores: metrics by step id.
-        final: id of the final evaluation.
-        published: metrics of the last published model; None if there is none: such a bound passes.
+    `published` are the metrics of the last published model. If there is none, a bound that refers to it passes.
 
     Raises:
         InputError: the gate names a score that the run does not have.
@@ -100,8 +85,8 @@ def judge(gate: str, scores: Scores, final: str, published: Mapping[str, float] 
     return Verdict(gate, score, bound, COMPARISONS[found["sign"]](score, bound))
 
 
-def last_published(location: str) -> Published | None:
-    """Read the `latest.json` of a location (a folder or `s3://` prefix); None if there is none.
+def last_published(location: str) -> dict[str, float] | None:
+    """Read the scores of a location's `latest.json` (a folder or `s3://` prefix); None if there is no such file.
 
     Raises:
         InputError: the file was not written by `publish`.
@@ -114,7 +99,7 @@ def last_published(location: str) -> Published | None:
             return None
         try:
             scores = json.loads(path.read_text())["scores"]
-            return {"scores": {name: float(score) for name, score in scores.items()}}
+            return {name: float(score) for name, score in scores.items()}
         except (ValueError, TypeError, KeyError, AttributeError):
             raise InputError(
                 f"{location}/latest.json: it names no scores: fix it, or remove it to start without a published model"
@@ -126,8 +111,7 @@ def publish(location: str, run: str, model: str, scores: Mapping[str, float], mo
 
     Args:
         location: a folder or `s3://` prefix.
-        run: name of the run.
-        model: location of its model; can be the `model_source` of a later run.
+        model: location of the run's model; can be the `model_source` of a later run.
         scores: metrics of the final evaluation.
         more: further fields: commit, recipe, image.
     """

@@ -49,10 +49,10 @@ _STAGE = "reward questions_per_step questions_per_update epochs max_steps resume
 PREFIXED = {
     "sft": (
         "SFT",
-        "source image_root epochs max_steps batch_size learning_rate weight_decay max_grad_norm warmup_ratio max_tokens"
-        " save_every resume_from",
+        "source image_root files columns epochs max_steps batch_size learning_rate weight_decay max_grad_norm"
+        " warmup_ratio max_tokens save_every resume_from",
     ),
-    "rl": ("RL", "source image_root"),
+    "rl": ("RL", "source image_root files columns"),
     "benchmarks": ("Benchmarks", "source"),
     "model": ("Base model", "source"),
     "clip": ("CLIP model", "source"),
@@ -146,9 +146,7 @@ class Given:
 def check(pipeline: Pipeline, values: Mapping[str, object]) -> None:
     """Construct every step's settings before the first step starts, so that wrong values are refused at once.
 
-    Args:
-        pipeline: a compiled pipeline.
-        values: all its parameters.
+    `values` are all parameters of the compiled pipeline.
 
     Raises:
         InputError: a step refuses its settings; the message names the pipeline's parameters.

@@ -9,8 +9,13 @@ of this name is running or has succeeded, no second one starts; a failed run is 
 of a step's state is reported; then the scores are compared with the gates (`pipelines.gate`). With --publish, if all
 gates pass, the model is recorded as the published one. --summary appends a page of Markdown, for the page of a CI job.
 
-Exit codes: 0 submitted, or succeeded and all gates passed; 1 the run failed; 2 a wrong input; 3 a gate failed; 4 the
-cluster cannot be reached or refuses the request; 5 a bug in this program, with its traceback; the run is not affected.
+While it waits, it reports steps that do not start, with the platform's reason. Of a failed run it names each failed
+step with its exit code, the last error line of its log, and the command that shows the log. Ctrl-C ends the waiting,
+not the run.
+
+Exit codes: 0 submitted, or succeeded and all gates passed; 1 the run failed or was deleted; 2 a wrong input; 3 a gate
+failed; 4 the cluster cannot be reached, refuses the request, or does not start a step within --start-timeout; 5 a bug
+in this program, with its traceback; 130 Ctrl-C. With 4, 5 and 130 the run is not affected.
 """
 
 import argparse
@@ -32,13 +37,17 @@ from pipelines.ir.kinds import EVALUATE, final_evaluation, final_model
 from pipelines.ir.plan import Json, Step
 from pipelines.ir.reader import Pipeline
 from pipelines.parameters import check
-from pipelines.targets import FAILED, RUNNING, Progress, Target, TargetError
+from pipelines.targets import FAILED, Failure, GoneError, Progress, Target, TargetError
+from pipelines.targets.following import follow
 
-EXIT_RUN_FAILED, EXIT_GATE_FAILED, EXIT_UNREACHABLE, EXIT_DEFECT = 1, 3, 4, 5
+EXIT_RUN_FAILED, EXIT_GATE_FAILED, EXIT_UNREACHABLE, EXIT_DEFECT, EXIT_INTERRUPTED = 1, 3, 4, 5, 130
 COMPILED = Path(__file__).parent / "compiled"
 DEFAULT = COMPILED / "pebr_r1.yaml"
 NO_DIGEST = "0" * 64
-PATIENCE = 900.0  # seconds without a response after which waiting ends
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # a DNS label
+IMAGE = re.compile(  # the reference of an image: host and path, tag, digest
+    r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?::\d+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
 log = logging.getLogger("pipelines.submit")
 
 
@@ -66,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--experiment", default="pebr", help="Kubeflow experiment (%(default)s)")
     add("--artifacts", default="", help="s3:// prefix for the run's artifacts; kfp reads scores there")
     add("--wait", action="store_true", help="wait until the run has ended")
+    add("--start-timeout", type=float, default=0.0, help="seconds that a step may wait to start; 0: any time")
     add("--poll", type=float, default=15.0, help="seconds between requests for the state (%(default)s)")
     add("--gate", action="append", default=[], help="such as accuracy>=0.6 or accuracy>=published-0.01; implies --wait")
     add("--publish", default="", help="s3:// prefix or folder for the record of the published model")
@@ -80,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (TargetError, StoreError) as error:
         log.error("error: %s", error)  # noqa: TRY400
         return EXIT_UNREACHABLE
+    except KeyboardInterrupt:
+        log.error("stopped by Ctrl-C; a run that was started goes on: the same command waits for it again")  # noqa: TRY400
+        return EXIT_INTERRUPTED
     except OSError as error:
         place = error.filename or "a file"
         log.error("error: %s: %s: fix it, or give another path", place, error.strerror or error)  # noqa: TRY400
@@ -96,6 +109,8 @@ def _submit(options: argparse.Namespace) -> int:
     steps = pipeline.plan(parameters)
     _check_options(options, steps)
     image = _set_image(pipeline, options.image)
+    if options.to == "kfp":
+        _warn_of_losses(steps, parameters)
     name = options.name or run_name(pipeline, options.recipe, parameters, options.occasion)
     target = _target(options, pipeline, image)
     place = target.submit(name, parameters)
@@ -103,7 +118,12 @@ def _submit(options: argparse.Namespace) -> int:
     if not (options.wait or options.gate or options.publish):
         return 0
     started = time.monotonic()
-    progress = follow(target, options.poll)
+    try:
+        progress = follow(target, options.poll, options.start_timeout)
+    except KeyboardInterrupt:
+        log.error("run %s goes on (%s): the same command waits for it again", name, place)  # noqa: TRY400
+        return EXIT_INTERRUPTED
+    failures = _failures(target) if progress.state == FAILED else []
     final = final_evaluation(steps)
     final_id = final.id if final else ""
     scores: gate.Scores = {}
@@ -112,12 +132,11 @@ def _submit(options: argparse.Namespace) -> int:
         if progress.state != FAILED and (options.gate or options.publish or options.to != "kfp" or options.artifacts):
             scores = target.scores()
             published = gate.last_published(options.publish) if options.publish else None
-            before = published["scores"] if published else None
-            verdicts += [gate.judge(text, scores, final_id, before) for text in options.gate]
+            verdicts += [gate.judge(text, scores, final_id, published) for text in options.gate]
     finally:  # also if a gate names no score: the run took long, and its summary is useful
         kinds = {step.id: step.module for step in steps}
         evaluated = {step: metrics for step, metrics in scores.items() if kinds.get(step) == EVALUATE}
-        page = summary(name, place, progress, evaluated, verdicts, time.monotonic() - started)
+        page = summary(name, place, progress, failures, evaluated, verdicts, time.monotonic() - started)
         log.info("%s", page)
         if options.summary:
             with options.summary.open("a") as file:
@@ -145,6 +164,24 @@ def _check_options(options: argparse.Namespace, steps: Sequence[Step]) -> None:
         raise InputError("scores are read from the run's artifacts: give --artifacts s3://bucket/prefix")
     if options.to == "job" and options.pipeline != DEFAULT:
         raise InputError("a Job runs the pipeline of its image: remove --pipeline, or build an image with yours")
+    if options.name and not NAME.fullmatch(options.name):
+        raise InputError(f"--name {options.name}: give at most 63 of a-z, 0-9 and -, and neither first nor last a -")
+    if options.summary:
+        options.summary.open("a").close()
+    if options.publish:
+        if Path(options.publish.removeprefix("file://")).is_file():
+            raise InputError(f"--publish {options.publish}: this is a file: give a folder or an s3:// prefix")
+        gate.last_published(options.publish)
+
+
+def _warn_of_losses(steps: Sequence[Step], parameters: Json) -> None:
+    """Warn of settings with which a long step loses its work on Kubeflow, which ends it without notice."""
+    if not any("accelerator" in step.resources for step in steps):
+        return
+    if not str(parameters.get("checkpoints", "")).startswith("s3://"):
+        log.warning("checkpoints end with the pod: on Kubeflow give --set checkpoints=s3://bucket/prefix")
+    if not parameters.get("save_minutes"):
+        log.warning("Kubeflow ends a step without notice: give --set save_minutes=20, to lose at most that much")
 
 
 def run_name(pipeline: Pipeline, recipe: str, parameters: Json, occasion: str = "") -> str:
@@ -166,43 +203,37 @@ def revision() -> str:
         return ""
 
 
-def follow(target: Target, poll: float) -> Progress:
-    """Log each change of a step's state until the run has ended; returns its last state."""
-    shown: dict[str, str] = {}
-    answered = time.monotonic()
-    while True:
-        try:
-            progress = target.progress()
-        except TargetError as error:
-            if not error.passing or time.monotonic() - answered > PATIENCE:
-                raise
-            log.warning("%s", error)
-            continue
-        answered = time.monotonic()
-        for step, state in progress.steps.items():
-            if shown.get(step) != state:
-                log.info("%s  %-24s %s", time.strftime("%H:%M:%S"), step, state)
-        shown = dict(progress.steps)
-        if progress.state != RUNNING:
-            return progress
-        time.sleep(poll)
+def _failures(target: Target) -> list[Failure]:
+    """The failed steps, which are logged; [] if the target does not tell any more: the run has failed all the same."""
+    try:
+        failures = target.failures()
+    except GoneError:
+        return []
+    except TargetError as error:
+        log.warning("which steps failed is not known: %s", error)
+        return []
+    for failure in failures:
+        code = "" if failure.exit_code is None else f", exit code {failure.exit_code}"
+        log.error("%s failed%s: %s; its log: %s", failure.step, code, failure.error or "no message", failure.command)
+    return failures
 
 
 def summary(
-    name: str, place: str, progress: Progress, scores: gate.Scores, verdicts: Sequence[gate.Verdict], seconds: float
+    name: str,
+    place: str,
+    progress: Progress,
+    failures: Sequence[Failure],
+    scores: gate.Scores,
+    verdicts: Sequence[gate.Verdict],
+    seconds: float,
 ) -> str:
-    """A page of Markdown about a run that has ended.
-
-    Args:
-        name, place: name and URL of the run.
-        progress: its last state.
-        scores: metrics of the evaluations, by step id.
-        verdicts: results of the gates.
-        seconds: time waited.
-    """
+    """A page of Markdown about a run that has ended after `seconds`, with the scores of its evaluations, by step id."""
     lines = [f"## {name}: {progress.state}", "", f"{place}, waited for {seconds / 60:.0f} minutes", ""]
     if progress.message:
         lines += [f"> {progress.message}", ""]
+    for failure in failures:
+        code = "" if failure.exit_code is None else f" (exit code {failure.exit_code})"
+        lines += [f"**{failure.step}** failed{code}: {failure.error}", "", f"    {failure.command}", ""]
     if verdicts:
         lines += ["| gate | score | bound | |", "|---|---|---|---|"]
         lines += [
@@ -218,12 +249,8 @@ def summary(
             lines += [f"| {metric} | {' | '.join(values)} |"]
         lines += [""]
     if progress.steps:
-        lines += [
-            "| step | state |",
-            "|---|---|",
-            *(f"| {step} | {state} |" for step, state in progress.steps.items()),
-            "",
-        ]
+        rows = [f"| {step} | {state} |" for step, state in progress.steps.items()]
+        lines += ["| step | state |", "|---|---|", *rows, ""]
     return "\n".join(lines) + "\n"
 
 
@@ -239,6 +266,8 @@ def _set_image(pipeline: Pipeline, image: str) -> str:
     chosen = str(containers[0]["image"])
     if chosen.endswith(NO_DIGEST):
         raise InputError(f"image {chosen}: a placeholder without a pushed image: give --image registry/pebr@sha256:...")
+    if not IMAGE.fullmatch(chosen):
+        raise InputError(f"image {chosen}: not an image's name: give registry/pebr@sha256:... with 64 digits, or a tag")
     return chosen
 
 

@@ -14,7 +14,7 @@ PHASES = {path.parent.name for path in PEBR.glob("*/__main__.py")}
 # import each other.
 ROOMS = (
     *("errors", "files", "english", "answers store", "telemetry", "step", "data", "vlm", "rewards", "sampling"),
-    *("training", "toy", " ".join(sorted(PHASES))),
+    *("training", "toy", " ".join(sorted(PHASES)), "inspect"),
 )
 # The same inside pipelines/; the commands are on top.
 PIPELINES = (

@@ -8,8 +8,12 @@ the name of a file in pipelines/clusters/, or a path. Default: cpu.
 The IR has no field for these; the Argo form (`pipelines.forms.argo`) writes them itself:
 - a pod's PriorityClass. The IR holds it as an annotation. On Kubeflow, use an admission policy, or Kueue's labels.
 - dropped capabilities and seccomp. Kubeflow enforces both for every pod.
-- the termination grace period: 30 s on Kubeflow, more on Argo.
-- the exit codes that are retried. Kubeflow also retries a wrong input; Argo and the local runner do not.
+- the time between SIGTERM and SIGKILL: none on Kubeflow, whose launcher does not pass the signal on; more on Argo. On
+  Kubeflow only periodic checkpoints count: set `checkpoints=s3://...` and `save_minutes`.
+- the exit codes that are retried: Argo and the local runner do not retry a wrong input. Kubeflow 2.17, as it is
+  installed, retries no step that exits with an error, whatever `retries` says: Argo's defaults there have
+  `retryPolicy: OnError`. With `retryPolicy: Always` in the workflow controller's configuration, or none, it retries
+  all, wrong inputs too.
 """
 
 import dataclasses
@@ -24,7 +28,9 @@ from kfp import kubernetes
 from kfp.dsl.pipeline_task import PipelineTask
 
 from pebr.errors import InputError
+from pipelines.clusters.checks import fault
 from pipelines.ir.plan import Json
+from pipelines.parameters import TASKS
 
 CLUSTERS = Path(__file__).parent
 SCRATCH = "/tmp"  # noqa: S108 - besides its outputs, a step writes only to this folder; it holds HOME and caches
@@ -72,33 +78,46 @@ class Cluster:
         """Read and check a cluster file.
 
         Raises:
-            InputError: the file is missing, or has a setting that `Placement` does not have.
+            InputError: the file is missing, or has an unknown step or setting, or a value that Kubernetes would refuse.
         """
         if not path.is_file():
             known = ", ".join(sorted(file.stem for file in CLUSTERS.glob("*.yaml")))
             raise InputError(f"{path}: no such cluster file: set PEBR_CLUSTER to one of {known}, or to a path")
         self.path = path
-        document = yaml.safe_load(path.read_text()) or {}
+        try:
+            document = yaml.safe_load(path.read_text()) or {}
+        except yaml.YAMLError as error:
+            raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}): fix it") from None
+        if not isinstance(document, dict) or not all(isinstance(part, dict | None) for part in document.values()):
+            raise InputError(f"{path}: not a cluster file: it needs mappings under defaults: and steps:")
         if unknown := set(document) - {"defaults", "steps"}:
             raise InputError(
                 f"{path}: {', '.join(sorted(unknown))}: unknown at the top level: give only defaults and steps"
             )
         self.defaults: Json = document.get("defaults") or {}
         self.steps: Mapping[str, Json] = document.get("steps") or {}
+        steps = {task.step for task in TASKS.values()}
+        if strange := set(self.steps) - steps:
+            raise InputError(
+                f"{path}: steps: no step {', '.join(sorted(strange))}: known are {', '.join(sorted(steps))}"
+            )
         for step in ("defaults", *self.steps):
             self.of(step)
 
     def of(self, component: str) -> Placement:
         """The settings of a component's steps: the defaults, overridden by the component's own."""
-        given = {**self.defaults, **self.steps.get(component, {})}
+        own = self.steps.get(component) or {}
+        if not isinstance(own, dict):
+            raise InputError(f"{self.path}, {component}: {own!r}: give a mapping of settings to values")
+        given = {**self.defaults, **own}
         types = {field.name: type(field.default) for field in dataclasses.fields(Placement)}
         for name, value in given.items():
             if name not in types:
                 raise InputError(f"{self.path}, {component}: no setting {name}: known are {', '.join(types)}")
             if types[name] in (int, str) and type(value) is not types[name]:
                 raise InputError(f"{self.path}, {component}: {name}: {value!r} must be {types[name].__name__}")
-        if given.get("run_as_user") == 0:
-            raise InputError(f"{self.path}, {component}: run_as_user: 0 is root: give another number")
+            if problem := fault(name, value):
+                raise InputError(f"{self.path}, {component}: {name}: {problem}")
         for name in ("tolerations", "pull_secrets"):
             given[name] = tuple(given.get(name, ()))
         return Placement(**given)

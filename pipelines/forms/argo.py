@@ -5,7 +5,8 @@ Kubeflow's launcher: artifacts go through Argo's artifact repository (as plain f
 pipeline parameters are workflow parameters, conditions are `when`, the outputs of two branches are joined by
 `fromExpression`. A wrong input (exit code 2) is not retried; other failures are, as often as the IR says.
 
-The containers do not run as root, have no privileges and a read-only root file system; they write to the volume /tmp.
+All containers of a pod, Argo's own too, do not run as root, have no privileges and a read-only root file system, as the
+pod security standard `restricted` demands; steps write to the volume /tmp.
 Step metrics are also output parameters, so that `pipelines.submit` reads the scores from the workflow's status. The
 same IR gives the same bytes.
 
@@ -13,6 +14,7 @@ Not supported: what `pipelines.ir` does not support, an optional input that a co
 kfp-kubernetes that `pipelines.clusters.placement` never writes. They raise an InputError.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -68,7 +70,7 @@ def workflow_template(pipeline: Pipeline) -> Manifest:
 
 def _manifest(kind: str, metadata: Mapping[str, str], pipeline: Pipeline) -> Manifest:
     description = pipeline.document["pipelineInfo"].get("description", "")
-    annotations = {"workflows.argoproj.io/description": description, "workflows.argoproj.io/version": ">= 3.5.0"}
+    annotations = {"workflows.argoproj.io/description": description, "workflows.argoproj.io/version": ">= 3.6.0"}
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": kind,
@@ -105,7 +107,7 @@ def specification(pipeline: Pipeline) -> Manifest:
         "serviceAccountName": SERVICE_ACCOUNT,
         "archiveLogs": True,
         "podGC": {"strategy": "OnPodSuccess"},
-        "podSpecPatch": f'{{"terminationGracePeriodSeconds": {GRACE}}}',
+        "podSpecPatch": json.dumps(_pod_patch()),
         "ttlStrategy": {"secondsAfterCompletion": KEPT},
         "artifactRepositoryRef": {"configMap": "artifact-repositories", "key": "pebr"},
         **({"imagePullSecrets": [{"name": name} for name in pull_secrets]} if pull_secrets else {}),
@@ -117,6 +119,16 @@ def specification(pipeline: Pipeline) -> Manifest:
         },
         "arguments": {"parameters": parameters},
         "templates": [{"name": "main", "dag": {"tasks": tasks}}, *templates],
+    }
+
+
+def _pod_patch() -> Manifest:
+    """The grace period, and a security context for Argo's own containers, which have none."""
+    context = pod.security_context({})
+    return {
+        "terminationGracePeriodSeconds": GRACE,
+        "initContainers": [{"name": "init", "securityContext": context}],
+        "containers": [{"name": "wait", "securityContext": context}],
     }
 
 

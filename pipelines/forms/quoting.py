@@ -32,11 +32,7 @@ _Dumper.add_representer(str, _write_string)
 
 
 def dump(documents: Iterable[object], heading: str = "") -> str:
-    """Documents as YAML text, keys in the order given, the same bytes for the same values.
-
-    Args:
-        documents: mappings, lists and scalars.
-        heading: comment lines above the documents, each with its `#`.
+    """Documents as YAML text below a heading, keys in the order given, the same bytes for the same values.
 
     >>> print(dump([{"rate": "1e-05", "answer": "y", "kind": "Pod", "count": 3}]), end="")
     rate: '1e-05'

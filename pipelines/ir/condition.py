@@ -34,11 +34,7 @@ COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 
 
 def evaluate(expression: str, parameters: Json) -> bool:
-    """Evaluate a condition.
-
-    Args:
-        expression: the condition, as it is in the compiled pipeline.
-        parameters: values of the parameters that it may name.
+    """Evaluate a condition of the compiled pipeline with these values of the parameters that it may name.
 
     Raises:
         InputError: the expression is not in the subset of CEL described above.

@@ -59,11 +59,13 @@ class Pipeline:
         self.name: str = self.document["pipelineInfo"]["name"]
         self.inputs: Mapping[str, Input] = self.document["root"].get("inputDefinitions", {}).get("parameters", {})
 
-    def plan(self, values: Mapping[str, object]) -> list[Step]:
-        """All steps, each after the steps that it needs.
+    def set_defaults(self, values: Mapping[str, object]) -> None:
+        """Give these parameters new defaults, also in `document`."""
+        for name, value in values.items():
+            self.inputs[name]["defaultValue"] = value
 
-        Args:
-            values: pipeline parameters; the others have their defaults.
+    def plan(self, values: Mapping[str, object]) -> list[Step]:
+        """All steps, each after the steps that it needs. Parameters that are not in `values` have their defaults.
 
         Raises:
             InputError: the pipeline uses something that this reader does not support.

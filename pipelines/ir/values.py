@@ -20,14 +20,10 @@ class Missing(LookupError):  # noqa: N818 - not an error: a condition is false
 
 
 def resolve(source: Source, value_of: Callable[[Output], object]) -> object:
-    """The value of a source.
-
-    Args:
-        source: the source.
-        value_of: returns the value of another step's output; raises `Missing` if that step was skipped.
+    """The value of a source; `value_of` returns the value of another step's output.
 
     Raises:
-        Missing: no value exists.
+        Missing: no value exists; `value_of` raises it if that step was skipped.
     """
     match source:
         case Constant(value):
@@ -56,11 +52,7 @@ def holds(guard: Guard, value_of: Callable[[Output], object]) -> bool:
 
 
 def inputs_of(step: Step, value_of: Callable[[Output], object]) -> tuple[dict[str, object], dict[str, Output]]:
-    """The parameters and artifacts of a step, without optional artifacts that do not exist.
-
-    Args:
-        step: the step.
-        value_of: returns the value of another step's output; raises `Missing` if that step was skipped.
+    """The parameters and artifacts of a step, without optional artifacts that do not exist (see `resolve`).
 
     Raises:
         Missing: a required input does not exist.
@@ -86,8 +78,7 @@ def command_line(step: Step, executor_input: Json, names: Mapping[str, str]) -> 
     """A step's command with every placeholder replaced.
 
     Args:
-        step: the step.
-        executor_input: its inputs and outputs in Kubeflow's form, the value of `{{$}}`; URIs are local paths.
+        executor_input: the step's inputs and outputs in Kubeflow's form, the value of `{{$}}`; URIs are local paths.
         names: values of other placeholders, by name without braces, such as `$.pipeline_job_name`.
     """
     inputs, outputs = executor_input["inputs"], executor_input["outputs"]

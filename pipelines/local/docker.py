@@ -15,11 +15,7 @@ from pathlib import Path
 from pipelines.ir.plan import Step
 
 GUARD = "/opt/pebr/app/pipelines/local/guard.py"
-PASSED = (
-    "AWS_",
-    "PEBR_",
-    "HF_",
-)  # prefixes of the variables that the container gets: the store's address and credentials
+PASSED = ("AWS_", "PEBR_", "HF_")  # prefixes of variables that the container gets: the store's address and credentials
 USER = 1234  # user of the container if the runner is root
 
 
@@ -33,14 +29,9 @@ class Docker:
     def command(
         self, step: Step, words: Sequence[str], folder: Path, inputs: Iterable[Path], variables: dict[str, str]
     ) -> list[str]:
-        """The `docker run` command line of a step.
+        """The `docker run` command line of a step that writes to `folder` and reads `inputs`.
 
-        Args:
-            step: the step.
-            words: the step's command.
-            folder: the folder that it writes to.
-            inputs: files and folders that it reads.
-            variables: environment variables, in addition to the image's.
+        `variables` are environment variables in addition to the image's.
         """
         user, group = os.getuid() or USER, os.getgid()
         if os.getuid() == 0:

@@ -8,17 +8,17 @@ of the last attempt shows the end of its log.
 
 import json
 import os
-import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pebr.errors import EXIT_WRONG_INPUT
-from pipelines.ir.plan import Json, Step
+from pebr.telemetry.logs import last_error
+from pipelines.ir.plan import Json, Step, cast
 from pipelines.ir.values import command_line
 from pipelines.local import guard
 from pipelines.local.artifacts import Made, Status, digest, size
@@ -26,14 +26,6 @@ from pipelines.local.docker import Docker
 
 GRACE = 30.0
 EXIT_TIMED_OUT = 124  # the exit code of timeout(1)
-ERROR = re.compile(r"[\d:]+ ERROR (?:\[rank \d+\] )?(.+)")  # a line of `pebr.telemetry.logs`
-PARSERS: dict[str, Callable[[str], object]] = {
-    "NUMBER_INTEGER": int,
-    "NUMBER_DOUBLE": float,
-    "BOOLEAN": json.loads,
-    "LIST": json.loads,
-    "STRUCT": json.loads,
-}
 
 
 class StepError(Exception):
@@ -63,22 +55,12 @@ class Place:
 
 
 def execute(
-    step: Step,
-    status: Status,
-    parameters: Json,
-    inputs: Mapping[str, tuple[Path, Status]],
-    log: Path,
-    place: Place,
+    step: Step, status: Status, parameters: Json, inputs: Mapping[str, tuple[Path, Status]], log: Path, place: Place
 ) -> None:
-    """Run a step's command until it succeeds, and read its outputs.
+    """Run a step's command until it succeeds, append its output to `log`, and update its status.
 
     Args:
-        step: the step.
-        status: its status, which is updated.
-        parameters: values of its parameters.
         inputs: path of each input artifact, and the status of the step that made it.
-        log: file that its output is appended to.
-        place: where and how steps run.
 
     Raises:
         StepError: the step failed, and is not retried.
@@ -166,16 +148,11 @@ def _attempt(
 def _failure(step: Step, status: Status, log: Path, start: int) -> str:
     """The message of a failed step: the error of a wrong input; else the end of its log and its exit code.
 
-    Args:
-        step: the step.
-        status: its status.
-        log: its log.
-        start: byte offset of the last attempt in the log.
+    `start` is the byte offset of the last attempt in the log.
     """
     lines = [line for line in log.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
     if status.exit_code == EXIT_WRONG_INPUT:
-        errors = [found[1] for line in lines if (found := ERROR.fullmatch(line))]
-        return f"step {step.id}: {(errors or lines)[-1]}; its log: {log}"
+        return f"step {step.id}: {last_error(lines) or lines[-1]}; its log: {log}"
     last = lines[-12:]
     code = f"exit code {status.exit_code}"
     if status.exit_code == EXIT_TIMED_OUT:
@@ -194,7 +171,7 @@ def collect(step: Step, status: Status, folder: Path) -> None:
     for name, kind in step.parameter_outputs.items():
         if (folder / name).is_file():
             text = (folder / name).read_text()
-            parameters[name] = PARSERS[kind](text) if kind in PARSERS else text
+            parameters[name] = text if kind == "STRING" else cast(json.loads(text), kind)
         elif name not in parameters:
             raise StepError(f"step {step.id} ended without an error but did not write its output {name}: fix the step")
     metadata = {
@@ -206,12 +183,8 @@ def collect(step: Step, status: Status, folder: Path) -> None:
             path.write_text(json.dumps(metadata[name]))  # metrics that only the executor output holds
         if not path.exists():
             raise StepError(f"step {step.id} ended without an error but did not write its output {name}: fix the step")
-        artifacts[name] = {
-            "digest": digest(path),
-            "bytes": size(path),
-            "schema": schema,
-            "metadata": metadata.get(name, {}),
-        }
+        facts = metadata.get(name, {})
+        artifacts[name] = {"digest": digest(path), "bytes": size(path), "schema": schema, "metadata": facts}
     status.parameters, status.artifacts = parameters, artifacts
 
 

@@ -28,12 +28,7 @@ ENDED = ("done", "kept", "skipped")
 
 
 class Run:
-    """One run of a pipeline.
-
-    Attributes:
-        steps: the plan.
-        statuses: the state of each step, by its id.
-    """
+    """One run of a pipeline: its steps (the plan), and the status of each by its id."""
 
     def __init__(self, pipeline: Pipeline, parameters: Mapping[str, object], artifacts: Artifacts, work: Path) -> None:
         """A run of `pipeline` with all its `parameters`; logs and state are written to `work`."""
@@ -47,12 +42,7 @@ class Run:
         return self.work / "logs" / f"{step}.log"
 
     def execute(self, place: Place, parallel: int, view: View) -> None:
-        """Run every step that must run.
-
-        Args:
-            place: where and how steps run.
-            parallel: maximum number of steps that run at the same time.
-            view: called with the statuses when they may have changed.
+        """Run every step that must run, at most `parallel` at a time; call `view` when a status may have changed.
 
         Raises:
             StepError, StoreError, OSError: a step failed; the other running steps end first.

@@ -14,17 +14,12 @@ from pebr.step.sources import PACKAGE, closure, code_of_plugins
 from pipelines.ir.plan import Step
 from pipelines.local.artifacts import digest
 
+LIMITS = re.compile(r"(?:\*[\d.]+)?(?::\d+)?$")  # the share and the number of rows of a listed source
 MODULE = re.compile(r"pebr(\.\w+)+")
 
 
 def step_key(step: Step, parameters: Mapping[str, object], inputs: Mapping[str, str]) -> str:
-    """The digest of everything that a step's outputs depend on; 16 hexadecimal digits.
-
-    Args:
-        step: the step.
-        parameters: values of its parameters.
-        inputs: digest of each input artifact.
-    """
+    """The 16-digit digest of everything that a step's outputs depend on; `inputs` are its artifacts' digests."""
     parts = {
         "command": step.command,
         "environment": dict(step.environment),
@@ -42,8 +37,7 @@ def step_key(step: Step, parameters: Mapping[str, object], inputs: Mapping[str, 
 def code_digest(module: str) -> str:
     """The digest of the source files that `python -m pebr.x` imports, and of the other files in its folder.
 
-    Args:
-        module: the module that the command runs, `pebr.x`; the digest of any other is "".
+    For a module outside `pebr` it is "".
     """
     if not MODULE.fullmatch(module):
         return ""
@@ -55,9 +49,11 @@ def code_digest(module: str) -> str:
 
 
 def _listing(value: str) -> list[tuple[str, int, int]]:
-    """Name, bytes and modification time of each file at a path; [] if the text is no existing path."""
-    if not value or "://" in value or not Path(value).exists():
+    """Name, bytes and modification time of each file at a path or in a list of sources; [] for any other text."""
+    if not value or ("://" in value and "," not in value):
         return []
-    root = Path(value)
-    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+    listed = [value] if Path(value).exists() else [LIMITS.sub("", part.strip()) for part in value.split(",")]
+    files: list[Path] = []
+    for root in (Path(name) for name in listed if name and "://" not in name):
+        files += [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
     return [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]

@@ -28,12 +28,7 @@ MEASURES = ("accuracy", "clip", "keyword", "format")
 
 @contextmanager
 def watching(steps: Sequence[Step], log: Callable[[str], Path]) -> Iterator[View]:
-    """Show a run; yields the function to call with its statuses.
-
-    Args:
-        steps: the run's plan.
-        log: step id -> log file.
-    """
+    """Show a run; yields the function to call with its statuses. `log` returns the log file of a step id."""
     if not sys.stdout.isatty():
         yield _lines()
         return
@@ -44,9 +39,7 @@ def watching(steps: Sequence[Step], log: Callable[[str], Path]) -> Iterator[View
 def results(steps: Sequence[Step], output: Callable[[str, str], Path]) -> Table | None:
     """The results table of a run: the scores of each evaluation, and the number of questions per difficulty.
 
-    Args:
-        steps: the finished steps.
-        output: (step id, output name) -> path of the output.
+    `output` returns the path of an output, by step id and name.
     """
     table = Table(title="Held-out questions", title_justify="left", title_style="bold", caption_justify="left")
     table.add_column("evaluation")

@@ -24,12 +24,7 @@ def names() -> list[str]:
 
 
 def load(recipe: str, changes: Sequence[str], inputs: Definitions) -> dict[str, Value]:
-    """All parameters of a run: the pipeline's defaults, overridden by the recipe's values, then by the changes.
-
-    Args:
-        recipe: a name, or the path of a YAML file.
-        changes: `name=value` texts.
-        inputs: the compiled pipeline's inputs: name -> parameterType, defaultValue.
+    """All parameters of a run: the pipeline's defaults, overridden by the recipe, then by `name=value` changes.
 
     Raises:
         InputError: an unknown recipe or parameter, a value of a wrong type, or a missing value.

@@ -11,6 +11,7 @@ from typing import Protocol
 from pipelines.ir.plan import Output
 
 RUNNING, SUCCEEDED, FAILED = "running", "succeeded", "failed"
+ACTIVE = "running"  # state of a step whose container runs
 
 
 class TargetError(Exception):
@@ -24,6 +25,28 @@ class TargetError(Exception):
         self.passing = passing
 
 
+class GoneError(TargetError):
+    """The run does not exist any more: it was deleted."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A step whose container has not started."""
+
+    reason: str  # the platform's own words
+    since: float  # unix seconds
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A step that failed."""
+
+    step: str
+    exit_code: int | None  # of its container; None if the platform does not report it
+    error: str  # the last error line of its log, or the platform's message
+    command: str  # shows the log
+
+
 @dataclass(frozen=True)
 class Progress:
     """The state of a run."""
@@ -32,6 +55,7 @@ class Progress:
     # State of each step, by its id, as the target names it, in lower case
     steps: Mapping[str, str] = field(default_factory=dict)
     message: str = ""  # the target's message about a failure
+    waiting: Mapping[str, Waiting] = field(default_factory=dict)  # steps whose container has not started, by id
 
 
 class Target(Protocol):
@@ -40,12 +64,7 @@ class Target(Protocol):
     def submit(self, name: str, parameters: Mapping[str, object]) -> str:
         """Start the run of this name, or find it if it is running or has succeeded.
 
-        Args:
-            name: name of the run.
-            parameters: all pipeline parameters.
-
-        Returns:
-            A URL or a command that shows the run.
+        Returns a URL or a command that shows the run.
 
         Raises:
             TargetError: the target cannot be reached or refuses the request.
@@ -53,7 +72,16 @@ class Target(Protocol):
         ...
 
     def progress(self) -> Progress:
-        """The state of the run that `submit` started or found."""
+        """The state of the run that `submit` started or found.
+
+        Raises:
+            GoneError: the run was deleted.
+            TargetError: the target cannot be reached or refuses the request.
+        """
+        ...
+
+    def failures(self) -> list[Failure]:
+        """The steps that failed; called after the run failed."""
         ...
 
     def scores(self) -> dict[str, dict[str, float]]:

@@ -4,8 +4,9 @@ The workflow's status holds the state of each step, its metrics (which are outpu
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 from kubernetes import client
 
@@ -13,33 +14,27 @@ from pipelines.forms import argo
 from pipelines.ir.plan import Json, Output
 from pipelines.ir.reader import Pipeline
 from pipelines.ir.values import written
-from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Progress
+from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Failure, GoneError, Progress, Waiting
 from pipelines.targets.cluster import REMEDIES, connect, start_once
-from pipelines.targets.retrying import TIMEOUT, persist
+from pipelines.targets.pods import Pods, seconds_of
+from pipelines.targets.retrying import TIMEOUT, ApiError, persist
 
+NODE = "workflows.argoproj.io/node-id"  # annotation of a pod: its node in the workflow's status
 STATES = {"Succeeded": SUCCEEDED, "Failed": FAILED, "Error": FAILED}
 LABEL = "pebr/run"
-Answer = TypeVar("Answer")
 
 
 class Argo:
     """Argo Workflows in a namespace: a `Target`."""
 
     def __init__(self, pipeline: Pipeline, namespace: str) -> None:
-        """Make a client; no request is sent yet.
-
-        Args:
-            pipeline: the compiled pipeline.
-            namespace: namespace of the workflows; "" for the namespace of the kubeconfig or of this pod.
-        """
+        """Make a client; without a namespace, that of the kubeconfig or of this pod is used. No request is sent yet."""
         self.where, own_namespace = connect()
+        self._persist = partial(persist, where=self.where, remedies=REMEDIES)
         self.workflows = client.CustomObjectsApi()
-        self.kind = {
-            "group": "argoproj.io",
-            "version": "v1alpha1",
-            "namespace": namespace or own_namespace,
-            "plural": "workflows",
-        }
+        self.pods = Pods(self.where, namespace or own_namespace)
+        place = {"namespace": self.pods.namespace, "plural": "workflows"}
+        self.kind = {"group": "argoproj.io", "version": "v1alpha1", **place}
         self.pipeline, self.name = pipeline, ""
 
     def submit(self, name: str, parameters: Mapping[str, object]) -> str:
@@ -65,20 +60,52 @@ class Argo:
         return f"kubectl --namespace {self.kind['namespace']} get workflow {self.name}"
 
     def progress(self) -> Progress:
-        status = self._status()
+        workflow = self._workflow()
+        status = workflow.get("status", {})
         steps = {node["displayName"]: node["phase"].lower() for node in self._nodes(status)}
-        return Progress(STATES.get(status.get("phase", ""), RUNNING), steps, status.get("message", ""))
+        waiting = {
+            step: Waiting(node.get("message") or "not scheduled yet", seconds_of(node.get("startedAt")))
+            for step, node in self._attempts(status)
+            if node["phase"] == "Pending"
+        }
+        steps |= dict.fromkeys(waiting, "pending")  # the node above an attempt is running all the while
+        state = STATES.get(status.get("phase", ""), RUNNING)
+        if state == RUNNING and not steps:
+            reason = (
+                status.get("message") or "Argo has not begun it: does its controller run, and watch this namespace?"
+            )
+            waiting = {self.name: Waiting(reason, seconds_of(workflow["metadata"].get("creationTimestamp")))}
+        return Progress(state, steps, status.get("message", ""), waiting)
+
+    def failures(self) -> list[Failure]:
+        status = self._workflow().get("status", {})
+        failed = {node["displayName"]: node for node in self._nodes(status) if STATES.get(node["phase"]) == FAILED}
+        attempts = {step: node for step, node in self._attempts(status) if STATES.get(node["phase"]) == FAILED}
+        pods = self.pods.labelled(f"workflows.argoproj.io/workflow={self.name}")
+        by_node = {(pod.metadata.annotations or {}).get(NODE): pod for pod in pods}
+        return [self._failure(step, attempts.get(step, node), by_node) for step, node in failed.items()]
+
+    def _failure(self, step: str, node: Json, pods: Mapping[str | None, client.V1Pod]) -> Failure:
+        """The failure of a step, from its last attempt's node and pod, as far as they are left."""
+        message = str(node.get("message", ""))
+        code = re.search(r"exit code (\d+)", message)
+        exit_code = int(code[1]) if code else None
+        if pod := pods.get(node.get("id")):
+            found = self.pods.failure(step, pod, "main")
+            return Failure(step, exit_code if found.exit_code is None else found.exit_code, found.error, found.command)
+        command = f"kubectl --namespace {self.pods.namespace} get workflow {self.name} --output yaml"
+        return Failure(step, exit_code, message, command)
 
     def scores(self) -> dict[str, dict[str, float]]:
         return {
             node["displayName"]: json.loads(parameter["value"])
-            for node in self._nodes(self._status())
+            for node in self._nodes(self._workflow().get("status", {}))
             for parameter in node.get("outputs", {}).get("parameters", ())
             if parameter["name"] == "metrics"
         }
 
     def location(self, artifact: Output) -> str:
-        status = self._status()
+        status = self._workflow().get("status", {})
         repository = status.get("artifactRepositoryRef", {}).get("artifactRepository", {}).get("s3", {})
         for node in self._nodes(status):
             for made in node.get("outputs", {}).get("artifacts", ()):
@@ -87,10 +114,17 @@ class Argo:
                     return f"s3://{place.get('bucket', '')}/{place.get('key', '')}"
         return ""
 
-    def _status(self) -> Json:
+    def _workflow(self) -> Json:
         def ask() -> Json:
-            found = self.workflows.get_namespaced_custom_object(**self.kind, name=self.name, _request_timeout=TIMEOUT)
-            return dict(found.get("status", {}))
+            try:
+                found = self.workflows.get_namespaced_custom_object(
+                    **self.kind, name=self.name, _request_timeout=TIMEOUT
+                )
+            except ApiError as error:
+                if error.status == 404:
+                    raise GoneError(f"workflow {self.name} was deleted") from None
+                raise
+            return dict(found)
 
         return self._persist(ask, f"ask for workflow {self.name}")
 
@@ -100,5 +134,10 @@ class Argo:
         nodes = sorted(status.get("nodes", {}).values(), key=lambda node: node.get("startedAt") or "")
         return (node for node in nodes if node["displayName"] in steps)
 
-    def _persist(self, action: Callable[[], Answer], what: str) -> Answer:
-        return persist(action, what, self.where, REMEDIES)
+    def _attempts(self, status: Json) -> Iterator[tuple[str, Json]]:
+        """The nodes with a pod, and their step's id, sorted by start; a step that may be retried has several."""
+        steps = {step.id for step in self.pipeline.plan({})}
+        for node in sorted(status.get("nodes", {}).values(), key=lambda node: node.get("startedAt") or ""):
+            step = re.sub(r"\(\d+\)$", "", node["displayName"])
+            if node.get("type") == "Pod" and step in steps:
+                yield step, node

@@ -41,15 +41,12 @@ def connect() -> tuple[str, str]:
 
 
 def start_once(name: str, listed: Callable[[], list[tuple[str, str]]], create: Callable[[str], None]) -> str:
-    """Start the run of this name, or find it if it is running or has succeeded.
+    """Start the run of this name, or find it if it is running or has succeeded. Returns the start's own name.
 
     Args:
         name: name of the run; each start has it as a label.
         listed: returns the own names and states of the run's starts, oldest first.
         create: starts the run under an own name.
-
-    Returns:
-        The own name of the start that was made or found.
 
     Raises:
         TargetError: other resources have all the names that were tried.

@@ -5,9 +5,10 @@ termination message, which is read from the pod's status.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from kubernetes import client
@@ -15,31 +16,29 @@ from kubernetes import client
 from pebr.errors import InputError
 from pipelines.ir.plan import Json, Output
 from pipelines.ir.values import written
-from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Progress, TargetError
+from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Failure, GoneError, Progress, TargetError, Waiting
 from pipelines.targets.cluster import REMEDIES, connect, start_once
-from pipelines.targets.retrying import TIMEOUT, persist
+from pipelines.targets.pods import Pods, seconds_of, waiting
+from pipelines.targets.retrying import TIMEOUT, ApiError, persist
 
 MANIFEST = Path(__file__).parents[2] / "k8s" / "jobs" / "run" / "run.yaml"
 LABEL = "pebr/run"
-Answer = TypeVar("Answer")
 
 
 class Job:
     """Jobs in a namespace: a `Target`."""
 
     def __init__(self, namespace: str, image: str, store: str) -> None:
-        """Make a client; no request is sent yet.
+        """Make a client; without a namespace, that of the kubeconfig or of this pod is used. No request is sent yet.
 
-        Args:
-            namespace: namespace of the Job; "" for the namespace of the kubeconfig or of this pod.
-            image: image of the pod.
-            store: `s3://` prefix for artifacts: a run that starts again finds the finished steps of a failed run there.
+        `store` is an `s3://` prefix for artifacts: a run that starts again finds a failed run's finished steps there.
         """
         if not store.startswith("s3://"):
             raise InputError("a Job's disk is deleted with its pod: give --artifacts s3://bucket/prefix")
         self.where, own_namespace = connect()
+        self._persist = partial(persist, where=self.where, remedies=REMEDIES)
         self.namespace = namespace or own_namespace
-        self.jobs, self.pods = client.BatchV1Api(), client.CoreV1Api()
+        self.jobs, self.pods = client.BatchV1Api(), Pods(self.where, self.namespace)
         self.image, self.store, self.name = image, store.rstrip("/"), ""
 
     def submit(self, name: str, parameters: Mapping[str, object]) -> str:
@@ -75,13 +74,20 @@ class Job:
         return made
 
     def progress(self) -> Progress:
-        job = self._persist(
-            lambda: self.jobs.read_namespaced_job(self.name, self.namespace, _request_timeout=TIMEOUT),
-            f"ask for job {self.name}",
-        )
-        phases = {pod.metadata.name: (pod.status.phase or "Pending").lower() for pod in self._pods()}
+        job = self._job()
+        pods = self._pods()
+        phases = {pod.metadata.name: (pod.status.phase or "Pending").lower() for pod in pods}
+        held = {pod.metadata.name: why for pod in pods if (why := waiting(pod))}
+        if not pods and _state(job) == RUNNING:
+            reason = self.pods.refusal(self.name) or "it has no pod yet"
+            held = {self.name: Waiting(reason, seconds_of(job.metadata.creation_timestamp))}
         messages = [c.message for c in job.status.conditions or () if c.type == "Failed" and c.message]
-        return Progress(_state(job), phases, "; ".join(messages))
+        return Progress(_state(job), phases, "; ".join(messages), held)
+
+    def failures(self) -> list[Failure]:
+        """See `Target.failures`. The step is the last pod that failed; the error line names the step of the DAG."""
+        failed = [pod for pod in self._pods() if pod.status.phase == "Failed"]
+        return [self.pods.failure(pod.metadata.name, pod, "run") for pod in failed[-1:]]
 
     def scores(self) -> dict[str, dict[str, float]]:
         return dict(self._result().get("scores", {}))
@@ -107,21 +113,19 @@ class Job:
             problem = f"the pod's termination message is no JSON ({message[:60]!r}...)"
             raise TargetError(f"{self.where}: job {self.name}: {problem}: read the metrics in {self.store}") from None
 
-    def _pods(self) -> list[client.V1Pod]:
-        selection = f"batch.kubernetes.io/job-name={self.name}"
-        return list(
-            self._persist(
-                lambda: (
-                    self.pods.list_namespaced_pod(
-                        self.namespace, label_selector=selection, _request_timeout=TIMEOUT
-                    ).items
-                ),
-                f"ask for the pods of job {self.name}",
-            )
-        )
+    def _job(self) -> client.V1Job:
+        def ask() -> client.V1Job:
+            try:
+                return self.jobs.read_namespaced_job(self.name, self.namespace, _request_timeout=TIMEOUT)
+            except ApiError as error:
+                if error.status == 404:
+                    raise GoneError(f"job {self.name} was deleted") from None
+                raise
 
-    def _persist(self, action: Callable[[], Answer], what: str) -> Answer:
-        return persist(action, what, self.where, REMEDIES)
+        return self._persist(ask, f"ask for job {self.name}")
+
+    def _pods(self) -> list[client.V1Pod]:
+        return self.pods.labelled(f"batch.kubernetes.io/job-name={self.name}")
 
 
 def _state(job: client.V1Job) -> str:

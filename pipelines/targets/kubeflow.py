@@ -23,7 +23,8 @@ from pebr.store.opening import open_store
 from pipelines.ir.kinds import EVALUATE, final_model
 from pipelines.ir.plan import Json, Output
 from pipelines.ir.reader import Pipeline
-from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Progress
+from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Failure, GoneError, Progress, Waiting
+from pipelines.targets.pods import seconds_of
 from pipelines.targets.retrying import TIMEOUT, persist
 
 TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105 - the path at which Kubeflow mounts it into pods
@@ -79,17 +80,49 @@ class Kubeflow:
         return f"{self.host.removesuffix('/pipeline')}/#/runs/details/{self.run_id}"
 
     def progress(self) -> Progress:
-        run = self._persist(
-            lambda: self.runs.run_service_get_run(self.run_id, _request_timeout=TIMEOUT), "ask for the run"
-        )
+        run = self._run()
+        tasks = self._tasks(run)
+        steps = {step: (task.state or "pending").lower() for step, task in tasks}
+        pods = f"kubectl --namespace {self.namespace or 'kubeflow'} get pods --selector pipeline/runid={self.run_id}"
+        silent = f"Kubeflow does not say why; {pods}"
+        held = {
+            step: Waiting(task.error.message if task.error else silent, seconds_of(task.create_time or task.start_time))
+            for step, task in tasks
+            if steps[step] == "pending"
+        }
+        state = STATES.get(run.state, RUNNING)
+        if state == RUNNING and not steps:
+            held = {"the run": Waiting(run.error.message if run.error else silent, seconds_of(run.created_at))}
+        return Progress(state, steps, run.error.message if run.error else "", held)
+
+    def failures(self) -> list[Failure]:
+        namespace = self.namespace or "kubeflow"
+        found = []
+        for step, task in dict(self._tasks(self._run())).items():
+            if STATES.get(task.state) == FAILED:
+                pods = [task.pod_name, *(child.pod_name for child in task.child_tasks or ())]
+                pod = next((name for name in reversed(pods) if name), f"--selector pipeline/runid={self.run_id}")
+                command = f"kubectl --namespace {namespace} logs {pod} --container main"
+                found.append(Failure(step, None, task.error.message if task.error else "", command))
+        return found
+
+    def _run(self) -> api.V2beta1Run:
+        def ask() -> api.V2beta1Run:
+            try:
+                return self.runs.run_service_get_run(self.run_id, _request_timeout=TIMEOUT)
+            except api.ApiException as error:
+                if error.status == 404:
+                    raise GoneError(f"run {self.run_id} was deleted") from None
+                raise
+
+        return self._persist(ask, "ask for the run")
+
+    def _tasks(self, run: api.V2beta1Run) -> list[tuple[str, api.V2beta1PipelineTaskDetail]]:
+        """The tasks of the run that are steps, with the steps' ids, sorted by start."""
         names = self._steps() | {step.title: step.id for step in self.pipeline.plan({})}
         details = (run.run_details.task_details if run.run_details else None) or []
-        steps = {
-            names[task.display_name]: (task.state or "pending").lower()
-            for task in sorted(details, key=lambda task: str(task.start_time or ""))
-            if task.display_name in names
-        }
-        return Progress(STATES.get(run.state, RUNNING), steps, run.error.message if run.error else "")
+        ordered = sorted(details, key=lambda task: str(task.start_time or ""))
+        return [(names[task.display_name], task) for task in ordered if task.display_name in names]
 
     def scores(self) -> dict[str, dict[str, float]]:
         store = open_store(self._root())

@@ -22,13 +22,9 @@ ApiError = (kfp_server_api.ApiException, kubernetes.client.ApiException)  # two 
 
 
 def persist(action: Callable[[], Answer], what: str, where: str, remedies: Mapping[int, str]) -> Answer:
-    """Run `action`; retry it after growing waits while it fails for a reason that may pass.
+    """Run `action`, which is safe to repeat; retry it after growing waits while the reason of a failure may pass.
 
-    Args:
-        action: one request to the server; must be safe to repeat.
-        what: the action, for the message.
-        where: the server.
-        remedies: HTTP status -> what it means and how to fix it.
+    `what` and `where` name the action and the server in messages; `remedies` explain HTTP statuses.
 
     Raises:
         TargetError: for a reason that stays, or after `TRIES` tries.

@@ -37,7 +37,8 @@ def test_numbers_without_quotes_are_read(tmp_path: Path) -> None:
     [
         ({"qid": None}, "no qid"),
         ({"qid": {"a": 1}}, "no qid"),
-        ({"answer": ["7"]}, "no answer"),
+        ({"answer": {"a": 1}}, "no answer"),
+        ({"answer": ["7", "8"]}, "several answers"),
         ({"problem": None}, "no question"),
         ({"key_words": [None]}, "keywords of a wrong type"),
         ({"key_words": {"a": 1}}, "keywords of a wrong type"),
@@ -106,6 +107,9 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
         (b'[{"qid": "\xff"}]', "broken JSON after row 0"),
         (b'{"qid": 1}', "give a JSON array"),
         (b"", "give a JSON array"),
+        (b'[{"qid": 1}, {"x": ' + b"[" * 100_000, "broken JSON after row 1"),
+        (b'[{"qid": ' + b"9" * 5000 + b"}]", "broken JSON after row 0"),
+        (b'[{"qid": 1} {"qid": 2}]', "broken JSON after row 1"),
     ],
 )
 def test_a_file_that_is_broken_is_said_with_the_place(tmp_path: Path, content: bytes, said: str) -> None:
@@ -140,3 +144,15 @@ def test_a_broken_line_of_rollouts_is_said_with_its_number(tmp_path: Path, line:
     (tmp_path / "r.jsonl").write_text("\n" + line)
     with pytest.raises(InputError, match="line 2"):
         list(read_rollouts(tmp_path / "r.jsonl"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=st.lists(NOTHING_RIGHT, max_size=8), indent=st.sampled_from([None, 2]), chunk=st.integers(1, 60))
+def test_values_that_are_cut_by_a_chunk_are_read_whole(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Any], indent: int | None, chunk: int
+) -> None:
+    path = tmp_path_factory.mktemp("rows") / "rows.json"
+    path.write_text(json.dumps(rows, indent=indent, ensure_ascii=False), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pebr.data.tables.CHUNK", chunk)
+        assert [row.source for row in read_sft(path)] == rows

@@ -5,14 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from pebr.data.archives import open_archive
+from pebr.data.shards import iter_rows, read_manifest
 from pebr.errors import InputError
+from pebr.filter.settings import Settings as FilterSettings
+from pebr.filter.work import work as filter_work
 from pebr.ingest.settings import Settings
 from pebr.ingest.work import work
 from pebr.store.opening import open_store
+from tests.data.archiving import write_archive
+from tests.filter.layouts import ITEMS, mulberry, pebr_sft
 from tests.ingest.hub import NAME, hub
 from tests.s3_server import BUCKET
 
@@ -186,3 +193,67 @@ def test_the_command_ends_with_2_and_one_line(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_several_sources_get_a_folder_each_and_are_filtered_into_one_dataset(tmp_path: Path) -> None:
+    pebr_sft(tmp_path / "mine", ITEMS)
+    mulberry(tmp_path / "other" / "mine", ITEMS[:6])
+    listed = f"{tmp_path}/mine:3, {tmp_path}/other/mine*0.5,toy://sft"
+    brought = ingest(listed, tmp_path / "out", rows=5)
+    assert {name.partition("/")[0] for name in brought} == {"sources.json", "mine", "mine-2", "sft"}
+    filter_work(FilterSettings(source=str(tmp_path / "out"), output=str(tmp_path / "rows")))
+    rows = list(iter_rows(tmp_path / "rows"))
+    assert Counter(row["source"] for row in rows) == {"mine": 3, "mine-2": 3, "sft": 5}
+    assert len({row["qid"] for row in rows}) == 11
+    facts = read_manifest(tmp_path / "rows").extra["sources"]
+    assert facts["mine-2"]["changes"] == {"instructions removed": 3}
+    assert facts["mine-2"]["duplicates"] == 1  # of questions 1, 3, 5 and 0, 1, 2
+
+
+def test_a_share_above_one_repeats_rows(tmp_path: Path) -> None:
+    pebr_sft(tmp_path / "mine", ITEMS)
+    ingest(f"{tmp_path}/mine*2.5", tmp_path / "out")
+    filter_work(FilterSettings(source=str(tmp_path / "out"), output=str(tmp_path / "rows")))
+    qids = [row["qid"] for row in iter_rows(tmp_path / "rows")]
+    assert len(set(qids)) == len(qids) == 20
+    assert qids[:3] == ["00000000", "00000000~2", "00000001"]
+
+
+def test_loose_images_are_packed_and_all_else_is_left_as_it_is(tmp_path: Path) -> None:
+    pebr_sft(tmp_path / "mine", ITEMS)
+    brought = ingest(str(tmp_path / "mine"), tmp_path / "1")
+    assert set(brought) == {"pebr_sft.json", "images-00000.tar"}
+    assert ingest(str(tmp_path / "mine"), tmp_path / "2") == brought
+    archive = open_archive(tmp_path / "1" / "images-00000.tar", [tmp_path / "1" / "images-00000.tar"])
+    assert {name: archive.read(name) for name in archive.names()} == {
+        f"images/{n}.png": item.image for n, item in enumerate(ITEMS)
+    }
+    filter_work(FilterSettings(source=str(tmp_path / "1"), output=str(tmp_path / "rows")))
+    assert read_manifest(tmp_path / "rows").extra["sources"]["pebr_sft"]["images"] == {"by path": 8}
+
+
+@pytest.mark.parametrize("listed", ["a,,b", "a*0", ","])
+def test_a_wrong_list_of_sources_is_said(tmp_path: Path, listed: str) -> None:
+    with pytest.raises(InputError, match="--source"):
+        ingest(listed, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_benchmarks_are_one_source(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="one source of benchmarks"):
+        work(Settings(source="toy://benchmarks,toy://benchmarks", output=str(tmp_path / "out"), kind="benchmarks"))
+
+
+@pytest.mark.s3
+def test_loose_images_of_a_bucket_are_packed_while_they_arrive(s3_address: str, tmp_path: Path) -> None:
+    """Objects that any client has put there, one by one; an archive stays as it is."""
+    pebr_sft(tmp_path / "mine", ITEMS)
+    write_archive(tmp_path / "mine" / "more.zip", {"a.png": b"1"})
+    store = open_store(f"s3://{BUCKET}")
+    for path in (path for path in (tmp_path / "mine").rglob("*") if path.is_file()):
+        store.put(path, f"{tmp_path.name}/loose/{path.relative_to(tmp_path / 'mine')}")
+    brought = ingest(f"s3://{BUCKET}/{tmp_path.name}/loose", tmp_path / "1")
+    assert brought == ingest(str(tmp_path / "mine"), tmp_path / "2")
+    assert set(brought) == {"pebr_sft.json", "images-00000.tar", "more.zip"}
+    store.put(tmp_path / "mine", f"{tmp_path.name}/whole")
+    assert ingest(f"s3://{BUCKET}/{tmp_path.name}/whole", tmp_path / "3") == brought

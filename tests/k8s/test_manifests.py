@@ -3,7 +3,9 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -207,14 +209,17 @@ def test_a_token_for_kubeflow_lies_where_submitting_looks_for_it() -> None:
     assert f"{mount['mountPath']}/{volume['projected']['sources'][0]['serviceAccountToken']['path']}" == TOKEN_FILE
 
 
-def test_the_jobs_command_lines_are_ones_that_the_programs_take(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_jobs_command_lines_are_ones_that_the_programs_take(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The programs parse them, up to the point where they would reach a cluster or start a step."""
     from pipelines import run, submit
 
     job = overlay("gpu")["CronJob", "pebr-retrain"]["spec"]["jobTemplate"]
     (container,) = job["spec"]["template"]["spec"]["containers"]
     (settings,) = [item["data"] for item in of_kind("gpu", "ConfigMap") if "IMAGE" in item["data"]]
-    known = settings | {"OCCASION": "pebr-retrain-29012345", "IMAGE": "registry/pebr@sha256:12"}
+    known = settings | {"OCCASION": "pebr-retrain-29012345", "IMAGE": "registry/pebr@sha256:" + "12" * 32}
+    known["PUBLISHED"] = str(tmp_path)  # it is read before the run starts
     words = [re.sub(r"\$\((\w+)\)", lambda found: known[found[1]], word) for word in container["args"]]
     words = [word.replace("/opt/pebr/app", str(ROOT)) for word in words]
 
@@ -237,3 +242,45 @@ def test_the_jobs_command_lines_are_ones_that_the_programs_take(monkeypatch: pyt
     monkeypatch.setattr(run, "start", start)
     with pytest.raises(Reached):
         run.main(container["args"])
+
+
+def test_the_namespace_enforces_the_standard_that_its_pods_fit() -> None:
+    (namespace,) = of_kind("gpu", "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_job_ends(name: str) -> None:
+    """A Job whose image cannot be pulled would wait for ever, and a CronJob that forbids a second one with it."""
+    jobs = of_kind(name, "Job") + [cron["spec"]["jobTemplate"] for cron in of_kind(name, "CronJob")]
+    assert jobs
+    for job in jobs:
+        assert 3600 < job["spec"]["activeDeadlineSeconds"] <= 7 * 24 * 3600
+
+
+def test_the_run_in_one_pod_fits_two_cores_beside_the_store_and_kubernetes() -> None:
+    def cores(quantity: str) -> float:
+        return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
+
+    requests = sum(cores(c["resources"]["requests"]["cpu"]) for pod in pods("kind-cpu") for c in pod["containers"])
+    assert requests + 0.95 <= 2  # the pods of a kind node's control plane request 0.95
+
+
+def test_the_run_in_one_pod_waits_for_the_store_and_says_so() -> None:
+    """The container's own program, against a port where a server appears."""
+    (container,) = overlay("kind-cpu")["Job", "pebr-run"]["spec"]["template"]["spec"]["initContainers"]
+    kubernetes_validate.validate(overlay("kind-cpu")["Job", "pebr-run"], "1.32", strict=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (script,) = container["args"]
+    script = script.replace('("seaweedfs", 8333)', f'("127.0.0.1", {port})').replace("sleep(3)", "sleep(0.05)")
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert "waiting for the S3 server, seaweedfs:8333" in process.stdout.readline()
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", port))
+        server.listen()
+        assert process.wait(20) == 0
+    process.stdout.close()

@@ -31,6 +31,10 @@ class Refused(Exception):
         self.status, self.message = status, message
 
 
+class Text(str):
+    """An answer that is no JSON."""
+
+
 class Server:
     """What both have: faults, a log of requests, a token."""
 
@@ -87,14 +91,19 @@ class Kubeflow(Server):
                 if run is None:
                     raise Refused(404, "no such run")
                 run.state = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+                if run.state == "GONE":
+                    raise Refused(404, "no such run")
                 details = [
                     api.V2beta1PipelineTaskDetail(
                         run_id=run_id, task_id=t, display_name=t, state=run.state, start_time=NOW
                     )
                     for t in (*self.tasks, "root-driver")
                 ]
-                run.run_details = api.V2beta1RunDetails(task_details=details)
-                if run.state == "FAILED":
+                run.run_details = api.V2beta1RunDetails(task_details=details if run.state != "PENDING" else [])
+                if run.state == "FAILED" and details:
+                    details[-2].child_tasks = [
+                        api.PipelineTaskDetailChildTask(pod_name="pebr-r1-x-system-container-impl-1")
+                    ]
                     run.error = api.GoogleRpcStatus(code=2, message="task evaluate-3 failed")
                 return self._plain(run)
         raise Refused(404, "Not Found")
@@ -117,15 +126,21 @@ class Kubeflow(Server):
 
 
 class Kubernetes(Server):
-    """Custom objects, jobs and pods of a namespace: created, listed by label, read."""
+    """Custom objects, jobs, pods and events of a namespace: created, listed by label, read; logs of pods.
+
+    `script` is what a status is, one a question; None deletes the object.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.kinds: dict[str, list[dict[str, Any]]] = {"workflows": [], "jobs": [], "pods": []}
-        self.script: list[dict[str, Any]] = []
+        self.kinds: dict[str, list[dict[str, Any]]] = {"workflows": [], "jobs": [], "pods": [], "events": []}
+        self.script: list[dict[str, Any] | None] = []
+        self.logs: dict[str, str] = {}
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Any:
-        found = re.fullmatch(r"/(?:api|apis/[\w.]+)/v1\w*/namespaces/team/(workflows|jobs|pods)(?:/([\w.-]+))?", path)
+        found = re.fullmatch(
+            r"/(?:api|apis/[\w.]+)/v1\w*/namespaces/team/(workflows|jobs|pods|events)(?:/([\w.-]+?))?(/log)?", path
+        )
         if not found:
             raise Refused(404, "the server could not find the requested resource")
         kept, name = self.kinds[found[1]], found[2]
@@ -135,13 +150,24 @@ class Kubernetes(Server):
             body["metadata"]["creationTimestamp"] = f"2026-11-21T00:00:{len(kept):02}Z"
             kept.append(body | {"status": {}})
             return body
+        if found[3]:
+            assert query["container"] in ("main", "run")
+            if name not in self.logs:
+                raise Refused(404, f'pods "{name}" not found')
+            return Text(self.logs[name])
         if name:
             item = next((item for item in kept if item["metadata"]["name"] == name), None)
             if item is None:
                 raise Refused(404, "not found")
+            if self.script and self.script[0] is None:
+                kept.remove(item)
+                raise Refused(404, "not found")
             if self.script:
                 item["status"] = self.script.pop(0)
             return item
+        if found[1] == "events":
+            wanted = dict(pair.split("=") for pair in query["fieldSelector"].split(","))
+            return {"items": [e for e in kept if wanted["involvedObject.name"] == e["involvedObject"]["name"]]}
         label, _, value = query["labelSelector"].partition("=")
         return {"items": [item for item in kept if item["metadata"].get("labels", {}).get(label) == value]}
 
@@ -170,9 +196,10 @@ def serving(server: Server) -> Iterator[Server]:
                     status, told = refusal.status, {"code": refusal.status, "message": refusal.message}
             if fault == "drop-after":
                 return self.cut()
-            data = json.dumps(told).encode()
+            plain = isinstance(told, Text)
+            data = told.encode() if plain else json.dumps(told).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", "text/plain" if plain else "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             return self.wfile.write(data)

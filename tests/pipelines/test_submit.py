@@ -57,7 +57,7 @@ def created(server: Kubeflow) -> int:
 
 
 def test_a_run_gets_the_pipeline_its_parameters_and_a_name(kubeflow: Kubeflow, send: Callable[..., int]) -> None:
-    assert send("--recipe", "toy", "--set", "seed=7", "--image", "registry/pebr@sha256:12") == 0
+    assert send("--recipe", "toy", "--set", "seed=7", "--image", "registry/pebr@sha256:" + "12" * 32) == 0
     (run,) = kubeflow.runs
     assert run.display_name.startswith("pebr-r1-toy-4cb250a1c0-")
     assert len(run.display_name) < 64
@@ -66,7 +66,7 @@ def test_a_run_gets_the_pipeline_its_parameters_and_a_name(kubeflow: Kubeflow, s
     assert parameters["sft_source"] == "toy://sft"
     document = run.pipeline_spec["pipeline_spec"]
     assert {e["container"]["image"] for e in document["deploymentSpec"]["executors"].values()} == {
-        "registry/pebr@sha256:12"
+        "registry/pebr@sha256:" + "12" * 32
     }
     assert "kubernetes" in run.pipeline_spec["platform_spec"]["platforms"]
     assert kubeflow.experiments[0].display_name == "pebr"
@@ -317,3 +317,30 @@ def test_a_gate_on_an_evaluation_that_a_condition_leaves_out_is_refused(
 def test_an_image_that_nobody_has_pushed_is_refused(send: Callable[..., int], caplog: pytest.LogCaptureFixture) -> None:
     assert send("--pipeline", submit.COMPILED / "gpu" / "pebr_r1.yaml") == 2
     assert "give --image" in caplog.text
+
+
+GPU = ["--pipeline", submit.COMPILED / "gpu" / "pebr_r1.yaml", "--image", "registry/pebr@sha256:" + "12" * 32]
+SOURCES = [f"--set={name}_source=s3://data/{name}" for name in ("sft", "rl", "benchmarks", "clip")]
+
+
+@pytest.mark.parametrize(
+    ("more", "warnings"),
+    [
+        (["--recipe", "7b", *SOURCES], 0),
+        (["--recipe", "7b", *SOURCES, "--set", "checkpoints="], 1),
+        (["--recipe", "3b", *SOURCES, "--set", "checkpoints=/tmp/here", "--set", "save_minutes=0"], 2),
+        (["--recipe", "toy"], 2),
+    ],
+)
+def test_a_gpu_run_that_would_lose_its_work_on_kubeflow_is_warned_of(
+    send: Callable[..., int], caplog: pytest.LogCaptureFixture, more: list[str], warnings: int
+) -> None:
+    assert send(*GPU, *more) == 0
+    told = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len(told) == warnings
+    assert warnings < 2 or ("checkpoints=s3://" in told[0] and "save_minutes" in told[1])
+
+
+def test_a_run_without_gpus_is_warned_of_nothing(send: Callable[..., int], caplog: pytest.LogCaptureFixture) -> None:
+    assert send() == 0
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]

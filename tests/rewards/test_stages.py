@@ -165,6 +165,7 @@ def transcription(
     response: str, tokens: int, key_words: list[str], cosine: float, accurate: bool
 ) -> tuple[float, float]:
     """The sums of both stages by the formulas of the released code: (stage 1, stage 2)."""
+    response = re.sub(r"\s*(<|>|/)\s*", r"\1", response)
     clip = min(1, cosine / 0.4)
     keyword = sum(1 for word in key_words if word.lower() in response.lower()) / len(key_words) if key_words else 0.0
     headers = ("Image Description:", "Rationales:", r"Step\s*1:", "The final answer is:")
@@ -186,7 +187,7 @@ def random_response(draw: random.Random) -> str:
         "### The final answer is: 7\n",
         "### The final answer is: 8\n",
         "### the final answer is: 7\n",
-        *("seven circles ", "Category ", "10 ", "\n", "7 "),
+        *("seven circles ", "Category ", "10 ", "\n", "7 ", " < ", "/ ", "\n> ", "AB <  CD", "### <Step 1:"),
     ]
     return "".join(draw.choices(pieces, k=draw.randint(0, 12)))
 
@@ -202,12 +203,14 @@ def test_released_equals_a_plain_transcription(
     draw = random.Random(0)
     responses = [random_response(draw) for _ in range(1000)]
     tokens = [draw.randint(1, 2048) for _ in responses]
-    key_words = [draw.sample(["circle", "cat", "1", "7", "Red", "", "square"], draw.randint(0, 4)) for _ in responses]
+    key_words = [
+        draw.sample(["circle", "cat", "1", "7", "Red", "", "AB < CD", "ab<cd"], draw.randint(0, 4)) for _ in responses
+    ]
     images = [[draw.choice(image_files)] for _ in responses]
     batch = make_batch(responses, response_tokens=tokens, key_words=key_words, images=images)
 
     texts, answers = [], []
-    for response in responses:
+    for response in (re.sub(r"\s*(<|>|/)\s*", r"\1", text) for text in responses):
         found = re.search(r"###\s*Image Description:(.*?)###\s*Rationales:", response, re.DOTALL | re.IGNORECASE)
         texts.append(found[1].strip() if found else "")
         line = re.search(r"### The final answer is:\s*([^\n]*)", response)

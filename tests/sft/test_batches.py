@@ -12,7 +12,7 @@ from PIL import Image
 from pebr.data.records import SFT_SCHEMA
 from pebr.data.shards import ShardedDataset, ShardWriter
 from pebr.errors import InputError
-from pebr.sft.batches import Batch, Batches
+from pebr.sft.batches import Batch, Batches, Example
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import load_processor
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_asked_is_set_aside_and_a_broken_picture_stops_the_run(
     sft_dataset: Path, encoder: Encoder, tmp_path: Path
 ) -> None:
     rows = [ShardedDataset(sft_dataset)[index] for index in range(4)]
-    rows[0]["messages"] += rows[0]["messages"]
+    rows[0]["messages"] = rows[0]["messages"][:1]
     rows[1]["images"] = []
     rows[2]["images"][0]["bytes"] = b"not an image"
     with ShardWriter(tmp_path / "faulty", SFT_SCHEMA, "sft") as writer:
@@ -95,7 +95,7 @@ def test_what_cannot_be_asked_is_set_aside_and_a_broken_picture_stops_the_run(
             writer.write(row)
     [batch] = batches(tmp_path / "faulty", encoder).run(0, 1)
     assert batch.rejected == {
-        "not one question with one answer": 1,
+        "turns out of order": 1,
         "question cannot be asked": 1,
         "unusable image": 1,
     }
@@ -106,3 +106,35 @@ def test_what_cannot_be_asked_is_set_aside_and_a_broken_picture_stops_the_run(
         writer.write(rows[3])
     with pytest.raises(InputError, match=r"row 0: .*: filter the data again"):
         list(batches(tmp_path / "cut", encoder).run(0, 1))
+
+
+def test_a_conversation_is_trained_on_all_its_answers(sft_dataset: Path, encoder: Encoder, tmp_path: Path) -> None:
+    """Each answer after the turns before it, as in one chat."""
+    first, second = (ShardedDataset(sft_dataset)[index] for index in (0, 1))
+    with ShardWriter(tmp_path / "several", SFT_SCHEMA, "sft") as writer:
+        writer.write(first | {"messages": first["messages"] + second["messages"], "images": first["images"] * 2})
+    source = batches(tmp_path / "several", encoder, max_tokens=2000, tokens_per_batch=2000)
+    texts = [message["content"] for message in first["messages"] + second["messages"]]
+    [batch] = source.run(0, 1)
+    one, two = source.measure(0)
+    assert isinstance(one, Example)
+    assert isinstance(two, Example)
+    assert (len(one.images), len(two.images)) == (1, 2)
+    assert [encoder.decode(example.answer) for example in (one, two)] == texts[1::2]
+    prompts = [source.encode(example).prompt for example in (one, two)]
+    assert prompts[1].text.startswith(prompts[0].text + texts[1])
+    assert batch.answer_tokens == len(one.answer) + len(two.answer) == sum(len(row.targets) for row in batch.rows)
+    assert [len(prompt.token_ids) + len(e.answer) for prompt, e in zip(prompts, (one, two), strict=True)] == [
+        one.tokens,
+        two.tokens,
+    ]
+    assert batch.tokens == one.tokens + two.tokens
+
+
+def test_a_conversation_with_an_answer_that_is_too_long_is_set_aside(
+    sft_dataset: Path, encoder: Encoder, tmp_path: Path
+) -> None:
+    row = ShardedDataset(sft_dataset)[0]
+    with ShardWriter(tmp_path / "several", SFT_SCHEMA, "sft") as writer:
+        writer.write(row | {"messages": row["messages"] * 2, "images": row["images"] * 2})
+    assert batches(tmp_path / "several", encoder, max_tokens=100).measure(0) == "too long"

@@ -176,6 +176,15 @@ def test_no_checkpoint_but_the_last(base: Settings) -> None:
     assert work(dataclasses.replace(base, save_every=0, max_steps=1))["steps"] == 1
 
 
+def test_a_checkpoint_is_due_when_the_minutes_are_over(base: Settings, tmp_path: Path) -> None:
+    places = {"checkpoints": str(tmp_path / "kept"), "keep_checkpoints": 9, "save_every": 0, "max_steps": 3}
+    run(base, **places, save_minutes=1e-9)
+    assert len(list((tmp_path / "kept").glob("*/step-*/index.json"))) == 3
+    places |= {"checkpoints": str(tmp_path / "long")}
+    run(base, **places, save_minutes=60.0)
+    assert len(list((tmp_path / "long").glob("*/step-*/index.json"))) == 1  # the last one
+
+
 def test_rows_that_are_all_too_long_are_a_wrong_input(base: Settings) -> None:
     with pytest.raises(InputError, match=r"no row can be trained on \(24 too long\): raise --max-tokens \(20\)"):
         work(dataclasses.replace(base, max_tokens=20))

@@ -9,8 +9,9 @@ import pytest
 from pebr.data.benchmark import read_tsv
 from pebr.data.images import ImageError, decode
 from pebr.data.readers import read_rl, read_sft
-from pebr.toy.formats import FAULT_EVERY, write_benchmarks, write_rl, write_sft
+from pebr.toy.formats import BLOCK, FAULT_EVERY, write_benchmarks, write_parquet, write_pebr, write_rl, write_sft
 from pebr.toy.world import questions
+from pebr.vlm.prompt import without_instructions
 
 FAULTS = 5
 ROWS = 2 * FAULTS * FAULT_EVERY
@@ -28,7 +29,7 @@ def digests(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-@pytest.mark.parametrize("write", [write_sft, write_rl, write_benchmarks])
+@pytest.mark.parametrize("write", [write_sft, write_pebr, write_rl, write_parquet, write_benchmarks])
 def test_same_seed_same_bytes(write, tmp_path: Path) -> None:
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         write(tmp_path / name, seed=seed, rows=60)
@@ -73,6 +74,23 @@ def test_rl_rows(tmp_path: Path) -> None:
         assert source.row["answer"] == asked.answer
         assert source.row["key_words"] == list(asked.key_words)
         assert decode((tmp_path / source.image_paths[0]).read_bytes()).tobytes() == asked.image.tobytes()
+
+
+def test_parquet_has_the_questions_of_the_json(tmp_path: Path) -> None:
+    write_parquet(tmp_path, seed=0, rows=24)
+    for source, asked in zip(read_rl(tmp_path / "train-00000-of-00001.parquet"), questions(0, 24, "rl"), strict=True):
+        assert source.fault is None
+        assert (source.row["problem"], source.row["answer"]) == (asked.problem, asked.answer)
+        assert source.row["key_words"] == list(asked.key_words)
+        assert decode(source.pictures[0].data or b"").tobytes() == asked.image.tobytes()
+
+
+def test_instructions_are_inside_the_questions_of_mulberry_and_not_of_pebr(sft: Path, tmp_path: Path) -> None:
+    assert all(BLOCK in row["messages"][0]["content"] for row in json.loads((sft / "mulberry_sft.json").read_text()))
+    write_pebr(tmp_path, seed=0, rows=24)
+    rows = json.loads((tmp_path / "pebr_sft.json").read_text())
+    assert all(without_instructions(row["messages"][0]["content"]) == row["messages"][0]["content"] for row in rows)
+    assert without_instructions(f"<image>{BLOCK}How many?") == "<image>How many?"
 
 
 def test_benchmark_rows(tmp_path: Path) -> None:

@@ -76,4 +76,4 @@ class AnswerChecker:
                 self.failures += len(failed)
         if failed:
             log.warning("answer check: %d pairs given up and counted as wrong, the first: %r", len(failed), failed[0])
-        return [all(map(decided.get, v.pairs)) if isinstance(v, Symbolic) else v for v in verdicts]
+        return [any(all(map(decided.get, way)) for way in v.ways) if isinstance(v, Symbolic) else v for v in verdicts]

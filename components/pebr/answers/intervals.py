@@ -9,6 +9,9 @@ _BETWEEN = re.compile(rf"{_SIDE}\s*([<>≤≥]){_NAME}([<>≤≥])\s*{_SIDE}")
 _BOUND = re.compile(rf"{_NAME}([<>≤≥])\s*{_SIDE}")
 _BOUND_BEFORE = re.compile(rf"{_SIDE}\s*([<>≤≥]){_NAME}")
 _MEMBER = re.compile(rf"{_NAME}∈\s*([(\[{{].*)")
+_OR = re.compile(r"\s*(?:∪|(?<!\w)or(?!\w))\s*")
+_IN = re.compile(r"\A[^\W\d_]\s*∈\s*")
+_INTERVAL = re.compile(r"[(\[][^()\[\]]{1,60},[^()\[\]]{1,60}[)\]]|\{[^{}]{1,60}\}")
 _VALUE = re.compile(r"[\d∞π]")
 _TURNED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
 
@@ -55,3 +58,22 @@ def as_intervals(given: str, reference: str) -> tuple[str, str] | None:
     if first and reference[0] in "([{":
         return first.interval, reference
     return (given, second.interval) if second and given[0] in "([{" else None
+
+
+def as_unions(given: str, reference: str) -> tuple[list[str], list[str]] | None:
+    """Two plain texts as the intervals whose union they are, if both are unions; else None.
+
+    >>> as_unions("x<1 or x>3", "(3, ∞) ∪ (-∞, 1)")
+    (['(-∞, 1)', '(3, ∞)'], ['(3, ∞)', '(-∞, 1)'])
+    """
+    if not all("∪" in text or _OR.search(text) for text in (given, reference)):
+        return None
+    parts = [[part.strip() for part in _OR.split(_IN.sub("", text))] for text in (given, reference)]
+    conditions = [[read_condition(part) for part in row] for row in parts]
+    names = {condition.name for row in conditions for condition in row if condition}
+    intervals = [
+        [condition.interval if condition else part for condition, part in zip(row, texts, strict=True)]
+        for row, texts in zip(conditions, parts, strict=True)
+    ]
+    is_union = all(_INTERVAL.fullmatch(interval) for row in intervals for interval in row)
+    return (intervals[0], intervals[1]) if is_union and len(names) <= 1 else None

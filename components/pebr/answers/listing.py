@@ -7,11 +7,13 @@ from typing import NamedTuple
 MAX_ITEMS = 30
 MAX_DEPTH = 12  # of brackets; a text with deeper nesting is not read
 
+_WORD = r"\s(?:and|or|&)\s|(?<=[)\]}])(?:and|or|&)(?=[(\[{])"
 _JOINT = {
     # with a space after a comma: "1,234, 5" has two items
-    True: re.compile(r"\s*(?:;|,\s+|\s(?:and|or|&)\s)\s*(?:(?:and|or)\s+)?"),
-    False: re.compile(r"\s*(?:;|,|\s(?:and|or|&)\s)\s*(?:(?:and|or)\s+)?"),
+    True: re.compile(rf"\s*(?:;|,\s+|{_WORD})\s*(?:(?:and|or)\s+)?"),
+    False: re.compile(rf"\s*(?:;|,|{_WORD})\s*(?:(?:and|or)\s+)?"),
 }
+_OPEN, _CLOSED = "([{⟨", ")]}⟩"
 
 
 class Listing(NamedTuple):
@@ -19,6 +21,7 @@ class Listing(NamedTuple):
 
     brackets: str  # "()", "[)", "{}", ... or "" for a bare list
     items: tuple[str, ...]
+    joint: str = ""  # "or" or "and" if the items are joined so, else ""
 
 
 def is_balanced(text: str) -> bool:
@@ -31,7 +34,7 @@ def _depths(text: str) -> list[int]:
     """The number of open brackets before each character and at the end."""
     depths = [0]
     for character in text:
-        depths.append(depths[-1] + (character in "([{") - (character in ")]}"))
+        depths.append(depths[-1] + (character in _OPEN) - (character in _CLOSED))
     return depths
 
 
@@ -41,38 +44,47 @@ def read_list(text: str) -> Listing | None:
     A text of one item without brackets is a list of one item. None if the list is too long or nested too deep.
 
     >>> read_list("(1, 2]")
-    Listing(brackets='(]', items=('1', '2'))
+    Listing(brackets='(]', items=('1', '2'), joint='')
     """
     depths = _depths(text)
     if max(depths) > MAX_DEPTH:
         return None
     brackets = ""
-    if text[0] in "([{" and text[-1] in ")]}" and all(depth > 0 for depth in depths[1:-1]):
+    if text[0] in _OPEN and text[-1] in _CLOSED and all(depth > 0 for depth in depths[1:-1]):
         brackets = text[0] + text[-1]
     start, end = (1, len(text) - 1) if brackets else (0, len(text))
-    joint = _JOINT[re.search(r",\s", text) is not None]
-    items = []
+    level = len(brackets) // 2
+    spaced = any(depths[comma.start()] == level for comma in re.finditer(r",\s", text))
+    joint, joints, items = _JOINT[spaced], "", []
     position = start
     while position < end:
-        match = joint.match(text, position) if depths[position] == len(brackets) // 2 else None
+        match = joint.match(text, position) if depths[position] == level else None
         if match:
             items.append(text[start:position])
+            joints += match[0]
             start = position = match.end()
         else:
             position += 1
     items = [item.strip() for item in (*items, text[start:end]) if item.strip()]
-    return Listing(brackets, tuple(items)) if 1 <= len(items) <= MAX_ITEMS else None
+    word = "or" if "or" in joints else "and" if "and" in joints or "&" in joints else ""
+    return Listing(brackets, tuple(items), word) if 1 <= len(items) <= MAX_ITEMS else None
 
 
-def order_matters(first: Listing, second: Listing, is_number: Callable[[str], bool]) -> bool | None:
+def order_matters(first: Listing, second: Listing, is_value: Callable[[str], bool]) -> bool | None:
     """Whether two lists must have the same order to be equal; None if they cannot be equal.
 
-    Order matters in round and square brackets and in lists of words without brackets. It does not matter in braces and
-    in lists of numbers without brackets, which are solutions. A list without brackets can equal a list with brackets;
-    lists with different kinds of brackets are never equal.
+    Order matters in round and square brackets and in lists of words without brackets. It does not matter in braces, in
+    words joined by "and" or "or", and in lists of values without brackets, which are solutions. A list without brackets
+    can equal a list with brackets, and a vector (angle brackets) one in round or square brackets; other lists with
+    different kinds of brackets are never equal. "red or blue" is not "red and blue".
     """
-    kinds = {first.brackets, second.brackets} - {""}
-    if len(first.items) != len(second.items) or len(kinds) > 1:
+    kinds, joints = {first.brackets, second.brackets} - {""}, {first.joint, second.joint}
+    if len(first.items) != len(second.items) or (len(kinds) > 1 and not ("⟨⟩" in kinds and kinds & {"()", "[]"})):
         return None
-    bare_numbers = not kinds and all(is_number(item) for item in (*first.items, *second.items))
-    return not bare_numbers and kinds != {"{}"}
+    if all(is_value(item) for item in (*first.items, *second.items)):
+        if joints == {"or", "and"} and any(mark in first.items[0] for mark in "<>≤≥"):  # "x < 1 and x > 3" is no union
+            return None
+        return bool(kinds) and kinds != {"{}"}
+    if "or" in joints and len(joints) > 1:
+        return None
+    return kinds != {"{}"} and (bool(kinds) or joints not in ({"or"}, {"and"}))

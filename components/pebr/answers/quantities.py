@@ -60,7 +60,10 @@ _AND_A_HALF = re.compile(r"(\d{1,9}) and (?:a|1)[ -](half|third|quarter|fourth|f
 _MIXED = re.compile(r"(\d{1,400})\s+(?:and\s+)?(\d{1,400})\s*/\s*(\d{1,400})(?![\d/.])")
 _FRACTION = re.compile(r"\\frac\{(\d{1,400})\}\{(\d{1,400})\}")
 _SIGN = re.compile(r"\s*([-+])\s*")
-_PERCENT = re.compile(r"\s*(?:%|percent\b|per cent\b|pct\b|percentage points?\b)", re.IGNORECASE)
+_PERCENT = re.compile(r"\s*(?:%|percent\b|per cent\b|pct\b|percentage(?: points?)?\b)", re.IGNORECASE)
+_SCALED = re.compile(r"([KkMBT]|bn|mn)(?![\w/^·])")  # "3.5M", attached to the number
+_SUFFIXES = {"K": 10**3, "k": 10**3, "M": 10**6, "mn": 10**6, "B": 10**9, "bn": 10**9, "T": 10**12}
+_OUT_OF = re.compile(r"(\d{1,9}) out of (?:every |the )?(\d{1,9})(?: [a-z ]{3,40})?")
 _OF = re.compile(r"\A\s+of\s+(?:the\s+|all\s+)*(?=[a-zA-Z])")  # "45% of the students"
 _CURRENCY = re.compile(r"(?:us\s*)?([$€£¥₹])|(usd|eur|gbp|rs\.?|inr|rmb)\s", re.IGNORECASE)
 _FRACTION_WORDS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
@@ -69,7 +72,14 @@ _SPELLED = re.compile(
     r"(?:(an?|\d+)[ -])?(half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|eighths?|tenths?)(?!\w)(?! of)"
 )
 NO_UNIT = re.compile(r"(?:(?:square|sq\.?|cubic|cu\.?) )?units?(?: squared| cubed|\^[23])?", re.IGNORECASE)
-ASSIGNED = re.compile(r"\A(?:[^\W\d_]|[∠△])[\w ∠△'()°,\\]{0,40}(?:=(?!=)|≈)\s*")
+_FUNCTIONS = "sin|cos|tan|cot|sec|csc"
+ASSIGNED = re.compile(  # one name, or several: "AB = CD = "
+    rf"\A(?:\\(?:{_FUNCTIONS})(?![a-z])|[^\W\d_]|[∠△])[\w ∠△'()°,:{{}}\\]{{0,40}}(?:=(?!=)|≈)\s*"
+    r"(?:(?:[A-Z]{2,3}|[a-zA-Z]|[∠△][A-Z]{1,3})\s*=(?!=)\s*)*"
+)
+_SYMBOL = re.compile(
+    rf"\\?(?:{_FUNCTIONS})(?![a-z]).*|m?∠.*|[A-Za-z]_\w+|[A-Z]{{1,2}}:[A-Z]{{1,2}}"
+)  # a longer name that is one
 
 
 @lru_cache(maxsize=2048)
@@ -85,10 +95,11 @@ def read_quantity(text: str) -> Quantity | None:
     """
     name = ""
     if assigned := ASSIGNED.match(text):
-        symbol, text = assigned[0].rstrip("=≈ "), text[assigned.end() :]
-        name = symbol if len(symbol) <= _MAX_SYMBOL else ""
+        name, text = _name(assigned[0]), text[assigned.end() :]
     if compound := _compound(text):
         return compound._replace(name=name)
+    if (share := _OUT_OF.fullmatch(text)) and int(share[2]):
+        return Quantity(Fraction(int(share[1]), int(share[2])), None, percent=False, unit=None, noun=frozenset())
     text = _AND_A_HALF.sub(lambda match: f"{match[1]} 1/{_divisor(match[2])}", _spelled_out(text), count=1)
     sign, text = _sign(text)
     currency = _CURRENCY.match(text)
@@ -103,6 +114,8 @@ def read_quantity(text: str) -> Quantity | None:
     percent = _PERCENT.match(rest)
     if percent:
         value, rest = value / 100, _OF.sub(" ", rest[percent.end() :])
+    if scaled := _SCALED.match(rest):
+        value, rest = value * _SUFFIXES[scaled[1]], rest[scaled.end() :]
     scale_word, _, after_scale = rest.strip().partition(" ")
     if (scale := SCALES.get(singular(scale_word.lower()))) and not percent:
         value, rest = value * scale, " " + after_scale
@@ -115,6 +128,14 @@ def read_quantity(text: str) -> Quantity | None:
             return None
         unit = read_unit((currency[1] or currency[2]).lower())
     return Quantity(value, significant, percent is not None, unit, noun, name)
+
+
+def _name(assigned: str) -> str:
+    """The symbol in "x = " or "\\\\sin(A) = "; "" for a description in words and for several names."""
+    symbol = re.sub(r"[\s\\{}()]", "", assigned.rstrip("=≈ "))
+    if "=" in symbol or (len(symbol) > _MAX_SYMBOL and not _SYMBOL.fullmatch(symbol)):
+        return ""
+    return symbol.removeprefix("m") if "∠" in symbol else symbol
 
 
 def _compound(text: str) -> Quantity | None:
@@ -253,7 +274,7 @@ def _unit_and_noun(rest: str) -> tuple[Unit | None, frozenset[str]] | None:
     if not rest or NO_UNIT.fullmatch(rest):
         return None, frozenset()
     if attached:  # "5cm"; not "2ab", and not "5m", which can mean 5 times m
-        unit = read_unit(rest) if len(rest) > 1 else None
+        unit = read_unit(rest) if len(rest) > 1 or rest == "Ω" else None
         return (unit, frozenset()) if unit else None
     rest = re.sub(r"^-(?=[a-zA-Z])", "", rest)  # "7-sided"
     words = rest.split()

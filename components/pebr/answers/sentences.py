@@ -1,32 +1,61 @@
-"""Answers in sentences: the short answer in "The total value is 7", "AB is 7" or "A is correct".
+"""Answers in sentences: the short answer in "The total value is 7", "It takes 7 days" or "A is correct".
 
 A sentence is only shortened, never changed. This applies to the given answer only, not to the reference: a shortened
 sentence loses its subject, and two sentences about different subjects could become equal.
 """
 
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 
-_SUBJECT = r"(?:(?!(?:is|are|was|not|or|but|nor|either|wrong|incorrect|false|opposite|if|than)\b)[\w'’-]+\s){1,8}"
+_NEGATION = r"not|no|never|nor|neither|hardly|without|except|unless"
+_SUBJECT = (
+    rf"(?:(?!(?:{_NEGATION}|is|are|was|or|but|either|wrong|incorrect|false|opposite|if|than)\b)"
+    r"(?:[\w'’-]+|\$?[0-9.]+%?)\s){1,8}"
+)
+_VERB = r"""(?: (?:is|are|was|were) (?:\s+ (?: equal \s+ to | located | situated | found | placed))?
+    | equals? (?:\s+ to)?
+    | (?:(?:will|would|should|must) \s+)? (?: be | takes? | costs? | goes | go | measures? | weighs? | lasts? | shows?
+        | reads? | has | have | contains? | gives? | gets? | obtain | find | needs? | requires? | points | moves | turns
+        | reaches | represents)
+    | took | lasted | weighed | had | went )"""
 _WHOLE = re.compile(
     rf"""(?: (?:so|thus|therefore|hence),?\s+ )?
     (?:
-        (?:the|its|their|this|that|these|those|there) \s+ (?:{_SUBJECT})? (?:is|are|was|were|equals) \s+ (\S.*)
-      | (\S.{{0,200}}?) \s+ (?:is|would\ be) \s+ (?:the\s+)? (?:correct|right) (?:\s+(?:answer|option|choice|one))?
+        (\S.{{0,200}}?) \s+ (?:is|would\ be) \s+ (?:(?:the|my|our)\s+)?
+            (?: (?:correct|right) | (?:(?:correct|right|final|best)\s+)? (?:answer|option|choice|solution|result|one) )
+      | (?: (?:it|he|she|they|we|you) \s+ | (?:the|its|their|this|that|these|those|there) \s+ (?:{_SUBJECT})? )
+            {_VERB} \s+ (\S.*)
       | (?: total | sum | count | value | number | final\ answer | answer | result | solution ) \s*:\s* (\S.*)
+      | (?:a\ |the\ )? (?: total | sum | count ) \s+ of \s+ (\S.*)
+      | (?!(?:{_NEGATION})\b) [^\W\d]{{2,20}} (?:\s[^\W\d]{{2,20}}){{0,4}} : \s+ ([-+$€£]?[.\d][^:;,]*)
     )""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
-_NAMED = re.compile(r"([a-zA-Z]|[∠△]?\s?[A-Z]{2,4})\s+(?:is|equals)\s+(?=[-+$€£√\\.]?\s*[\dπ])")
+_NAMED = re.compile(r"([a-zA-Z]|[∠△]?\s?[A-Z]{2,4})\s+(?:is(?: equal to)?|equals)\s+(?=[-+$€£√\\.]?\s*[\dπ])")
 _REVERSED = re.compile(r"([-+]?[\d.√\\][^=<>]{0,200}?)\s*=\s*([^\W\d_])")
-_REASON = re.compile(r"(\S.{0,200}?)\s*,?\s+(?:because|since)\s.*", re.IGNORECASE | re.DOTALL)
+_REASON = re.compile(
+    r"(\S.{0,200}?)\s*(?:,?\s+(?:because|since)\s.*|\((?:because|since|as)\s.*\))", re.IGNORECASE | re.DOTALL
+)
 _PLACE = re.compile(
     r"(\S.*?)\s+(?:(?:in|on|of)\s+(?:the|this)\s+(?:picture|image|photo|figure|diagram|chart|graph|table|scene|plot)"
-    r"|in\s+total|in\s+all|altogether)",
+    r"|in\s+total|in\s+all|altogether|(?:to|towards)\s+the\s+(?:left|right|north|south|east|west)"
+    r"|(?:up|down|left|right|north|south|east|west)wards?)",
     re.IGNORECASE | re.DOTALL,
+)
+_EXPLAINS = re.compile(r"(?:because|since|as|explanation|reason(?:ing)?|note)\b", re.IGNORECASE)
+_DRESSED = re.compile(
+    r"""(?: (?:(?:located|situated|found|placed)\s+)? (?:in|on|at|to(?!\s*\d)|inside|during)\s+ (?:the\s+)? (?=\S) )?
+    (?: (?:the\s+)? (?:colou?r|year|number|letter|word|month|digit|direction)\s+ (\S.*)
+      | (\S.*?)\s+ (?:in\s+)?colou?r(?:ed)?
+      | ((?:upper\s+|lower\s+)?(?:left|right|top|bottom))(?:[\s-]hand)?\s+(?:side|direction)
+      | (\S.*) )""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
 
 
-def shorter_readings(text: str) -> list[str]:
+@lru_cache(maxsize=2048)
+def shorter_readings(text: str) -> Sequence[str]:
     """The shorter forms of a plain text that is a sentence, each shorter than the one before; [] for other texts.
 
     >>> shorter_readings("The value of x is 7 because 3+4=7")
@@ -42,6 +71,30 @@ def shorter_readings(text: str) -> list[str]:
         readings.append(shorter)
         text = shorter
     return readings
+
+
+@lru_cache(maxsize=2048)
+def undressed(text: str) -> str:
+    """A plain text without a preposition before it or a general noun with it; the text itself if it has neither.
+
+    Only one of two texts may be undressed: "in the box" is not "on the box".
+
+    >>> undressed("on the left side"), undressed("The color blue"), undressed("in 2015"), undressed("left foot")
+    ('left', 'blue', '2015', 'left foot')
+    """
+    match = _DRESSED.fullmatch(text) if " " in text else None
+    return next(filter(None, match.groups())) if match else text
+
+
+def is_explanation(line: str) -> bool:
+    """Whether a plain line is a sentence that explains an answer, and not an answer itself.
+
+    >>> is_explanation("because 3+4=7"), is_explanation("All bars rise from left to right"), is_explanation("dog")
+    (True, True, False)
+    """
+    if _EXPLAINS.match(line):
+        return True
+    return len(line.split()) > 3 and not any(len(reading.split()) < 4 for reading in shorter_readings(line))
 
 
 def _shorter(text: str) -> str:

@@ -44,7 +44,9 @@ _COMMANDS = {symbol: command for command, symbol in reversed(SYMBOLS.items()) if
 _FUNCTION = re.compile(r"(?<![\\a-zA-Z])(arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|exp|pi)(?![a-zA-Z])")
 _TRIGONOMETRIC = re.compile(r"sin|cos|tan|cot|sec|csc")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*°")
-_POWER = re.compile(r"\^\s*(-\s*\w+|\d{2,})")
+_DECIMAL = re.compile(r"\d*\.\d+")
+_PRECISION = 40  # significant digits of an evaluation
+_POWER = re.compile(r"\^\s*(-\s*(?:\d+|[a-zA-Zα-ω])|\d{2,})")
 
 
 def same_expression(given: str, reference: str) -> bool:
@@ -59,6 +61,8 @@ def same_expression(given: str, reference: str) -> bool:
     for value, text, other in ((first, given, second), (second, reference, first)):
         if isinstance(value, sympy.Number) and isinstance(other, sympy.Expr) and other.is_number:
             return _same_value(value, text, other)
+    if all(isinstance(value, sympy.Expr) and value.is_number for value in (first, second)):
+        return _same_closed(first, second, given + " " + reference)
     return bool(math_verify.verify(second, first, timeout_seconds=None))
 
 
@@ -95,6 +99,24 @@ def _same_value(value: sympy.Number, text: str, other: sympy.Expr) -> bool:
     if imaginary != 0 or not real.is_finite:
         return False
     return round_significant(Fraction(str(real)), quantity.significant) == quantity.value
+
+
+def _same_closed(first: sympy.Expr, second: sympy.Expr, texts: str) -> bool:
+    """Whether two closed expressions have one value, by the size of their difference relative to them.
+
+    A decimal of six or more significant digits in the texts is rounded, so it allows half of its last digit.
+    """
+    first, second = first.doit(), second.doit()
+    if first == second or sympy.simplify(first - second) == 0:
+        return True
+    digits = [len(decimal.replace(".", "").lstrip("0")) for decimal in _DECIMAL.findall(texts)]
+    exact = min(digits, default=_PRECISION - 10)
+    if exact < DIGITS_OF_A_ROUNDED_NUMBER:
+        exact = _PRECISION - 10
+    difference, size = (abs((first - second).evalf(_PRECISION)), abs(second.evalf(_PRECISION)))
+    if not (difference.is_Float and size.is_Float):
+        return False
+    return bool(difference <= size * sympy.Rational(1, 2 * 10 ** (exact - 1)))
 
 
 def _number(_converter: _Latex2Sympy, text: str) -> sympy.Number:

@@ -20,6 +20,8 @@ _TABLE: dict[str, tuple[tuple[str, str], ...]] = {
         ("1/1000", "mm millimeter millimetre"),
         ("1/100", "cm centimeter centimetre"),
         ("1/10", "dm decimeter decimetre"),
+        ("1/1000000", "μm micrometer micrometre micron"),
+        ("1/1000000000", "nm nanometer nanometre"),
         ("1000", "km kilometer kilometre"),
         ("0.0254", 'in inch "'),
         ("0.3048", "ft foot '"),
@@ -29,6 +31,7 @@ _TABLE: dict[str, tuple[tuple[str, str], ...]] = {
     "mass": (
         ("1", "g gm gram gramme"),
         ("1/1000", "mg milligram"),
+        ("1/1000000", "μg microgram"),
         ("1000", "kg kilogram kilo"),
         ("453.59237", "lb"),
         ("28.349523125", "oz ounce"),
@@ -36,6 +39,8 @@ _TABLE: dict[str, tuple[tuple[str, str], ...]] = {
     "time": (
         ("1", "s sec second"),
         ("1/1000", "ms millisecond"),
+        ("1/1000000", "μs microsecond"),
+        ("1/1000000000", "ns nanosecond"),
         ("60", "min minute"),
         ("3600", "h hr hour"),
         ("86400", "day"),
@@ -62,8 +67,12 @@ _TABLE: dict[str, tuple[tuple[str, str], ...]] = {
     "pressure": (("1", "pa pascal"), ("1000", "kpa kilopascal"), ("100000", "bar"), ("101325", "atm atmosphere")),
     "pixels": (("1", "px pixel"),),
     "voltage": (("1", "v volt"),),
-    "current": (("1", "ampere amp"), ("1/1000", "ma milliampere")),
-    "resistance": (("1", "Ω ω ohm"),),
+    "current": (("1", "ampere amp"), ("1/1000", "ma milliampere"), ("1/1000000", "μa microampere")),
+    "resistance": (("1", "Ω ω ohm"), ("1000", "kω kiloohm"), ("1000000", "megaohm")),
+    "charge": (("1", "coulomb"), ("1/1000000", "μc microcoulomb")),
+    "capacitance": (("1", "farad"), ("1/1000000", "μf microfarad")),
+    "magnetic field": (("1", "tesla"),),
+    "tonnes": (("1", "tonne ton"),),  # three masses have this name
     "frequency": (("1", "hz hertz"), ("1000", "khz kilohertz"), ("1000000", "mhz megahertz")),
 }
 _SPELLINGS = {
@@ -89,7 +98,10 @@ _CASED = {
     "N": _SPELLINGS["newton"],
     "K": _SPELLINGS["kelvin"],
     "A": _SPELLINGS["ampere"],
+    "MΩ": _SPELLINGS["megaohm"],
+    "C": Unit("charge or celsius", Fraction(1)),
 }
+_C = {"charge", "celsius", "charge or celsius"}
 _ANY_DEGREE = {"angle", "celsius", "fahrenheit"}  # "20 degrees" can mean any of them
 _RATES = {"mph": ("mile", "hour"), "kph": ("km", "h"), "kmh": ("km", "h"), "kmph": ("km", "h"), "mps": ("m", "s")}
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
@@ -122,7 +134,8 @@ def same_dimension(first: Unit, second: Unit) -> bool:
     """True if numbers with these units can be compared."""
     if first.dimension == second.dimension:
         return True
-    return "angle" in {first.dimension, second.dimension} and {first.dimension, second.dimension} <= _ANY_DEGREE
+    both = {first.dimension, second.dimension}
+    return ("angle" in both and both <= _ANY_DEGREE) or ("charge or celsius" in both and both <= _C)
 
 
 def _rate(text: str) -> Unit | None:

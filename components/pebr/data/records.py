@@ -3,13 +3,20 @@
 Image bytes are stored in the row, as in the `datasets` library.
 """
 
-from typing import Annotated, Any, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, NamedTuple, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 import pyarrow as pa
 
 Row = dict[str, Any]  # a row of any dataset: column -> value
 Int32 = Annotated[int, pa.int32()]
 Float32 = Annotated[float, pa.float32()]
+
+
+class Fault(NamedTuple):
+    """Why a row cannot be used: the kind, which is counted, and the details."""
+
+    kind: str
+    detail: str
 
 
 class ImageFile(TypedDict):
@@ -42,6 +49,7 @@ class SftRow(TypedDict):
     qid: str
     messages: list[Message]
     images: list[ImageFile]
+    source: str  # the name of the source
 
 
 class QuestionRow(TypedDict):
@@ -53,6 +61,7 @@ class QuestionRow(TypedDict):
     key_words: list[str]
     images: list[ImageFile]
     extra: str  # the other columns of the source, a JSON object
+    source: str  # the name of the source
 
 
 class RolloutRow(QuestionRow):

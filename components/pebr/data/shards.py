@@ -1,6 +1,6 @@
 """Datasets as Parquet shards with a manifest, written and read as a stream.
 
-    part-00000.parquet ...      rows, zstd, at most `rows_per_shard` each
+    part-00000.parquet ...      rows, zstd but for the images, at most `rows_per_shard` each
     rejected/part-00000.parquet rejected rows: qid, the row as JSON, the reason
     manifest.json               written last: schema version, kind, row counts, shards with digests, rejects by reason
 
@@ -145,11 +145,25 @@ class ShardWriter:
 def open_shard(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """A writer of one Parquet file, which appears when the block ends without an error. Each table is a row group."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        atomic_file(path) as partial,
-        pq.ParquetWriter(partial, schema, compression="zstd", write_page_checksum=True) as writer,
-    ):
+    leaves = {name: kind for field in schema for name, kind in _leaves(field.name, field.type)}
+    options = {
+        "compression": {name: "none" if kind == pa.binary() else "zstd" for name, kind in leaves.items()},
+        "use_dictionary": [name for name, kind in leaves.items() if kind != pa.binary()],
+        "write_page_checksum": True,
+    }
+    with atomic_file(path) as partial, pq.ParquetWriter(partial, schema, **options) as writer:
         yield writer
+
+
+def _leaves(name: str, kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
+    """The columns of a Parquet file that hold an Arrow column, with their types."""
+    if pa.types.is_list(kind):
+        yield from _leaves(f"{name}.list.element", kind.value_type)
+    elif pa.types.is_struct(kind):
+        for field in kind:
+            yield from _leaves(f"{name}.{field.name}", field.type)
+    else:
+        yield name, kind
 
 
 def write_shard(path: Path, rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> Shard:

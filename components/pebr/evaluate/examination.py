@@ -2,8 +2,9 @@
 
 Besides accuracy, a benchmark gets the perception measures (format, and if the data allow it the CLIP and keyword
 rewards) and the share of responses without a final answer: a low accuracy can come from wrong answers or from missing
-ones, and this share distinguishes the two. A row whose prompt is too long for the model counts as wrong. A row that
-cannot be asked at all, because the row itself is broken, is rejected and does not count.
+ones, and this share distinguishes the two. Answers are read leniently (`pebr.vlm.reading`); the share of those that the
+strict reading of training does not find so is reported too. A row whose prompt is too long for the model counts as
+wrong. A row that cannot be asked at all, because the row itself is broken, is rejected and does not count.
 """
 
 import json
@@ -29,10 +30,11 @@ from pebr.sampling.contract import Question, Sample, Sampler, SamplingSettings
 from pebr.telemetry.logs import progress
 from pebr.vlm.admission import TOO_LONG, encode
 from pebr.vlm.encoding import Encoder
+from pebr.vlm.reading import read_answer
 
 log = logging.getLogger("pebr")
 
-MEASURES = ("format", "clip", "keyword", "no_answer", "cut_off", "response_tokens")
+MEASURES = ("format", "clip", "keyword", "no_answer", "read_leniently", "cut_off", "response_tokens")
 
 
 class Answered(NamedTuple):
@@ -143,7 +145,8 @@ class Examiner:
             extra={},
         )
         raw = self.reward.reward(batch).raw
-        given = [parsed.answer for parsed in batch.parsed]
+        finals = [read_answer(response) for response in batch.responses]
+        given = [final.text for final in finals]
         correct = self._correct(name, [row for row, _ in pairs], given)
         scored = [
             Answered(
@@ -156,6 +159,7 @@ class Examiner:
                     "clip": raw["clip"][i] if self.has_clip and row.images else None,
                     "keyword": raw["keyword"][i] if batch.key_words[i] else None,
                     "no_answer": float(not given[i]),
+                    "read_leniently": float(not finals[i].strict),
                     "cut_off": float(sample.finish_reason == "length"),
                     "response_tokens": float(len(sample.token_ids)),
                 },

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from pebr.data.columns import columns_of
 from pebr.step.settings import Bounds, Input, Output, StepSettings
 
 
@@ -10,12 +11,29 @@ from pebr.step.settings import Bounds, Input, Output, StepSettings
 class Settings(StepSettings):
     """Read a dataset in its published format, reject unusable rows with the reason, write Parquet files."""
 
-    source: Annotated[str, Input(), "Directory with the JSON file of the kind and its images."]
+    source: Annotated[
+        str,
+        Input(),
+        "The data: a folder, a table (JSON, JSON Lines, Parquet) or an archive. Images are loose files, members of tar"
+        " or zip archives, or inside the rows.",
+    ]
     output: Annotated[str, Output("Dataset"), "Parquet dataset to write; rejected rows are in its rejected/ folder."]
     kind: Annotated[
         Literal["sft", "rl"],
-        "sft reads mulberry_sft.json, rl reads pebr_grpo_dataset.json; another name is read if it is the only file.",
+        "sft reads conversations, rl reads questions with answers, from all files that hold such rows.",
     ] = "sft"
+    files: Annotated[
+        str, "Pattern of the files with rows, relative to the source, such as train*.parquet; empty to recognise them."
+    ] = ""
+    columns: Annotated[
+        str,
+        "Columns whose names are not recognised, such as question=ask,images=left|right. Known are messages, question,"
+        " answer, images, options, qid and key_words.",
+    ] = ""
+    duplicates: Annotated[
+        Literal["keep", "reject"],
+        "What to do with a row whose question and images are those of a row of another source.",
+    ] = "keep"
     image_root: Annotated[
         str, "Folder that image paths are relative to, itself relative to the source; empty for the source itself."
     ] = ""
@@ -23,3 +41,7 @@ class Settings(StepSettings):
         int, Bounds(1, 8192), "Rows with an image narrower or lower than this many pixels are rejected."
     ] = 28
     rows_per_shard: Annotated[int, Bounds(1), "Rows per Parquet file."] = 512
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        columns_of(self.columns)

@@ -1,167 +1,264 @@
-"""The work of filter: write each usable row of a public dataset to Parquet with its images, and reject the others.
+"""The work of filter: write each usable row of public datasets to Parquet with its images, and reject the others.
 
-The rules for warm-up data are those of the released code: no reflective answers ("let me rethink it"), and no image
-that is missing, unreadable, or less than 28 pixels on a side. Rows are streamed; images are decoded in threads, a
-limited number of rows ahead.
+Rows are streamed; images are read and decoded in threads, a limited number of rows ahead. An image that several rows
+name is decoded once.
 """
 
-import errno
+import hashlib
 import logging
 import os
+import pickle
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from pebr.data.columns import Picture, columns_of
 from pebr.data.images import ImageError, decode, size_of
+from pebr.data.pictures import INSIDE, MISSING, UNREADABLE, PictureError, Pictures, Place
 from pebr.data.read_ahead import read_ahead
-from pebr.data.readers import RL_FILE, SFT_FILE, Fault, SourceRow, read_rl, read_sft
-from pebr.data.records import RL_SCHEMA, SFT_SCHEMA, ImageFile, Row
+from pebr.data.readers import SourceRow
+from pebr.data.records import RL_SCHEMA, SFT_SCHEMA, Fault, ImageFile
 from pebr.data.shards import ShardWriter
+from pebr.data.sources import Source, find_sources
+from pebr.data.tables import WEB_DATASET
 from pebr.errors import InputError
 from pebr.files import atomic_directory
+from pebr.filter.rules import Openings, cleaned, question_of
 from pebr.filter.settings import Settings
 from pebr.telemetry.logs import progress
-from pebr.vlm.response import parse
 
 log = logging.getLogger("pebr")
 
-REFLECTION = "let me rethink it"
-MISSING, UNREADABLE, TOO_SMALL = "image missing", "image unreadable", "image too small"
-IMAGE_IS_THERE = {UNREADABLE, TOO_SMALL}
-NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+TOO_SMALL, ELSEWHERE = "image too small", "row of another source"
 AHEAD = 64  # rows whose images are being read
 
-Checked = tuple[SourceRow, list[ImageFile]]
+
+class Checked(NamedTuple):
+    """A row with its images; with none if it has a fault."""
+
+    row: SourceRow
+    images: list[ImageFile]
+    found: list[str]  # how each image was found
+    digest: bytes  # of question and images
+
+
+@dataclass
+class Tally:
+    """What is counted of a source."""
+
+    read: int = 0
+    kept: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)  # by reason
+    changes: Counter[str] = field(default_factory=Counter)  # rows by what was changed
+    images: Counter[str] = field(default_factory=Counter)  # by how they were found
+    duplicates: int = 0  # rows that another source has, too
+    missing: str = ""  # the first image that is missing
+
+    def add(self, checked: Checked) -> None:
+        """Count a row."""
+        self.read += 1
+        self.changes.update(checked.row.changes)
+        self.images.update(checked.found)
+        if fault := checked.row.fault:
+            self.rejected[fault.kind] += 1
+            if fault.kind == MISSING:
+                self.missing = self.missing or fault.detail
+        else:
+            self.kept += 1
 
 
 def work(settings: Settings) -> dict[str, float]:
-    """Filter a dataset; returns how many rows were read, kept, and rejected for each reason.
+    """Filter datasets; returns how many rows were read, kept, and rejected for each reason.
 
     Raises:
         InputError: the source or its image root is missing or wrong, or no row can be used.
     """
-    source = find_source(Path(settings.source), SFT_FILE if settings.kind == "sft" else RL_FILE)
-    root = source.parent / settings.image_root
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder: give --image-root relative to {source.parent}")
-    rows = read_sft(source) if settings.kind == "sft" else read_rl(source)
+    names = columns_of(settings.columns)
+    sources = find_sources(Path(settings.source), settings.kind, settings.image_root, settings.files, names)
     schema = SFT_SCHEMA if settings.kind == "sft" else RL_SCHEMA
-    read = kept = 0
-    reasons: Counter[str] = Counter()
-    any_image, missing = False, ""  # whether any image exists, and the first missing one
+    tallies = {source.name: Tally() for source in sources}
+    seen: dict[bytes, str] = {}  # digest of a row -> its source
     with atomic_directory(settings.output) as output:
         with ShardWriter(output, schema, settings.kind, settings.rows_per_shard) as writer:
-            for row, images in progress(check(rows, root, settings.min_side), 0, f"filter {settings.kind}"):
-                read += 1
-                if row.fault is None:
-                    kept += 1
-                    any_image = any_image or bool(images)
-                    writer.write(row.row | {"images": images})
-                    continue
-                kind, detail = row.fault
-                reasons[kind] += 1
-                any_image = any_image or kind in IMAGE_IS_THERE
-                missing = missing or (detail if kind == MISSING else "")
-                source_row = row.source if isinstance(row.source, dict) else {"value": row.source}
-                writer.reject(source_row | {"qid": row.row["qid"]}, f"{kind}: {detail}" if detail else kind, kind)
-            writer.extra = {"source": source.name, "read": read}
-        if missing and not any_image:
-            raise InputError(f"{root}: none of the images is here (first {missing}): give the right --image-root")
-        if not kept:
-            raise InputError(
-                f"{source}: none of {read} rows can be used ({dict(reasons) or 'it is empty'}): fix the dataset"
-            )
-    log.info("filter %s: %d of %d rows kept; rejected: %s", settings.kind, kept, read, dict(reasons) or "none")
-    return {"read": read, "kept": kept, **{f"rejected/{kind}": count for kind, count in sorted(reasons.items())}}
+            for source in sources:
+                log.info("%s: %s rows in %s", source.name, source.form, ", ".join(f.name for f in source.files)[:200])
+                rows = source.rows(settings.kind, names)
+                if len(sources) > 1:
+                    rows = (row._replace(row=row.row | {"qid": f"{source.name}/{row.row['qid']}"}) for row in rows)
+                for checked in progress(check(rows, source, settings.min_side), 0, f"filter {source.name}"):
+                    _write(checked, source.name, tallies[source.name], seen, writer, settings.duplicates == "reject")
+                _report(source, tallies[source.name], settings)
+            total = _total(tallies.values())
+            writer.extra = {
+                "source": ", ".join(tallies),
+                "read": total.read,
+                "sources": {name: _facts(tally) for name, tally in tallies.items()},
+            }
+        if not total.kept:
+            reasons = dict(total.rejected) or "it is empty"
+            raise InputError(f"{settings.source}: none of {total.read} rows can be used ({reasons}): fix the dataset")
+    return _metrics(total, tallies)
 
 
-def find_source(directory: Path, name: str) -> Path:
-    """The JSON file of a source: the source itself, or in a folder the file with the usual name or the only JSON file.
+def _write(
+    checked: Checked, source: str, tally: Tally, seen: dict[bytes, str], writer: ShardWriter, reject_duplicates: bool
+) -> None:
+    """Count and write a row, kept or rejected."""
+    if not checked.row.fault and seen.setdefault(checked.digest, source) != source:
+        tally.duplicates += 1
+        if reject_duplicates:
+            again = Fault(ELSEWHERE, f"{seen[checked.digest]} has the same question with the same images")
+            checked = checked._replace(row=checked.row._replace(fault=again))
+    row, fault = checked.row, checked.row.fault
+    tally.add(checked)
+    if not fault:
+        writer.write(row.row | {"images": checked.images, "source": source})
+        return
+    source_row = row.source if isinstance(row.source, dict) else {"value": row.source}
+    reason = f"{fault.kind}: {fault.detail}" if fault.detail else fault.kind
+    writer.reject(source_row | {"qid": row.row["qid"]}, reason, fault.kind)
+
+
+def _report(source: Source, tally: Tally, settings: Settings) -> None:
+    """Log what was counted of a source.
 
     Raises:
-        InputError: there is no such file, or several and none has the usual name.
+        InputError: no image is where the rows say.
     """
-    if directory.is_file():
-        return directory
-    if not directory.is_dir():
-        raise InputError(f"{directory}: no such file or folder: give --source the dataset's folder")
-    if (directory / name).is_file():
-        return directory / name
-    found = sorted(directory.glob("*.json"))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "no JSON file"
-        raise InputError(f"{directory}: holds {names}: put the dataset there as {name}")
-    return found[0]
+    if tally.missing and not tally.images:
+        raise InputError(
+            f"{Path(settings.source) / settings.image_root}: none of the images is here (first {tally.missing}): give"
+            " the right --image-root, or put the images or their archive into the source"
+        )
+    facts = {name: value for name, value in _facts(tally).items() if isinstance(value, dict) and value}
+    log.info("filter %s: %d of %d rows kept; %s", source.name, tally.kept, tally.read, facts or "none rejected")
+    if tally.duplicates:
+        log.warning("%s: %d rows have question and images of another source", source.name, tally.duplicates)
 
 
-def check(rows: Iterator[SourceRow], root: Path, min_side: int) -> Iterator[Checked]:
+def _facts(tally: Tally) -> dict[str, Any]:
+    """The counts of a source for the manifest."""
+    counters = {"rejected": tally.rejected, "changes": tally.changes, "images": tally.images}
+    return {"read": tally.read, "kept": tally.kept, "duplicates": tally.duplicates} | {
+        name: dict(sorted(counter.items())) for name, counter in counters.items()
+    }
+
+
+def _total(tallies: Iterable[Tally]) -> Tally:
+    total = Tally()
+    for tally in tallies:
+        total.read += tally.read
+        total.kept += tally.kept
+        total.duplicates += tally.duplicates
+        total.rejected += tally.rejected
+        total.changes += tally.changes
+        total.images += tally.images
+    return total
+
+
+def _metrics(total: Tally, tallies: dict[str, Tally]) -> dict[str, float]:
+    """The counts as scalars: of all sources, and rows per source if there are several."""
+    metrics: dict[str, float] = {"read": total.read, "kept": total.kept}
+    for name, counter in (("rejected/", total.rejected), ("", total.changes), ("images ", total.images)):
+        metrics |= {f"{name}{key}": count for key, count in sorted(counter.items())}
+    if len(tallies) > 1:
+        metrics["duplicates"] = total.duplicates
+        metrics |= {f"{key} of {name}": getattr(t, key) for name, t in tallies.items() for key in ("read", "kept")}
+    return metrics
+
+
+def check(rows: Iterator[SourceRow], source: Source, min_side: int) -> Iterator[Checked]:
     """Rows with their images' bytes, in order; a row that cannot be used has a fault."""
-    return read_ahead(partial(check_row, root=root, min_side=min_side), rows, AHEAD, len(os.sched_getaffinity(0)))
+    checker = Checker(source.pictures, min_side)
+    openings = Openings()
+    if source.pictures.sequential and source.form != WEB_DATASET:  # whose rows are in this order
+        rows = in_archive_order(rows, source.pictures)
+    for checked in read_ahead(checker.check, rows, AHEAD, len(os.sched_getaffinity(0))):
+        if not checked.row.fault:
+            openings.add(question_of(checked.row.row))
+        yield checked
+    if common := openings.most_common():
+        text, count = common
+        advice = "remove it if it is an instruction"
+        log.warning("%s: %d questions begin with the same text, %r: %s", source.name, count, text[:300], advice)
 
 
-def check_row(row: SourceRow, root: Path, min_side: int) -> Checked:
-    """A row with its images, or with its fault and no images."""
-    fault = row.fault or next(filter(None, (rule(row.row) for rule in RULES)), None)
-    if fault:
-        return row._replace(fault=fault), []
-    try:
-        return row, [{"bytes": read_image(root, path, min_side), "path": path} for path in row.image_paths]
-    except Rejected as rejected:
-        return row._replace(fault=rejected.fault), []
+def in_archive_order(rows: Iterable[SourceRow], pictures: Pictures) -> Iterator[SourceRow]:
+    """The rows in the order of their images in archives that can only be read forward.
 
-
-class Rejected(Exception):  # noqa: N818 - an outcome
-    """An image cannot be used; the fault is the reason."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        self.fault = Fault(kind, detail)
-        super().__init__(f"{kind}: {detail}")
-
-
-def read_image(root: Path, path: str, min_side: int) -> bytes:
-    """The bytes of an image file. Links inside the root are followed, but a path cannot leave the root by `..`.
-
-    Raises:
-        Rejected: the image is missing or cannot be used.
-        OSError: the disk fails, which is no reason to reject a row.
+    The rows are kept in a temporary file meanwhile, without their images.
     """
-    full = os.path.normpath(root / path)
-    if not Path(full).is_relative_to(os.path.normpath(root)):
-        raise Rejected("image outside the root", path)
-    try:
-        data = Path(full).read_bytes()
-        width, height = size_of(data)
-        if min(width, height) < min_side:
-            raise Rejected(TOO_SMALL, f"{path}: {width} x {height} px, at least {min_side} are needed")
-        decode(data)
-    except ImageError as error:
-        raise Rejected(UNREADABLE, f"{path}: {error}") from error
-    except ValueError as error:  # a zero byte in the path
-        raise Rejected(MISSING, repr(path)) from error
-    except OSError as error:
-        if error.errno in NOT_THERE:
-            raise Rejected(MISSING, path[:200]) from error
-        if error.errno == errno.EACCES:
-            raise Rejected(UNREADABLE, f"{path}: no permission") from error
-        raise
-    return data
+    with tempfile.TemporaryFile() as file:
+        places: list[tuple[tuple[int, int], int]] = []  # (position of the first image, offset of the row in the file)
+        for row in rows:
+            places.append((min(map(pictures.position, row.pictures), default=(0, 0)), file.tell()))
+            pickle.dump(row, file)
+        for _, offset in sorted(places):
+            file.seek(offset)
+            yield pickle.load(file)  # noqa: S301 - written above
 
 
-def reflective(row: Row) -> Fault | None:
-    """The fault of an answer in which the teacher reconsiders: the warm-up must not teach this habit."""
-    for message in row.get("messages", []):
-        if message["role"] == "assistant" and REFLECTION in message["content"].lower():
-            return Fault("reflective", f"holds {REFLECTION!r}")
-    return None
+class Checker:
+    """Checks rows in threads.
 
+    Args:
+        pictures: of the source.
+        min_side: in pixels, of an image.
+    """
 
-def unanswered(row: Row) -> Fault | None:
-    """The fault of a response without a final answer: it would teach the model to give none."""
-    answers = [message["content"] for message in row.get("messages", []) if message["role"] == "assistant"]
-    if answers and not parse(answers[-1]).answer:
-        return Fault("no final answer", "the assistant's turn has no final-answer section")
-    return None
+    def __init__(self, pictures: Pictures, min_side: int) -> None:
+        self._pictures, self._min_side = pictures, min_side
+        self._verdicts: dict[Place, tuple[Fault | None, bytes]] = {}  # of images that were decoded, with their digests
 
+    def check(self, row: SourceRow) -> Checked:
+        """A row with its images, or with its fault and no images."""
+        row = cleaned(row)
+        images: list[ImageFile] = []
+        found: list[str] = []
+        digest = hashlib.blake2b(digest_size=16)
+        if row.fault:
+            return Checked(row, [], [], b"")
+        digest.update(question_of(row.row).encode())
+        try:
+            for picture in row.pictures:
+                data, of_image = self._read(picture, found)
+                images.append({"bytes": data, "path": picture.path})
+                digest.update(of_image)
+        except PictureError as error:
+            return Checked(row._replace(fault=error.fault), [], found, b"")
+        return Checked(row, images, found, digest.digest())
 
-RULES: tuple[Callable[[Row], Fault | None], ...] = (reflective, unanswered)
+    def _read(self, picture: Picture, found: list[str]) -> tuple[bytes, bytes]:
+        """The bytes of an image, and a digest of them; `found` gets how it was found.
+
+        Raises:
+            PictureError: it cannot be used.
+        """
+        if picture.data is not None:
+            found.append(INSIDE)
+            data, (fault, digest) = picture.data, self._judge(picture.data, picture.path or INSIDE)
+        else:
+            place = self._pictures.place(picture)
+            found.append(place.how)
+            data = self._pictures.read(place)
+            if place not in self._verdicts:
+                self._verdicts[place] = self._judge(data, picture.path)
+            fault, digest = self._verdicts[place]
+        if fault:
+            raise PictureError(*fault)
+        return data, digest
+
+    def _judge(self, data: bytes, path: str) -> tuple[Fault | None, bytes]:
+        """The fault of an image or None, and its digest."""
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        try:
+            width, height = size_of(data)
+            if min(width, height) < self._min_side:
+                return Fault(TOO_SMALL, f"{path}: {width} x {height} px, at least {self._min_side} are needed"), digest
+            decode(data)
+        except ImageError as error:
+            return Fault(UNREADABLE, f"{path}: {error}"), digest
+        return None, digest

@@ -66,15 +66,9 @@ class Collector:
     _prompts: dict[int, Prompt] = field(default_factory=dict)  # by row
 
     def collect(self, sampler: Sampler, rows: Sequence[int], step: int) -> list[Experience]:
-        """Sample and reward G answers per question. All ranks call this with the same arguments.
+        """Sample and reward G answers per question of a training step. Returns the experience, in the order of `rows`.
 
-        Args:
-            sampler: holds the policy's weights.
-            rows: the training step's rows of the dataset, for all ranks.
-            step: part of the seed of each sample.
-
-        Returns:
-            The experience of all ranks, in the order of `rows`.
+        All ranks call this with the same arguments, the rows for all ranks, and get the same experience.
 
         Raises:
             SampleError: a log-probability of the sampler is not finite.

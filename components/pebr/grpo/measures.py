@@ -18,11 +18,7 @@ NO_ENTROPY = 1e-4  # nats per token; below, a sample almost never differs from t
 
 
 class Sums:
-    """Sums over this rank's tokens of a training step.
-
-    Args:
-        names: of the sums, the same on all ranks.
-    """
+    """Sums over this rank's tokens of a training step, by name; the names are the same on all ranks."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.tokens = 0

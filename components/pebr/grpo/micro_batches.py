@@ -54,8 +54,7 @@ class Packer:
     def pack(self, experiences: Sequence[Experience]) -> list[MicroBatch]:
         """Pack this rank's share of an update; [] if other ranks have everything.
 
-        Args:
-            experiences: of the whole update. Every rank passes the same, so that ranks divide it without communication.
+        Every rank passes the experiences of the whole update, so that ranks divide it without communication.
         """
         # If every term needs an advantage, the loss of a group of equal rewards is exactly 0. Its tokens still count
         # in the normalisation.

@@ -23,14 +23,8 @@ class Policy:
     """A policy that is trained and sampled from in turns.
 
     The sampler is asleep while the engine trains, and is woken and given the engine's weights for `sampling`. A live
-    sampler reads the module that is trained, so it needs no weights.
-
-    Args:
-        engine: trains the policy.
-        module: the policy inside the engine.
-        sampler: just started, with the initial weights.
-        live: the sampler reads `module`.
-        reference: the frozen initial policy; None if no term of the objective needs it.
+    sampler reads the module that is trained, so it needs no weights. The reference is the frozen initial policy, None
+    if no term of the objective needs it.
     """
 
     def __init__(
@@ -70,11 +64,7 @@ def load_policy(
         lora.attach(model, settings.lora_rank, settings.seed)
     module = PolicyModel(model, encoder.banned_token_ids)
     engine = TrainingEngine(
-        module,
-        EngineSettings.of(settings, optimizer_updates),
-        place,
-        weights=model,
-        checkpoints=checkpoints,
+        module, EngineSettings.of(settings, optimizer_updates), place, weights=model, checkpoints=checkpoints
     )
     reference = None
     if any(term.needs_reference for term in active_terms(settings)):  # before the sampler measures free memory

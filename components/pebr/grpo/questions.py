@@ -70,11 +70,8 @@ def askable(
 ) -> tuple[list[int], Counter[str]]:
     """Find the rows of a dataset that can be asked, and count the rejected ones by reason. No image is decoded.
 
-    Args:
-        dataset: Parquet dataset of questions.
-        encoder: counts tokens.
-        max_prompt_tokens: longer prompts are rejected, never truncated.
-        needs_key_words: reject questions without key words, because the reward has a keyword weight.
+    Prompts longer than `max_prompt_tokens` are rejected, never truncated. Questions without key words are rejected if
+    `needs_key_words`, because the reward then has a keyword weight.
 
     Raises:
         InputError: no question is left.

@@ -42,13 +42,7 @@ SCHEMA = pa.schema(
 
 
 class Rollouts:
-    """The shards of a run.
-
-    Args:
-        checkpoints: location of the run's checkpoints; the shards are beside it until the run is done.
-        weights: of the reward's components.
-        mode: of the reward, `paper` or `released`.
-    """
+    """The shards of a run. They lie beside its `checkpoints`, a folder or `s3://` prefix, until the run is done."""
 
     def __init__(self, checkpoints: str, weights: Mapping[str, float], mode: str) -> None:
         self._store = open_store(f"{checkpoints}-rollouts")

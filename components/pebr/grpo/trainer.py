@@ -91,7 +91,7 @@ class Trainer:
             drift.check(self.settings.drift_limit)
         futile, limit = futile_steps(self.rows), self.settings.futile_steps
         stopped = bool(limit) and futile >= limit
-        due = bool(self.settings.save_every) and (step + 1) % self.settings.save_every == 0
+        due = self.policy.engine.is_due(step + 1, self.settings.save_every, self.settings.save_minutes)
         self._checkpoint(due=due or stopped or step + 1 == self.plan.steps)
         if futile:
             told = f"{futile} training steps in a row, up to step {step + 1}, taught nothing: {futility(row)}"

@@ -36,8 +36,7 @@ class Updater:
     def step(self, updates: Sequence[Sequence[Experience]]) -> list[UpdateReport]:
         """Make the updates of a training step in order. Afterwards `sums` and `drift` describe the step's tokens.
 
-        Args:
-            updates: experience of each update, of all ranks. Every rank passes the same.
+        Every rank passes the experiences of each update of all ranks.
         """
         self.sums = Sums(MEASURES)
         batches: Iterable[list[MicroBatch]] = map(self.packer.pack, updates)

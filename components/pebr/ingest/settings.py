@@ -12,10 +12,13 @@ class Settings(StepSettings):
 
     source: Annotated[
         str,
-        "toy://sft, toy://rl, toy://benchmarks, toy://model or toy://clip (made on the spot), a path,"
-        " s3://bucket/prefix, or hf://[datasets/]organisation/name[@revision].",
+        "toy:// with sft, pebr, rl, parquet, benchmarks, model or clip (made on the spot), a path,"
+        " s3://bucket/prefix, or hf://[datasets/]organisation/name[@revision]. Several datasets are separated by"
+        " commas; NAME*0.5 uses a share of the rows, NAME:20000 the first rows.",
     ]
-    output: Annotated[str, Output(), "Directory to write: the source's files, unchanged."]
+    output: Annotated[
+        str, Output(), "Directory to write: the source's files. Loose images of a dataset are packed into tar archives."
+    ]
     kind: Annotated[
         Literal["", "benchmarks", "model", "clip"],
         "What the source must be, checked before use: benchmarks (TSV files with all columns), model or clip (a"

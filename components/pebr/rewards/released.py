@@ -1,8 +1,9 @@
 """The reward formulas of the authors' released code, for comparison. The other modules have the corrected formulas.
 
-They search the whole response and ignore sections: a header quoted from the prompt counts like a real one, a key word
-inside another word counts, and the first final answer counts. Two defects are not repeated: a scorer that fails raises
-an error, where the released code gives 0; and `pebr.answers.check` compares the answers.
+First, white space around `<`, `>` and `/` is removed from the response. Then the formulas search the whole response and
+ignore sections: a header quoted from the prompt counts like a real one, a key word inside another word counts, and the
+first final answer counts. Two defects are not repeated: a scorer that fails raises an error, where the released code
+gives 0; and `pebr.answers.check` compares the answers.
 """
 
 import re
@@ -18,11 +19,17 @@ _HEADERS = [
 ]
 _DESCRIPTION, _RATIONALES = _HEADERS[:2]
 _ANSWER = re.compile(r"### The final answer is:\s*([^\n]*)")
+_SPACED = re.compile(r"(?:(?<!\s)\s+)?([<>/])\s*")  # as \s*(<|>|/)\s*, in linear time
+
+
+def cleaned(batch: RewardBatch) -> list[str]:
+    """The responses as the released code reads them: without white space around `<`, `>` and `/`; (S,)."""
+    return [_SPACED.sub(r"\1", text) for text in batch.responses]
 
 
 def clip_reward(batch: RewardBatch, scorer: ClipScorer) -> list[float]:
     """min(1, cos / 0.4) of the first image and the description, which may be empty: (S,), can be negative."""
-    cosines = first_image_cosines(batch, [description(text) for text in batch.responses], scorer)
+    cosines = first_image_cosines(batch, [description(text) for text in cleaned(batch)], scorer)
     return [min(1.0, cosine / COSINE_SCALE) for cosine in cosines]
 
 
@@ -30,13 +37,13 @@ def keyword_reward(batch: RewardBatch) -> list[float]:
     """The share of the key words that are substrings of the whole response, ignoring case: (S,)."""
     return [
         sum(word.lower() in text.lower() for word in words) / len(words) if words else 0.0
-        for words, text in zip(batch.key_words, batch.responses, strict=True)
+        for words, text in zip(batch.key_words, cleaned(batch), strict=True)
     ]
 
 
 def format_reward(batch: RewardBatch) -> list[float]:
     """1 if the four headers occur anywhere, else 0: (S,)."""
-    return [float(all(header.search(text) for header in _HEADERS)) for text in batch.responses]
+    return [float(all(header.search(text) for header in _HEADERS)) for text in cleaned(batch)]
 
 
 def length_reward(batch: RewardBatch) -> list[float]:
@@ -49,7 +56,7 @@ def accuracy_reward(batch: RewardBatch, checker: AnswerChecker) -> list[float]:
 
     Without the header, the whole response is the answer.
     """
-    found = [(_ANSWER.search(text), text) for text in batch.responses]
+    found = [(_ANSWER.search(text), text) for text in cleaned(batch)]
     given = [match[1].strip() if match else text.strip() for match, text in found]
     return [float(right) for right in checker.check(given, batch.references)]
 

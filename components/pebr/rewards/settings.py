@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pebr.step.settings import ANY_VALUE_RESUMES, WEIGHT, Bounds, StepSettings
+from pebr.step.settings import ANY_VALUE_RESUMES, WEIGHT, Bounds
+from pebr.vlm.settings import ReadingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardSettings(StepSettings):
+class RewardSettings(ReadingSettings):
     """Which rewards a stage has, and their weights."""
 
     stage: Annotated[

@@ -22,6 +22,7 @@ from pebr.rewards.format import format_reward
 from pebr.rewards.keywords import keyword_reward
 from pebr.rewards.length import length_reward
 from pebr.rewards.settings import RewardSettings
+from pebr.vlm.settings import Reading
 
 
 class Tools(NamedTuple):
@@ -30,6 +31,7 @@ class Tools(NamedTuple):
     checker: AnswerChecker
     count_tokens: Callable[[str], int]  # the number of tokens of a text, by the model's tokenizer
     scorer: ClipScorer | None = None  # None if no component of the stage needs CLIP
+    reading: Reading = "strict"  # of the final answer; `build_reward` takes it from the settings
 
 
 class BuiltIn(NamedTuple):
@@ -100,6 +102,7 @@ def build_reward(settings: RewardSettings, tools: Tools) -> StageReward:
             weight is 0.
     """
     components: dict[str, tuple[float, Component]] = {}
+    tools = tools._replace(reading=settings.answer_reading)
     for name, built_in in BUILT_IN.items():
         weight = getattr(settings, f"{name}_weight")
         if weight and settings.stage in built_in.stages:

@@ -5,10 +5,11 @@ from typing import Annotated
 
 from pebr.sampling.settings import SamplerSettings
 from pebr.step.settings import ANY_VALUE_RESUMES, PROCESSES, Bounds, Input, Output, ResumableSettings
+from pebr.vlm.settings import ReadingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(SamplerSettings, ResumableSettings):
+class Settings(SamplerSettings, ReadingSettings, ResumableSettings):
     """Sample answers to every question of the RL set and score each for accuracy."""
 
     model: Annotated[str, Input("Model"), "Hugging Face directory of the model to sample from."]

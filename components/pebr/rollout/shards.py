@@ -7,7 +7,6 @@ can use. The store shows a directory only when it is complete.
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,12 +44,7 @@ def name_of(settings: Settings) -> str:
 
 
 class Finished:
-    """The finished shards of a run in its checkpoint store.
-
-    Args:
-        store: of the checkpoints.
-        run: the run's `name_of`.
-    """
+    """The finished shards of a run, which `name_of` names, in its checkpoint store."""
 
     def __init__(self, store: Store, run: str) -> None:
         self.store, self.run = store, run
@@ -64,13 +58,9 @@ class Finished:
         self.store.put(directory, self._key(shard))
 
     def assemble(self, shards: int, scratch: Path, output: Path, extra: dict[str, float]) -> Manifest:
-        """Make one dataset of all shards, in their order.
+        """Make one dataset of all shards, in their order; `extra` are further facts for its manifest.
 
-        Args:
-            shards: number of shards; all must be finished.
-            scratch: an empty folder for copies of the shards.
-            output: empty directory of the dataset.
-            extra: further facts for the manifest.
+        `scratch` is an empty folder for copies of the shards, `output` the empty directory of the dataset.
         """
         kept: list[Shard] = []
         rejected: Counter[str] = Counter()
@@ -91,13 +81,11 @@ class Finished:
             shutil.rmtree(part)
         if not kept:  # without rows, an empty shard keeps the schema
             kept.append(write_shard(output / "part-00000.parquet", [], ROLLOUT_SCHEMA))
-        whole = Manifest(SCHEMA_VERSION, "rollouts", _rows(kept), kept, dict(sorted(rejected.items())), extra)
+        whole = Manifest(
+            SCHEMA_VERSION, "rollouts", sum(shard.rows for shard in kept), kept, dict(sorted(rejected.items())), extra
+        )
         write_manifest(output, whole)
         return whole
 
     def _key(self, shard: int) -> str:
         return f"{self.run}/shard-{shard:05d}"
-
-
-def _rows(shards: Sequence[Shard]) -> int:
-    return sum(shard.rows for shard in shards)

@@ -51,7 +51,8 @@ def work(settings: Settings) -> Mapping[str, float]:
     if manifest.kind != "rl" or not manifest.rows:
         raise InputError(f"{settings.dataset}: {manifest.rows} rows of kind {manifest.kind}: give filtered RL rows")
     check_model(settings.model)
-    relaunch_with_processes("pebr.rollout", settings.processes or _gpu_groups(settings.tensor_parallel))
+    gpu_groups = torch.cuda.device_count() // settings.tensor_parallel
+    relaunch_with_processes("pebr.rollout", settings.processes or max(gpu_groups, 1))
     if "RANK" in os.environ:
         die_with_parent()
     signal.signal(signal.SIGTERM, _stop)
@@ -77,8 +78,8 @@ def work(settings: Settings) -> Mapping[str, float]:
     return _metrics(settings.output) | {
         "questions": whole.rows,
         "rejected": sum(whole.rejected.values()),
-        "questions_per_second": sum(len(plan.rows_of(shard)) for shard in unfinished)
-        / seconds,  # of all workers together
+        # Of all workers together
+        "questions_per_second": sum(len(plan.rows_of(shard)) for shard in unfinished) / seconds,
     }
 
 
@@ -97,7 +98,8 @@ def _sample_own_shards(settings: Settings, plan: Plan, finished: Finished, unfin
         checker.start()  # while the engine starts
         with closing(start_for(settings, settings.model, encoder)) as sampler:
             dataset = ShardedDataset(settings.dataset)
-            Worker(dataset, plan, finished, encoder, sampler, sampling, checker, settings.max_prompt_tokens).run(shards)
+            limit, reading = settings.max_prompt_tokens, settings.answer_reading
+            Worker(dataset, plan, finished, encoder, sampler, sampling, checker, limit, reading).run(shards)
 
 
 def _metrics(output: str) -> dict[str, float]:
@@ -118,11 +120,6 @@ def _metrics(output: str) -> dict[str, float]:
         "response_tokens": tokens / max(answers, 1),
         "cut_off": cut_off / max(answers, 1),
     }
-
-
-def _gpu_groups(tensor_parallel: int) -> int:
-    """The number of workers for which the machine has GPUs, at least one."""
-    return max(torch.cuda.device_count() // tensor_parallel, 1)
 
 
 def _take_own_gpus(tensor_parallel: int) -> None:

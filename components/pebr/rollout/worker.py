@@ -27,7 +27,8 @@ from pebr.sampling.contract import Question, Sample, Sampler, SamplingSettings
 from pebr.telemetry.logs import progress
 from pebr.vlm.admission import admit, image_bytes
 from pebr.vlm.encoding import Encoder, Prompt
-from pebr.vlm.response import parse
+from pebr.vlm.reading import read_answer
+from pebr.vlm.settings import Reading
 
 Row = Mapping[str, Any]  # of `RL_SCHEMA`
 
@@ -68,6 +69,7 @@ class Worker:
     sampling: SamplingSettings
     checker: AnswerChecker  # compares answers with references
     max_prompt_tokens: int  # longer prompts are rejected
+    reading: Reading  # of the final answers
 
     def __post_init__(self) -> None:
         self._first = first_rows(self.dataset.directory)
@@ -138,7 +140,7 @@ class Worker:
             [self.encoder.decode(sample.token_ids) for sample in outcome] if isinstance(outcome, list) else []
             for _, outcome in settled
         ]
-        given = [parse(text).answer or "" for group in texts for text in group]
+        given = [read_answer(text, self.reading).text for group in texts for text in group]
         asked = [row for (row, _), group in zip(settled, texts, strict=True) for _ in group]
         columns = [json.loads(row["extra"] or "{}").get("options") for row in asked]
         options = [options_of(row["problem"], column) for row, column in zip(asked, columns, strict=True)]

@@ -45,9 +45,6 @@ def budget(
     """Plan the memory of an engine on this machine and log the plan.
 
     Args:
-        model_path: Hugging Face directory.
-        config: of the model.
-        dtype: of the weights.
         max_tokens: maximum of prompt and answer tokens together.
         share: of the memory that the engine may use.
         parallel: number of accelerators that share the model.

@@ -90,17 +90,13 @@ def shared_prompt_attention(
     sliding_window: int | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """The attention function that transformers calls in each layer.
+    """Attention for transformers, called in each layer: a prompt is causal, an answer sees its prompt and itself.
 
     Args:
         module: the layer's attention; its `layer_idx` is the number of the layer.
         query: (rows or more, H, 1, C) of answers, (1, H, P, C) of a prompt.
-        key: (rows, K, T, C) of the answers' tokens, or (1, K, P, C).
-        value: as `key`.
-        attention_mask: not used. A prompt is causal, an answer attends to its prompt and itself.
-        scaling: of the scores.
+        key, value: (rows, K, T, C) of the answers' tokens, or (1, K, P, C).
         shared: the cache, for answers; None for a prompt.
-        sliding_window: must be None: all tokens are attended to.
 
     Returns:
         Attention output, (rows or more, 1, H, C) or (1, P, H, C).

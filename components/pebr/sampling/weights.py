@@ -12,8 +12,7 @@ from pebr.vlm.families.contract import Config
 def expected_weights(config: Config) -> dict[str, torch.Size]:
     """Names and shapes of a model's weights, as the trainer names them; tied weights are listed once.
 
-    Args:
-        config: of the Hugging Face model. No memory is allocated for the weights.
+    No memory is allocated for the weights.
     """
     from transformers import AutoModelForImageTextToText
 

@@ -21,19 +21,21 @@ from pebr.errors import InputError
 from pebr.training.balance import deal
 from pebr.vlm.admission import BAD_IMAGE, image_bytes, prompt_tokens
 from pebr.vlm.encoding import Encoder
+from pebr.vlm.prompt import IMAGE_PLACEHOLDER
 from pebr.vlm.rows import Group, Row, pack
 
 READ_AHEAD = 2  # batches
 
 
 class Example(NamedTuple):
-    """One row of the dataset, with its lengths."""
+    """One answer of a row of the dataset, with its lengths."""
 
     row: int  # its number in the dataset
+    history: list[str]  # earlier questions of the row, each followed by its answer
     problem: str
-    images: list[bytes]
+    images: list[bytes]  # of the history and the question
     answer: list[int]  # (R,) with the end token
-    tokens: int  # of question and answer
+    tokens: int  # of history, question and answer
 
 
 class Batch(NamedTuple):
@@ -73,8 +75,8 @@ class Batches:
         examples, rejected = [], Counter[str]()
         for index in self.indices(step):
             measured = self.measure(index)
-            if isinstance(measured, Example):
-                examples.append(measured)
+            if isinstance(measured, list):
+                examples += measured
             else:
                 rejected[measured] += 1
         mine = deal([example.tokens for example in examples], self.world_size)[self.rank]
@@ -92,23 +94,33 @@ class Batches:
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset))
         return [int(row) for row in order[place * self.batch_size : (place + 1) * self.batch_size]]
 
-    def measure(self, index: int) -> Example | str:
-        """Read a row and compute its lengths, without pixels; or the reason why it is rejected."""
+    def measure(self, index: int) -> list[Example] | str:
+        """Read a row and compute its lengths, without pixels; or the reason why it is rejected.
+
+        A conversation of several turns is one example per answer, after the turns before it.
+        """
         row = self.dataset[index]
-        if [message["role"] for message in row["messages"]] != ["user", "assistant"]:
-            return "not one question with one answer"
-        problem, answer = (message["content"] for message in row["messages"])
+        turns = [message["content"] for message in row["messages"]]
+        if [message["role"] for message in row["messages"]] != ["user", "assistant"] * (len(turns) // 2) or not turns:
+            return "turns out of order"
         images = image_bytes(row["images"])
-        tokens = prompt_tokens(problem, images, self.encoder)
-        if isinstance(tokens, Fault):
-            return "unusable image" if tokens.kind == BAD_IMAGE else tokens.kind
-        ids = self.encoder.response_ids(answer)
-        if tokens + len(ids) > self.max_tokens:
-            return "too long"
-        return Example(index, problem, images, ids, tokens + len(ids))
+        placed = any(IMAGE_PLACEHOLDER in turn for turn in turns)
+        examples = []
+        for place in range(1, len(turns), 2):
+            history, problem, answer = turns[: place - 1], turns[place - 1], turns[place]
+            asked = "".join([*history[::2], problem]).count(IMAGE_PLACEHOLDER)
+            shown = images[:asked] if placed and place < len(turns) - 1 else images
+            tokens = prompt_tokens(problem, shown, self.encoder, history=history)
+            if isinstance(tokens, Fault):
+                return "unusable image" if tokens.kind == BAD_IMAGE else tokens.kind
+            ids = self.encoder.response_ids(answer)
+            if tokens + len(ids) > self.max_tokens:
+                return "too long"
+            examples.append(Example(index, history, problem, shown, ids, tokens + len(ids)))
+        return examples
 
     def encode(self, example: Example) -> Group:
-        """Tokens and pixels of a row: a group of one answer, numbered as the row.
+        """Tokens and pixels of an answer: a group of one, numbered as the row.
 
         Raises:
             InputError: when an image's pixels are broken.
@@ -117,4 +129,4 @@ class Batches:
             images = [decode(data) for data in example.images]
         except ImageError as error:
             raise InputError(f"{self.dataset.directory}: row {example.row}: {error}: filter the data again") from error
-        return Group(self.encoder.prompt(example.problem, images), [example.answer], [example.row])
+        return Group(self.encoder.prompt(example.problem, images, example.history), [example.answer], [example.row])

@@ -166,7 +166,7 @@ def _run(settings: Settings, engine: TrainingEngine, batches: Batches, filler: R
             logged = now
             left = (now - started) / (engine.step - first) * (steps - engine.step)
             log.info("step %d of %d: loss %.4f, %s left", engine.step, steps, report.loss, duration(left))
-        due = bool(settings.save_every) and engine.step % settings.save_every == 0
+        due = engine.is_due(engine.step, settings.save_every, settings.save_minutes)
         engine.checkpoint(totals.state(), due=due or engine.step == steps)
     return totals
 

@@ -35,13 +35,7 @@ def main(
     work: Callable[[Settings], Mapping[str, float]],
     arguments: Sequence[str] | None = None,
 ) -> NoReturn:
-    """Run a step as a process: read the flags, work, write the metrics, exit with one of the codes above.
-
-    Args:
-        settings_class: the step's settings; each field is a flag.
-        work: does the step's work and returns its scalar metrics.
-        arguments: the command line; `sys.argv[1:]` if None.
-    """
+    """Run a step as a process: read flags, work, write the metrics that `work` returns, exit with a code above."""
     configure()
     started = time.time()
     settings = None

@@ -26,9 +26,7 @@ def run_name(facts: Facts) -> str:
 def facts_of(settings: StepSettings, ignoring: Collection[str] = ()) -> dict[str, object]:
     """The facts that a step's result depends on: parameters by value, input artifacts by content, code by its sources.
 
-    Args:
-        settings: of the step. Fields marked `ANY_VALUE_RESUMES` are left out.
-        ignoring: names of further fields that this result does not depend on.
+    Fields marked `ANY_VALUE_RESUMES`, and those named in `ignoring`, are left out.
     """
     used = [field for field in fields(type(settings)) if field.name not in ignoring]
     facts: dict[str, object] = {field.name: getattr(settings, field.name) for field in used if field.names_run}

@@ -179,11 +179,7 @@ class ResumableSettings(StepSettings):
 
 
 def fields(cls: type) -> tuple[Setting, ...]:
-    """The fields of a settings class, in order.
-
-    Args:
-        cls: a subclass of `StepSettings`.
-    """
+    """The fields of a subclass of `StepSettings`, in order."""
     return tuple(_setting(cls, field) for field in dataclasses.fields(cls))  # type: ignore[arg-type]
 
 

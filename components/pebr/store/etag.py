@@ -8,12 +8,7 @@ SMALL_PART = 2**23  # bytes per part of a smaller one: SeaweedFS stores these in
 
 
 class CountedFile:
-    """A file that the minio client reads part by part, with the etag of the bytes read so far.
-
-    Args:
-        file: open at its beginning.
-        size: of the file in bytes.
-    """
+    """A file of `size` bytes that the minio client reads part by part, with the etag of the bytes read so far."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.part_size = PART if size > PART else SMALL_PART

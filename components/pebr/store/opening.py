@@ -7,10 +7,7 @@ from pebr.store.contract import Store
 
 
 def open_store(location: str | Path) -> Store:
-    """The store at a location.
-
-    Args:
-        location: `s3://bucket/prefix`, `file:///folder`, or a folder's path.
+    """The store at `s3://bucket/prefix`, `file:///folder`, or a folder's path.
 
     Raises:
         InputError: the scheme is unknown, or the settings of an S3 store are wrong.

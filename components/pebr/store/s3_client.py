@@ -52,7 +52,7 @@ PERMANENT = {
     "InsufficientStorage": "the store is full: make room",
 }
 SPOILED = {  # refusals that may pass: the request that arrived was not the one that was signed
-    "SignatureDoesNotMatch": "is the secret key correct (AWS_SECRET_ACCESS_KEY), or do bytes change in transit?",
+    "SignatureDoesNotMatch": "is the secret key correct (AWS_SECRET_ACCESS_KEY), or do bytes change in transit?"
 }
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 

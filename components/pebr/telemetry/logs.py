@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import time
 from collections import deque
@@ -10,14 +11,14 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 log = logging.getLogger("pebr")
+_ERROR = re.compile(r"[\d:]+ ERROR (?:\[rank \d+\] )?(.+)")  # a line of `configure`
 _RECENT = 60  # progress lines, which take at least five minutes
 
 
 def configure(level: str | None = None) -> None:
     """Send the logs of `pebr`, and the warnings and errors of other libraries, to standard error.
 
-    Args:
-        level: name of the level; by default the environment variable PEBR_LOG_LEVEL, or INFO.
+    The level is by default that of the environment variable PEBR_LOG_LEVEL, or INFO.
     """
     rank = os.environ.get("RANK")
     prefix = f"[rank {rank}] " if rank not in (None, "0") else ""
@@ -28,15 +29,10 @@ def configure(level: str | None = None) -> None:
 
 
 def progress(items: Iterable[Item], total: int, description: str, every_seconds: float = 5.0) -> Iterator[Item]:
-    """Yield `items` and log how many are done, the rate and the time left, at most every `every_seconds`.
+    """Yield `items` and log how many of `total` (0 if unknown) are done, the rate and the time left.
 
-    Rate and time left use the last `_RECENT` lines; the final line reports the whole run.
-
-    Args:
-        items: to yield.
-        total: number of items; 0 if unknown.
-        description: first words of each line.
-        every_seconds: shortest time between two lines.
+    At most one line per `every_seconds`. Rate and time left use the last `_RECENT` lines; the final line reports the
+    whole run.
     """
     started = time.monotonic()
     lines = deque([(started, 0)], maxlen=_RECENT)
@@ -50,6 +46,15 @@ def progress(items: Iterable[Item], total: int, description: str, every_seconds:
             of_total = f" of {total}" if total else ""
             time_left = f"{duration((total - done) / rate)} left" if done < total else duration(now - started)
             log.info("%s: %d%s, %.3g per second, %s", description, done, of_total, rate, time_left)
+
+
+def last_error(lines: Iterable[str]) -> str:
+    """The message of the last error in a log that `configure` set up; "" if there is none.
+
+    >>> last_error(["16:02:11 INFO 9 rows", "16:02:12 ERROR [rank 1] data/: no rows", "16:02:12 INFO bye"])
+    'data/: no rows'
+    """
+    return ([found[1] for line in lines if (found := _ERROR.fullmatch(line))] or [""])[-1]
 
 
 def duration(seconds: float) -> str:

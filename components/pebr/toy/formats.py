@@ -1,7 +1,9 @@
 """The toy data in the layouts of the public data sets, including faulty rows.
 
 write_sft          mulberry_sft.json + images/            like Mulberry-SFT, with rows that `filter` must reject
+write_pebr         pebr_sft.json + images/                like the SFT data of PeBR
 write_rl           pebr_grpo_dataset.json + images/       like the RL data of PeBR
+write_parquet      train-*.parquet                        like RL sets with images inside, the same questions
 write_benchmarks   toy.tsv                                like a VLMEvalKit benchmark, with held-out questions
 """
 
@@ -13,13 +15,22 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from pebr.toy.world import ToyQuestion, questions
 
-SFT_ROWS, RL_ROWS, BENCHMARK_ROWS = 6000, 1200, 400
+SFT_ROWS, PEBR_ROWS, RL_ROWS, BENCHMARK_ROWS = 6000, 600, 1200, 400
 FAULT_EVERY = 25  # good SFT rows between two faulty ones
 
+# Instructions inside each question of `write_sft`, as in Mulberry-SFT: other words than those of our prompt.
+BLOCK = (
+    "Describe the image with the question in mind. Then give reasons, think in small steps, and end with the answer"
+    " in the form: 'The final answer is: xxx.\n\nUse these sections, each after ###:\n### Image Description:\n"
+    "### Rationales:\n### Let's think step by step.\n### Step 1:\n### Step 2:\n...\n### The final answer is: \n\n"
+    "Question: "
+)
 BENCHMARK_COLUMNS = ("index", "image", "question", "answer", "category", "split", "key_words")
 
 
@@ -33,8 +44,8 @@ class Row(TypedDict):
 def write_sft(directory: Path | str, seed: int, rows: int = 0) -> None:
     """Write the warm-up data: `rows` good rows (0: SFT_ROWS), and one faulty row after every 25 good rows.
 
-    As in Mulberry-SFT, `images` is a string in some rows and a list in others, and a line break follows `<image>` in
-    some rows only.
+    As in Mulberry-SFT, each question holds a block of instructions, `images` is a string in some rows and a list in
+    others, and a line break follows `<image>` in some rows only.
     """
     array: list[Row] = []
     faults = 0
@@ -46,6 +57,22 @@ def write_sft(directory: Path | str, seed: int, rows: int = 0) -> None:
             faulty = f"images/{question.qid}-{spoil.__name__.strip('_')}.png"
             array.append(spoil(_sft_row(question, faulty, faults), Path(directory, faulty), image))
     _write_array(Path(directory, "mulberry_sft.json"), array)
+
+
+def write_pebr(directory: Path | str, seed: int, rows: int = 0) -> None:
+    """Write further warm-up data (`rows` 0: PEBR_ROWS), with other images than `write_sft`, and without faults."""
+    made = _saved(directory, questions(seed, (rows or PEBR_ROWS), "sft", first=SFT_ROWS))
+    array = [
+        {
+            "messages": [
+                {"role": "user", "content": question.problem},
+                {"role": "assistant", "content": question.taught},
+            ],
+            "images": [name],
+        }
+        for question, name, _ in made
+    ]
+    _write_array(Path(directory, "pebr_sft.json"), array)
 
 
 def write_rl(directory: Path | str, seed: int, rows: int = 0) -> None:
@@ -61,6 +88,22 @@ def write_rl(directory: Path | str, seed: int, rows: int = 0) -> None:
         for index, (question, name, _) in enumerate(_saved(directory, questions(seed, rows or RL_ROWS, "rl")))
     ]
     _write_array(Path(directory, "pebr_grpo_dataset.json"), array)
+
+
+def write_parquet(directory: Path | str, seed: int, rows: int = 0) -> None:
+    """Write the questions of `write_rl` as Parquet with the images inside, and the answers in tags."""
+    table = [
+        {
+            "qid": question.qid,
+            "images": [{"bytes": png(question.image), "path": None}],
+            "problem": question.problem,
+            "solution": f"<think>{question.description}</think> <answer> {question.answer} </answer>",
+            "key_words": list(question.key_words),
+        }
+        for question in questions(seed, rows or RL_ROWS, "rl")
+    ]
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(table), Path(directory, "train-00000-of-00001.parquet"))
 
 
 def write_benchmarks(directory: Path | str, seed: int, rows: int = 0) -> None:
@@ -102,7 +145,7 @@ def _saved(directory: Path | str, asked: Iterator[ToyQuestion]) -> Iterator[tupl
 
 
 def _sft_row(question: ToyQuestion, name: str, index: int) -> Row:
-    problem = question.problem if index % 3 else question.problem.replace("<image>", "<image>\n")
+    problem = question.problem.replace("<image>", f"<image>{BLOCK}" if index % 3 else f"<image>\n{BLOCK}")
     return {
         "messages": [{"role": "user", "content": problem}, {"role": "assistant", "content": question.taught}],
         "images": name if index % 5 < 2 else [name],

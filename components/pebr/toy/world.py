@@ -51,9 +51,9 @@ class Asked(NamedTuple):
     guesses: tuple[str, ...] = ()  # possible guesses of the teacher; () if the question is easy
 
 
-def questions(seed: int, rows: int, split: Split) -> Iterator[ToyQuestion]:
-    """The first `rows` questions of a split; the kinds take turns."""
-    for index in range(rows):
+def questions(seed: int, rows: int, split: Split, first: int = 0) -> Iterator[ToyQuestion]:
+    """The `rows` questions of a split from index `first` on; the kinds take turns."""
+    for index in range(first, first + rows):
         yield question(seed, split, index)
 
 
@@ -156,11 +156,7 @@ def _sum(scene: Scene[Group], draw: random.Random) -> Asked | None:
         f"How many {first.colour} and {second.colour} shapes are there together?",
         str(total),
         f"Add {first.colour} and {second.colour}.",
-        (
-            f"{first.mention}.",
-            f"{second.mention}.",
-            f"{first.count} + {second.count} = {total}",
-        ),
+        (f"{first.mention}.", f"{second.mention}.", f"{first.count} + {second.count} = {total}"),
         guesses=_numbers(2, 2 * MOST_SHAPES),
     )
 

@@ -5,17 +5,10 @@ from collections.abc import Sequence
 
 
 def deal(lengths: Sequence[int], ranks: int) -> list[list[int]]:
-    """Divide rows among ranks: longest first, each to the rank with the fewest tokens so far.
+    """Divide rows of these lengths among ranks: longest first, each to the rank with the fewest tokens so far.
 
     This is Graham's longest-processing-time rule, at most 4/3 of the optimum. It is deterministic, so ranks compute it
-    without communication.
-
-    Args:
-        lengths: tokens of each row.
-        ranks: number of ranks.
-
-    Returns:
-        Row indices of each rank, in ascending order.
+    without communication. Returns the row indices of each rank, in ascending order.
 
     >>> deal([5, 1, 4, 2], 2)
     [[0, 1], [2, 3]]

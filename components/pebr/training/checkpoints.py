@@ -45,14 +45,11 @@ State = Mapping[str, object]  # JSON
 
 
 class Checkpoints:
-    """The checkpoints of one run. All ranks call its methods together.
+    """The newest `keep` checkpoints of one run, at a `location` (a folder or `s3://` prefix) that only this run uses.
 
-    Args:
-        location: a folder or `s3://bucket/prefix`, used by this run only.
-        keep: number of newest complete checkpoints to keep.
-        place: of this process.
-        facts: that name the run; stored with each checkpoint. None: checkpoints are not checked.
-        resume_from: location of another run's checkpoints, or of one, to continue from if there are none here.
+    All ranks call its methods together. The `facts` that name the run are stored with each checkpoint; with None,
+    checkpoints are not checked. `resume_from` is the location of another run's checkpoints, or of one of them, to
+    continue from if there are none here.
     """
 
     def __init__(

@@ -39,7 +39,6 @@ def consolidate(
     Args:
         sharded: directory written by the engine's `save_sharded`.
         model: Hugging Face directory that training began with: configuration, tokenizer, processor.
-        output: directory to write.
         dtype: format of the floating-point weights; `keep` for that of the shards.
         max_shard_bytes: maximum size of a file of weights that holds more than one tensor.
 

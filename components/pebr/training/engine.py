@@ -9,6 +9,7 @@ import copy
 import logging
 import math
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +55,7 @@ class EngineSettings:
 
     @classmethod
     def of(
-        cls,
-        settings: TrainingSettings,
-        total_steps: int,
-        schedule: Schedule = "constant",
-        warmup_ratio: float = 0.0,
+        cls, settings: TrainingSettings, total_steps: int, schedule: Schedule = "constant", warmup_ratio: float = 0.0
     ) -> Self:
         """The engine's part of a step's settings."""
         names = ("learning_rate", "weight_decay", "max_grad_norm", "dtype", "zero_stage", "gradient_checkpointing")
@@ -110,6 +107,7 @@ class TrainingEngine:
         self.refused_steps = 0
         self._refused_in_a_row = 0
         self._saved_step = 0  # step of the newest checkpoint; before the first update there is nothing to save
+        self._saved_at = time.monotonic()  # when it was begun
         on_gpu = self.device.type == "cuda"
         if settings.gradient_checkpointing:
             enable: Any = self.weights.gradient_checkpointing_enable
@@ -162,7 +160,8 @@ class TrainingEngine:
             # gradient not finite.
             weight = self.world_size if mine else 0.0
             self._deepspeed.backward(value * torch.where(value.detach().isfinite(), weight, math.nan))
-        rate = self._current_learning_rate()
+        chosen = self.settings
+        rate = learning_rate(chosen.schedule, chosen.learning_rate, self.step, chosen.total_steps, chosen.warmup_ratio)
         for group in self._deepspeed.optimizer.param_groups:
             group["lr"] = rate
         norm = self._apply()
@@ -175,10 +174,8 @@ class TrainingEngine:
     def gathered_parameters(self, bucket_bytes: int = 1 << 30) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight's Hugging Face name and full value, as forward passes read it.
 
-        A value is valid until the next one is requested. Tied weights come once; LoRA adapters are merged.
-
-        Args:
-            bucket_bytes: with ZeRO-3, weights are gathered in buckets of this size.
+        A value is valid until the next one is requested. Tied weights come once; LoRA adapters are merged. With ZeRO-3,
+        weights are gathered in buckets of `bucket_bytes`.
         """
         if self.settings.zero_stage == 3:
             yield from zero.gathered(weights_of(self.weights), bucket_bytes)
@@ -222,14 +219,19 @@ class TrainingEngine:
             state["resumed_from"] = self._checkpoints.resumed_from
         return state
 
+    def is_due(self, step: int, every: int, minutes: float) -> bool:
+        """Whether a checkpoint is due after a training step: `every` so many, or so many `minutes` after the last one.
+
+        0 stands for never. The first rank whose time is over decides for all.
+        """
+        late = bool(minutes) and time.monotonic() - self._saved_at >= 60 * minutes
+        return bool(minutes and self._agree(float(late), dist.ReduceOp.MAX)) or bool(every and step % every == 0)
+
     def checkpoint(self, state: Mapping[str, object], due: bool) -> None:
         """Write a checkpoint in the background if it is due, or at once if the run must end here.
 
-        Call it after each training step, and wherever `resume` can continue from.
-
-        Args:
-            state: further state that the run needs to resume, JSON: position in the data, counters.
-            due: a checkpoint is due by the caller's schedule.
+        Call it after each training step, and wherever `resume` can continue from. `state` is further state, JSON, that
+        the run needs to resume: position in the data, counters.
 
         Raises:
             DivergedError: several updates in a row were refused; a checkpoint of the weights before them is written.
@@ -273,7 +275,7 @@ class TrainingEngine:
                 "refused": [self.refused_steps, self._refused_in_a_row],
             },
         )
-        self._saved_step = self.step
+        self._saved_step, self._saved_at = self.step, time.monotonic()
 
     def finish(self) -> None:
         """Wait until the last checkpoint is written."""
@@ -302,10 +304,6 @@ class TrainingEngine:
             shutil.rmtree(directory, ignore_errors=True)
             beside.rename(directory)
         dist.barrier()
-
-    def _current_learning_rate(self) -> float:
-        chosen = self.settings
-        return learning_rate(chosen.schedule, chosen.learning_rate, self.step, chosen.total_steps, chosen.warmup_ratio)
 
     def _apply(self) -> float:
         """Step the optimizer, or drop a gradient that is not finite. Returns the gradient's norm."""

@@ -26,10 +26,7 @@ class Weight(NamedTuple):
 def attach(model: Any, rank: int, seed: int) -> None:
     """Freeze a model and add adapters to every linear layer of its language model. Their initial output is 0.
 
-    Args:
-        model: a Hugging Face vision-language model; changed in place.
-        rank: of the adapters; their scaling is 2.
-        seed: of A, the random one of their two matrices; the same in every process.
+    `seed` is that of A, the random one of the two matrices; it must be the same in every process. The scaling is 2.
     """
     from peft import LoraConfig, inject_adapter_in_model
 

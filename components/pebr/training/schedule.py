@@ -7,18 +7,11 @@ Schedule = Literal["constant", "cosine"]
 
 
 def learning_rate(schedule: Schedule, peak: float, step: int, total_steps: int, warmup_ratio: float) -> float:
-    """Compute the learning rate of one optimizer update.
+    """Compute the learning rate of the optimizer update that follows `step` updates.
 
-    It rises linearly from 0 during the first `ceil(warmup_ratio * total_steps)` updates. Then it stays constant, or
-    falls to 0 along half a cosine: SGDR without restarts (arXiv 1608.03983), the same as transformers'
+    It rises linearly from 0 to `peak` during the first `ceil(warmup_ratio * total_steps)` updates. Then it stays
+    constant, or falls to 0 along half a cosine: SGDR without restarts (arXiv 1608.03983), the same as transformers'
     `get_cosine_schedule_with_warmup`.
-
-    Args:
-        schedule: shape after the warm-up.
-        peak: highest rate.
-        step: optimizer updates done before this one.
-        total_steps: optimizer updates of the whole run.
-        warmup_ratio: share of the updates used for the warm-up.
 
     >>> [round(learning_rate("cosine", 1.0, step, 10, 0.2), 3) for step in (0, 1, 2, 6, 10)]
     [0.0, 0.5, 1.0, 0.5, 0.0]

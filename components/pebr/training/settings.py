@@ -41,6 +41,13 @@ class TrainingSettings(ModelSettings, ResumableSettings):
     save_every: Annotated[
         int, Bounds(0), ANY_VALUE_RESUMES, "Training steps between checkpoints; 0 for only at the end and on SIGTERM."
     ] = 10
+    save_minutes: Annotated[
+        float,
+        Bounds(0),
+        ANY_VALUE_RESUMES,
+        "Minutes after which a checkpoint is also written; 0 for never. Where a step is ended without notice, as on"
+        " Kubeflow, at most that much is lost.",
+    ] = 0.0
     resume_from: Annotated[
         str,
         "Checkpoints of another run, or one of them, to continue from if this run has none yet: with other settings or"

@@ -69,15 +69,7 @@ def share(count: int, rank: int, world_size: int) -> slice:
 def write_shard(
     directory: Path, rank: int, world_size: int, runs: Sequence[Run], extra: Mapping[str, object] | None = None
 ) -> list[Path]:
-    """Write one rank's file and its description. Returns their paths.
-
-    Args:
-        directory: created if missing.
-        rank: this rank.
-        world_size: number of ranks that write.
-        runs: of this rank.
-        extra: further entries of the description, JSON.
-    """
+    """Write one rank's file and its description, with `extra` JSON entries, to `directory`. Returns their paths."""
     directory.mkdir(parents=True, exist_ok=True)
     stem = _stem(rank, world_size)
     path = directory / f"{stem}.safetensors"
@@ -134,9 +126,6 @@ def write_index(directory: Path, world_size: int, extra: Mapping[str, object] | 
 
 class ShardedTensors:
     """Reads a complete directory of shards.
-
-    Args:
-        directory: written by `write_shard` and `write_index`.
 
     Raises:
         InputError: the index is missing or has another format.

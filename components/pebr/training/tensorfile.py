@@ -64,12 +64,9 @@ def read_header(path: Path | str) -> Header:
 
 
 class TensorFileWriter:
-    """Writes one file. The constructor writes the header; tensors follow in its order, whole or in pieces.
+    """Writes one file of tensors, each given as (name, dtype, shape), with `metadata` in its header.
 
-    Args:
-        path: of the file.
-        tensors: (name, dtype, shape) of each tensor.
-        metadata: strings for the header.
+    The constructor writes the header; tensors follow in its order, whole or in pieces.
     """
 
     def __init__(

@@ -26,10 +26,14 @@ def image_bytes(images: Iterable[Mapping[str, bytes | None]] | None) -> list[byt
 
 
 def prompt_tokens(
-    problem: str, images: Sequence[bytes], encoder: Encoder, max_prompt_tokens: float = math.inf
+    problem: str,
+    images: Sequence[bytes],
+    encoder: Encoder,
+    max_prompt_tokens: float = math.inf,
+    history: Sequence[str] = (),
 ) -> int | Fault:
     """The number of tokens of a prompt, or why it is not asked. No pixel is decoded."""
-    tokens = _or_fault(lambda: encoder.prompt_length(problem, [size_of(image) for image in images]))
+    tokens = _or_fault(lambda: encoder.prompt_length(problem, [size_of(image) for image in images], history))
     return tokens if isinstance(tokens, Fault) else _too_long(tokens, max_prompt_tokens) or tokens
 
 

@@ -45,13 +45,9 @@ class GroupPlan(NamedTuple):
 
 
 def plan_group(start: int, prompt: int, answers: Sequence[int], device: torch.device) -> GroupPlan:
-    """The plan of a group.
+    """The plan of a group that begins at token `start` of the row, from the lengths of its prompt and answers.
 
-    Args:
-        start: of the group in the row.
-        prompt: its tokens P.
-        answers: tokens of each answer, in the row's order; neighbors of similar length share a batch.
-        device: of the model.
+    Neighboring answers of similar length share a batch.
     """
     answers = [length for length in answers if length]
     if len(answers) == 1:
@@ -98,14 +94,10 @@ def row_attention(
     """The attention function that transformers calls in each layer of the text model.
 
     Args:
-        module: the layer's attention.
         query: (1, H, L, C).
-        key: (1, K, L, C).
-        value: as `key`.
+        key, value: (1, K, L, C).
         attention_mask: not used with a row.
-        scaling: of the scores.
         plans: of the row's groups, without gaps; None when the model is called without a row.
-        others: passed on to transformers.
 
     Returns:
         Attention output (1, L, H, C), and None for the weights.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pebr.vlm.families import family_of_processor
 from pebr.vlm.families.contract import Processor, Size
-from pebr.vlm.prompt import PromptError, user_turn
+from pebr.vlm.prompt import PromptError, conversation
 
 
 class Prompt(NamedTuple):
@@ -37,25 +37,30 @@ class Encoder:
         self.tokenizer = processor.tokenizer
         self.family = family_of_processor(processor)
 
-    def prompt(self, problem: str, images: Sequence[Image.Image]) -> Prompt:
+    def prompt(self, problem: str, images: Sequence[Image.Image], history: Sequence[str] = ()) -> Prompt:
         """Encode a question with its images.
 
+        Args:
+            problem: the question.
+            images: of the question, and of the history before them.
+            history: earlier questions of the conversation, each followed by its answer.
+
         Raises:
-            PromptError: when the question cannot be asked (see `user_turn` and `image_tokens`).
+            PromptError: when the question cannot be asked (see `conversation` and `image_tokens`).
         """
-        text = self._render(problem, len(images))
+        text = self._render([*history, problem], len(images))
         resized = tuple(image.resize(self._seen_size(image.size), Image.Resampling.BICUBIC) for image in images)
         # Not resized by the processor: a second time would shrink or refuse very long images, whose sides round up.
         batch = self.processor(text=[text], images=list(resized) or None, do_resize=False, return_tensors="pt")
         return Prompt(batch["input_ids"][0].tolist(), *self.family.image_data(batch), resized, text)
 
-    def prompt_length(self, problem: str, sizes: Sequence[Size]) -> int:
+    def prompt_length(self, problem: str, sizes: Sequence[Size], history: Sequence[str] = ()) -> int:
         """The number of tokens P of a prompt, from the images' (width, height) alone: no pixel is read.
 
         Raises:
-            PromptError: when the question cannot be asked (see `user_turn` and `image_tokens`).
+            PromptError: when the question cannot be asked (see `conversation` and `image_tokens`).
         """
-        text_tokens = self.count_tokens(self._render(problem, len(sizes)))  # here an image is one token
+        text_tokens = self.count_tokens(self._render([*history, problem], len(sizes)))  # here an image is one token
         return text_tokens + sum(self.image_tokens(size) - 1 for size in sizes)
 
     def image_tokens(self, size: Size) -> int:
@@ -118,8 +123,8 @@ class Encoder:
         vocabulary = self.tokenizer.get_vocab()
         return [vocabulary[token]] if token in vocabulary else []
 
-    def _render(self, problem: str, image_count: int) -> str:
-        messages = user_turn(problem, image_count)
+    def _render(self, turns: Sequence[str], image_count: int) -> str:
+        messages = conversation(turns, image_count)
         return str(self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def _seen_size(self, size: Size) -> Size:

@@ -24,10 +24,7 @@ SAMPLE = (64, 64)  # pixels of the image of the question that is tried
 def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: int | None = None) -> Processor:
     """The processor (tokenizer, image processor, chat template) of a model directory.
 
-    Args:
-        path: the directory.
-        min_pixels: images with fewer pixels are enlarged to this many; None keeps the directory's setting.
-        max_pixels: images with more pixels are shrunk to this many; None keeps the directory's setting.
+    Images are enlarged to `min_pixels` and shrunk to `max_pixels`; None keeps the directory's setting.
 
     Raises:
         InputError: when the directory has no processor or no chat template, or the family is not supported.
@@ -85,12 +82,7 @@ def check_model(path: Path | str) -> None:
 
 
 def load_model(path: Path | str, dtype: torch.dtype = torch.float32, attention: str = "sdpa") -> Model:
-    """The vision-language model, in evaluation mode, on the CPU.
-
-    Args:
-        path: the directory; its weights must be safetensors (pickled weights are never opened).
-        dtype: of the parameters.
-        attention: transformers' name of the attention implementation.
+    """The vision-language model, in evaluation mode, on the CPU; pickled weights are never opened.
 
     Raises:
         InputError: when the directory has no configuration, or its weights are not whole.

@@ -59,39 +59,29 @@ class Response:
 
 
 _HEADER = re.compile(
-    r"""(?:^[^\S\n]*\ufeff?[^\S\n]*|(?<!\S))\#{3}(?!\#)[^\S\n]*(?P<bold>[*_]{1,2})?[^\S\n]*
-    (?: (?P<description>image\s+description)
+    r"""(?:^[^\S\n]*+\ufeff?[^\S\n]*+|(?<!\S))\#{3}(?!\#)[^\S\n]*+(?P<bold>[*_]{1,2})?[^\S\n]*+
+    (?: (?P<description>image\s++description)
       | (?P<rationales>rationales)
-      | (?P<thinking>let['’]s\s+think\s+step\s+by\s+step)
-      | step[^\S\n]*(?P<step>[0-9]{1,4})
-      | (?P<answer>the\s+final\s+answer\s+is)
-    )\b [^\S\n]*(?:[:：]|\.(?![0-9]))? (?(bold)(?:[^\S\n]*[*_]{1,2}[^\S\n]*(?:[:：]|\.(?![0-9]))?)?)
-    | ^[^\S\n]*\#{3}(?!\#)(?P<unknown>)[^\n]*""",
+      | (?P<thinking>let['’]s\s++think\s++step\s++by\s++step)
+      | step[^\S\n]*+(?P<step>[0-9]{1,4})
+      | (?P<answer>the\s++final\s++answer\s++is)
+    )\b [^\S\n]*+(?:[:：]|\.(?![0-9]))? (?(bold)(?:[^\S\n]*+[*_]{1,2}[^\S\n]*+(?:[:：]|\.(?![0-9]))?)?)
+    | ^[^\S\n]*+\#{3}(?!\#)(?P<unknown>)[^\n]*""",
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
 
 _CONTENT = re.compile(r"[^\W_]|[∞∅]")  # a section of dots, dashes or invisible characters is empty
-_RANK = {"description": 0, "rationales": 1, "thinking": 2, "step": 3, "answer": 4}
-
-_MISSING = {
-    "description": Problem.NO_DESCRIPTION,
-    "rationales": Problem.NO_RATIONALES,
-    "thinking": Problem.NO_THINKING,
-    "step": Problem.NO_STEPS,
-    "answer": Problem.NO_ANSWER,
+# A section as its problems name it
+_LABELS = {
+    "description": "image description",
+    "rationales": "rationales",
+    "thinking": "step-by-step header",
+    "step": "step",
+    "answer": "final answer",
 }
-_EMPTY = {
-    "description": Problem.EMPTY_DESCRIPTION,
-    "rationales": Problem.EMPTY_RATIONALES,
-    "step": Problem.EMPTY_STEP,
-    "answer": Problem.EMPTY_ANSWER,
-}
-_REPEATED = {
-    "description": Problem.REPEATED_DESCRIPTION,
-    "rationales": Problem.REPEATED_RATIONALES,
-    "thinking": Problem.REPEATED_THINKING,
-    "answer": Problem.REPEATED_ANSWER,
-}
+_MISSING = {name: Problem(f"{'steps' if name == 'step' else label} missing") for name, label in _LABELS.items()}
+_EMPTY = {name: Problem(f"{label} empty") for name, label in _LABELS.items() if name != "thinking"}
+_REPEATED = {name: Problem(f"{label} repeated") for name, label in _LABELS.items() if name != "step"}
 
 # Lines of the prompt that are no headers; an answer that has one repeats the prompt.
 _PROMPT_LINES = tuple(
@@ -147,7 +137,8 @@ def _problems(
         found.add(Problem.REPEATED_STEP)
     elif numbers != list(range(1, len(numbers) + 1)):
         found.add(Problem.STEP_NUMBERS)
-    ranks = [_RANK[name] for name in names if name in _RANK]
+    order = list(_LABELS)
+    ranks = [order.index(name) for name in names if name in _LABELS]
     if ranks != sorted(ranks):
         found.add(Problem.ORDER)
     return [problem for problem in Problem if problem in found]

@@ -77,11 +77,6 @@ def pack(groups: Sequence[Group], tokens_per_row: int, encoder: Encoder) -> list
     """Pack groups into rows of at most `tokens_per_row` tokens, by first-fit decreasing.
 
     A row exceeds the budget only if a prompt with one answer does. The split changes results by rounding only.
-
-    Args:
-        groups: prompts with their answers.
-        tokens_per_row: the budget L.
-        encoder: of the model; it computes positions.
     """
     pieces = [piece for group in groups for piece in _split(group, tokens_per_row)]
     rows: list[list[Group]] = []

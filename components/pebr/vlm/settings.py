@@ -8,6 +8,19 @@ from pebr.step.settings import Bounds, StepSettings
 
 PIXELS = Bounds(784, 2**26)  # one token of Qwen2.5-VL; the largest image that is read
 
+Reading = Literal["strict", "lenient"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingSettings(StepSettings):
+    """How the final answer of a response is found."""
+
+    answer_reading: Annotated[
+        Reading,
+        "How training finds the final answer: strict, under its exact header; lenient, also under other headers, in"
+        " <answer> tags, in a box, and in the sentence 'The answer is'. Evaluation is always lenient.",
+    ] = "strict"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings(StepSettings):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pipelines.clusters.placement import Placement, placed
 from pipelines.compile import COMPILED
 from pipelines.forms import argo, quoting
 from pipelines.ir.reader import Pipeline
-from tests.pipelines.forms.argo_engine import Engine
+from tests.pipelines.forms.argo_engine import KEY_FORMAT, Engine, pod_of, restricted_faults
 from tests.pipelines.forms.argo_schema import reference_errors, schema_errors
 
 COMMITTED = sorted(COMPILED.glob("*/argo/[tw]*.yaml"))
@@ -296,3 +297,57 @@ def test_double_braces_in_a_value_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="double braces"):
         argo.workflow(compiled(pipeline, tmp_path))
+
+
+@dsl.container_component
+def leave(files: int, output: dsl.Output[dsl.Dataset]):
+    """Write a folder of so many files."""
+    script = 'mkdir -p "$1"; for i in $(seq $2); do echo "$2" > "$1/$i"; done'
+    return dsl.ContainerSpec(image="x", command=["sh", "-c"], args=[script, "sh", output.path, files])
+
+
+@dsl.container_component
+def read(source: dsl.Input[dsl.Dataset], output: dsl.Output[dsl.Dataset]):
+    """Join the files of a folder."""
+    return dsl.ContainerSpec(
+        image="x", command=["sh", "-c"], args=['cat "$1"/* | tr -d "\\n" > "$2"', "sh", source.path, output.path]
+    )
+
+
+@dsl.pipeline(name="folders")
+def folders(files: int):
+    """A pipeline."""
+    read(source=leave(files=files).outputs["output"])
+
+
+@pytest.mark.parametrize(
+    ("key", "read_files"), [(KEY_FORMAT, "1"), ("runs/{{workflow.name}}/{{pod.name}}", "133")], ids=["ours", "no uid"]
+)
+def test_a_workflow_that_is_submitted_again_under_its_name_reads_its_own_files(
+    tmp_path: Path, key: str, read_files: str
+) -> None:
+    """Argo writes a folder over what lies there: here three files of a deleted workflow, then one."""
+    document = argo.workflow(compiled(folders, tmp_path))
+    for files in ("3", "1"):
+        engine = Engine(document, tmp_path / "argo", {"files": files}, key=key)
+        shutil.rmtree(tmp_path / "argo" / "pods", ignore_errors=True)
+        engine.run()
+    assert engine.artifact("read", "output").read_text() == read_files
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: "/".join(path.parts[-3:]))
+def test_every_pod_of_the_committed_manifests_fits_the_standard_restricted(path: Path) -> None:
+    spec = yaml.safe_load(path.read_text())["spec"]
+    for template in spec["templates"][1:]:
+        assert restricted_faults(pod_of(spec, template)) == []
+
+
+def test_without_a_patch_argos_own_containers_are_refused(tmp_path: Path) -> None:
+    document = argo.workflow(compiled(folders, tmp_path))
+    del document["spec"]["podSpecPatch"]
+    engine = Engine(document, tmp_path / "argo", {"files": "1"})
+    engine.run()
+    (node,) = engine.nodes
+    assert node["phase"] == "Pending"
+    assert "init: allowPrivilegeEscalation" in node["message"]
+    assert "main" not in node["message"]

@@ -9,9 +9,11 @@ import pytest
 import yaml
 from kfp.compiler import Compiler, KubernetesManifestOptions
 
+from pipelines import recipes
 from pipelines.compile import COMPILED
 from pipelines.forms import folders as forms
 from pipelines.ir.reader import Pipeline
+from pipelines.ir.values import written
 from pipelines.pebr_r1 import pebr_r1
 
 ROOT = Path(__file__).parents[3]
@@ -43,6 +45,9 @@ def test_kubeflows_resources_are_what_the_sdk_would_write(tmp_path: Path) -> Non
     version = ours[1]["metadata"].pop("name")
     assert ours[1]["spec"].pop("displayName") == version
     del theirs[1]["metadata"]["name"], theirs[1]["spec"]["displayName"]
+    inputs = theirs[1]["spec"]["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]
+    for name, value in recipes.load("toy", (), inputs).items():
+        inputs[name]["defaultValue"] = value  # the cpu files have the values of the recipe toy
     assert ours[1] == theirs[1]
 
 
@@ -71,3 +76,12 @@ def test_an_image_of_ones_own_needs_a_folder_of_its_own() -> None:
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "--into" in result.stderr
+
+
+def test_a_workflow_of_the_cpu_files_is_the_recipe_toy() -> None:
+    """`kubectl create -f` gives no parameters: the method's own numbers would never end on a CPU."""
+    values = recipes.load("toy", (), Pipeline(COMPILED / "pebr_r1.yaml").inputs)
+    for name in ("workflow", "template"):
+        document = yaml.safe_load((COMPILED / "cpu" / "argo" / f"{name}.yaml").read_text())
+        given = {p["name"]: p["value"] for p in document["spec"]["arguments"]["parameters"]}
+        assert {key: given[key] for key in values} == {key: written(value) for key, value in values.items()}

@@ -1,7 +1,6 @@
 """Submitting to Argo and as a Job, over HTTP to an API server that speaks Kubernetes' part of it."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +11,11 @@ from pipelines import recipes, submit
 from pipelines.ir.reader import Pipeline
 from pipelines.local.artifacts import Artifacts, Status
 from pipelines.local.runner import Run
-from pipelines.targets import retrying
 from tests.pipelines.forms.argo_schema import reference_errors, schema_errors
-from tests.pipelines.servers import Kubernetes, serving
+from tests.pipelines.servers import Kubernetes
 
 TOY = yaml.safe_load((recipes.FOLDER / "toy.yaml").read_text())["parameters"]
 METRICS = {"accuracy": 0.62, "clip": 0.7, "seconds": 3.0}
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubernetes]:
-    """A cluster that KUBECONFIG names, with a token and the namespace `team`."""
-    server = Kubernetes()
-    server.token = "secret"
-    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.001)
-    monkeypatch.setenv("PEBR_REVISION", "4cb250a1c0ffee")
-    with serving(server):
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "c", "cluster": {"server": server.address}}],
-            "users": [{"name": "u", "user": {"token": "secret"}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "team"}}],
-            "current-context": "x",
-        }
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-        yield server
 
 
 def send(to: str, *more: str) -> int:
@@ -155,11 +132,11 @@ def test_a_failed_run_is_told_and_ends_with_1(cluster: Kubernetes, tmp_path: Pat
 
 def test_a_job_runs_the_whole_dag_and_leaves_its_scores_in_the_pods_status(cluster: Kubernetes, tmp_path: Path) -> None:
     told = {"scores": {"evaluate-stage-2": METRICS}, "models": {"merge-stage-2": "merge-stage-2/0a1b/output"}}
-    options = ["--artifacts", "s3://pebr/runs", "--image", "registry/pebr@sha256:12", "--set", "seed=7"]
+    options = ["--artifacts", "s3://pebr/runs", "--image", "registry/pebr@sha256:" + "12" * 32, "--set", "seed=7"]
     assert send("job", *options) == 0
     (job,) = cluster.kinds["jobs"]
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == "registry/pebr@sha256:12"
+    assert container["image"] == "registry/pebr@sha256:" + "12" * 32
     assert {"--set=seed=7", f"--set=sft_epochs={TOY['sft_epochs']}", "--store", "s3://pebr/runs"} <= set(
         container["args"]
     )
@@ -190,7 +167,7 @@ def test_a_job_without_a_store_is_refused(cluster: Kubernetes, caplog: pytest.Lo
 def test_a_job_refuses_what_its_pod_does_not_have(
     cluster: Kubernetes, caplog: pytest.LogCaptureFixture, change: list[str], said: str
 ) -> None:
-    assert send("job", "--artifacts", "s3://pebr/runs", "--image", "x@sha256:12", *change) == 2
+    assert send("job", "--artifacts", "s3://pebr/runs", "--image", "x@sha256:" + "12" * 32, *change) == 2
     assert said in caplog.text
     assert not cluster.requests
 

@@ -69,13 +69,7 @@ class Family(Protocol):
         ...
 
     def arguments(self, positions: Tensor, patches: Tensor | None, grids: Tensor | None) -> dict[str, Tensor | None]:
-        """Arguments of the model's forward pass.
-
-        Args:
-            positions: (A, 1, L).
-            patches: (N, C).
-            grids: (I, 3).
-        """
+        """Arguments of the model's forward pass, from positions (A, 1, L), patches (N, C) and grids (I, 3)."""
         ...
 
     def vllm_images(self, processor: Processor, patches: Tensor, grids: Tensor) -> tuple[VllmImages, list[int]]:

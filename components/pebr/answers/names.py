@@ -1,0 +1,33 @@
+"""Names before values: the point in "P(3, 2)", the ratio in "AB:BC = 3:2", the function in "f(x) = 2x + 3"."""
+
+import re
+
+_VARIABLES = re.compile(r"\(\s*[a-zA-Z]\w{0,2}(?:\s*,\s*[a-zA-Z]\w{0,2}){1,4}\s*\)\s*=\s*(?=[(\[⟨])")
+_BEFORE_BRACKETS = re.compile(
+    r"\A(?:(?:(?i:the\s+)?(?i:point|vertex|center|centre|set|matrix|vector)\s+)?[A-Z]'?\s*=?"
+    r"|(?i:the\s+)?(?i:point|vertex|center|centre)|[a-zA-Z]\s*=)\s*(?=[(\[{⟨].*,.*[)\]}⟩]\Z)"
+)
+_BEFORE_RATIO = re.compile(r"\A[A-Za-z][\w{}]*(?:\s*:\s*[A-Za-z][\w{}]*)+\s*=\s*(?=[\d.]+\s*:)")
+_RATIO_IN_WORDS = re.compile(r"\A(\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)\Z")
+_FUNCTION = re.compile(r"\A[a-zA-Z]\s*\(\s*[a-zA-Z]\s*\)\s*=\s*")
+_MAY_BE = re.compile(r"[=(\[{⟨]|\d to ")
+_Y = re.compile(r"\Ay\s*=\s*")
+
+
+def without_names(given: str, reference: str) -> tuple[str, str]:
+    """Two plain texts without a name that only one of them has; "y = ..." and "f(x) = ..." lose theirs together.
+
+    >>> without_names("P(3, 2)", "(3, 2)"), without_names("P(3, 2)", "Q(3, 2)")
+    (('(3, 2)', '(3, 2)'), ('P(3, 2)', 'Q(3, 2)'))
+    >>> without_names("3 to 2", "AB:BC = 3:2")
+    ('3:2', '3:2')
+    """
+    if not _MAY_BE.search(given + reference):
+        return given, reference
+    first, second = (_RATIO_IN_WORDS.sub(r"\1:\2", text) for text in (given, reference))
+    for name in (_VARIABLES, _BEFORE_BRACKETS, _BEFORE_RATIO):
+        if (name.search(first) is None) != (name.search(second) is None):
+            first, second = name.sub("", first), name.sub("", second)
+    if (_Y.match(first) and _FUNCTION.match(second)) or (_FUNCTION.match(first) and _Y.match(second)):
+        first, second = (_FUNCTION.sub("", _Y.sub("", text)) for text in (first, second))
+    return first, second

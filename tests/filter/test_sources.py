@@ -1,0 +1,247 @@
+"""Several sources, recognised files, images in odd forms, and what is said about them."""
+
+import base64
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pebr.data.shards import iter_rows, read_manifest
+from pebr.errors import InputError
+from pebr.filter.settings import Settings
+from pebr.filter.work import work
+from tests.data.archiving import write_archive
+from tests.filter.layouts import ITEMS, geometry, mulberry, pebr_rl, pebr_sft
+from tests.filter.test_work import ANSWER, image_bytes, rl_row, sft_row
+
+
+def filtered(source: Path, kind: str = "sft", **settings: Any) -> tuple[list[dict[str, Any]], Any]:
+    output = source.with_name(f"{source.name}.out")
+    work(Settings(source=str(source), output=str(output), kind=kind, **settings))
+    return list(iter_rows(output)), read_manifest(output)
+
+
+def written(folder: Path, name: str, rows: Any) -> Path:
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    (folder / "images" / "good.png").write_bytes(image_bytes())
+    (folder / name).write_text(json.dumps(rows))
+    return folder
+
+
+def test_all_files_of_the_kind_are_read_and_the_others_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = tmp_path / "source"
+    for write in (mulberry, pebr_sft, pebr_rl):
+        write(source, ITEMS)
+    (source / "dataset_infos.json").write_text('{"license": "mit"}')
+    (source / "README.md").write_text("x")
+    with caplog.at_level(logging.WARNING, "pebr"):
+        kept, manifest = filtered(source)
+    assert {row["source"] for row in kept} == {"mulberry_sft", "pebr_sft"}
+    assert len({row["qid"] for row in kept}) == len(kept) == 16
+    assert manifest.extra["sources"]["pebr_sft"]["duplicates"] == 8
+    assert "not read as sft rows: dataset_infos.json, pebr_grpo_dataset.json" in caplog.text
+    kept, _ = filtered(source, "rl")
+    assert {row["source"] for row in kept} == {"pebr_grpo_dataset"}
+    assert [row["qid"] for row in kept] == [str(n) for n in range(8)]
+
+
+def test_rows_of_another_source_are_found_by_question_and_image(tmp_path: Path) -> None:
+    """An image counts by its content, whatever its name or place."""
+    source = tmp_path / "source"
+    mulberry(source, ITEMS)
+    pebr_sft(source, ITEMS[:3])
+    kept, manifest = filtered(source, duplicates="reject")
+    assert manifest.rejected == {"row of another source": 3}
+    assert len(kept) == 8
+    again = written(tmp_path / "again", "a.json", [sft_row()] * 3)
+    assert len(filtered(again, duplicates="reject")[0]) == 3
+
+
+def test_test_data_is_left_out_if_there_is_training_data(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    geometry(tmp_path / "source", ITEMS)
+    with caplog.at_level(logging.WARNING, "pebr"):
+        kept, _ = filtered(tmp_path / "source", "rl")
+    assert len(kept) == 8
+    assert {row["source"] for row in kept} == {"data/train"}
+    assert "data/test-00000-of-00001.parquet" in caplog.text
+    kept, _ = filtered(tmp_path / "source", "rl", files="data/test*")
+    assert len(kept) == 3
+
+
+def test_a_source_may_be_a_file_or_an_archive(tmp_path: Path) -> None:
+    source = written(tmp_path / "source", "a.json", [sft_row()])
+    written(source, "b.json", [sft_row()] * 2)
+    assert len(filtered(source / "b.json")[0]) == 2
+    members = {"set/rows.jsonl": json.dumps(sft_row("img/1.png")).encode() + b"\n", "set/img/1.png": image_bytes()}
+    (tmp_path / "whole").mkdir()
+    write_archive(tmp_path / "whole" / "set.tar.gz", members)
+    assert len(filtered(tmp_path / "whole" / "set.tar.gz")[0]) == 1
+    assert len(filtered(tmp_path / "whole")[0]) == 1
+
+
+def test_the_other_kind_of_rows_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds rl rows: give --kind rl"):
+        filtered(written(tmp_path / "source", "a.json", [rl_row()]))
+    with pytest.raises(InputError, match="no file of rows x"):
+        filtered(tmp_path / "source", files="x*")
+    written(tmp_path / "two", "a.json", [{"x": 1}])
+    with pytest.raises(InputError, match=r"holds a.json, b.json: put the dataset there as mulberry_sft.json"):
+        filtered(written(tmp_path / "two", "b.json", [{"x": 1}]))
+
+
+TEXT = base64.b64encode(image_bytes()).decode()
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [
+        ({"image": "images/good.png"}, None),
+        ({"image_path": "images/good.png"}, None),
+        ({"images": [], "image": {"path": "images/good.png"}}, None),
+        ({"image": {"bytes": TEXT}}, None),
+        ({"image": TEXT}, None),
+        ({"image": f"data:image/png;base64,{TEXT}"}, None),
+        ({"images": "['images/good.png']"}, None),
+        ({"image": "https://host/good.png"}, "image is a URL"),
+        ({"image": {"url": "https://host/good.png"}}, "image is a URL"),
+        ({"image": base64.b64encode(b"\x89PNG" + bytes(90)).decode()}, "image unreadable"),
+        ({"photo": "images/good.png"}, "image column not known"),
+        ({}, "placeholders and images differ"),
+    ],
+)
+def test_an_image_is_read_or_its_row_set_aside_with_the_reason(
+    tmp_path: Path, images: dict[str, Any], reason: str | None
+) -> None:
+    rows = []
+    for qid, row in enumerate((rl_row(), rl_row())):
+        del row["images"]
+        rows.append(row | {"qid": qid} | (images if qid else {"images": "images/good.png"}))
+    kept, manifest = filtered(written(tmp_path / "source", "a.json", rows), "rl")
+    assert manifest.rejected == ({reason: 1} if reason else {})
+    assert all(len(row["images"]) == 1 for row in kept)
+
+
+def test_names_of_columns_can_be_given(tmp_path: Path) -> None:
+    rows = [{"ask": "What?", "label": "7", "left": None, "right": "images/good.png", "nr": "a"}]
+    source = written(tmp_path / "source", "a.json", rows)
+    kept, _ = filtered(source, "rl", columns="question=ask,answer=label,images=left|right,qid=nr")
+    assert [(row["qid"], row["problem"], row["answer"], len(row["images"])) for row in kept] == [("a", "What?", "7", 1)]
+    with pytest.raises(InputError, match="--columns"):
+        Settings(source="a", output="b", columns="x=y")
+
+
+def test_options_in_columns_become_options(tmp_path: Path) -> None:
+    row = rl_row(A="red", B="blue", answer="B")
+    (kept,), manifest = filtered(written(tmp_path / "source", "a.json", [row]), "rl")
+    assert kept["problem"] == "<image>How many?\nOptions:\nA. red\nB. blue"
+    assert json.loads(kept["extra"])["options"] == {"A": "red", "B": "blue"}
+    assert manifest.extra["sources"]["a"]["changes"] == {"options added": 1}
+
+
+def test_images_in_options_are_placed(tmp_path: Path) -> None:
+    row = rl_row(problem="Which is red?", options=["<image 1>", "<image 2>"], images=["images/good.png"] * 2)
+    (kept,), _ = filtered(written(tmp_path / "source", "a.json", [row]), "rl")
+    assert kept["problem"] == "Which is red?\nOptions:\nA. <image>\nB. <image>"
+
+
+def test_an_id_of_another_name_need_not_be_unique(tmp_path: Path) -> None:
+    rows = [{k: v for k, v in rl_row().items() if k != "qid"} | {"id": "x"}] * 2
+    kept, _ = filtered(written(tmp_path / "source", "a.json", rows), "rl")
+    assert [row["qid"] for row in kept] == ["x", "x-00000001"]
+
+
+def test_the_image_root_may_be_in_an_archive(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = written(tmp_path / "source", "a.json", [sft_row("1.png")])
+    write_archive(source / "p.zip", {"p/one/1.png": image_bytes(), "p/two/1.png": image_bytes(70)})
+    (source / "more.7z").write_bytes(b"7z")
+    with caplog.at_level(logging.WARNING, "pebr"):
+        (row,), _ = filtered(source, image_root="p/two")
+    assert row["images"][0]["bytes"] == image_bytes(70)
+    assert "more.7z: give tar or zip" in caplog.text
+
+
+def test_a_row_without_a_column_of_ids_has_its_number(tmp_path: Path) -> None:
+    rows = [{k: v for k, v in rl_row().items() if k != "qid"}] * 2
+    kept, _ = filtered(written(tmp_path / "source", "a.json", rows), "rl")
+    assert [row["qid"] for row in kept] == ["00000000", "00000001"]
+
+
+def several(turns: list[dict[str, str]]) -> dict[str, Any]:
+    """A good row with further turns."""
+    return {"messages": [*sft_row()["messages"], *turns], "images": "images/good.png"}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (sft_row(answer=ANSWER + "<image>"), "placeholder in an answer"),
+        (sft_row(question="<image><|im_start|>?"), "question cannot be asked"),
+        (sft_row(question="<image>### Image Description: ### Step 1: ### Final answer:"), "question cannot be asked"),
+        (several(sft_row(answer="Seven.", question="And?")["messages"]), "no final answer"),
+        (several([{"role": "tool", "content": "x"}]), "turns out of order"),
+    ],
+)
+def test_what_the_warm_up_cannot_train_on_is_rejected_here(tmp_path: Path, row: Any, reason: str) -> None:
+    kept, manifest = filtered(written(tmp_path / "source", "a.json", [sft_row(), row]))
+    assert manifest.rejected == {reason: 1}
+    assert len(kept) == 1
+
+
+def test_half_a_character_is_no_text(tmp_path: Path) -> None:
+    source = written(tmp_path / "source", "a.jsonl", sft_row(answer=ANSWER + "\ud800"))
+    with (source / "a.jsonl").open("a") as file:
+        file.write("\n" + json.dumps(sft_row()))
+    kept, manifest = filtered(source)
+    assert (len(kept), manifest.rejected) == (1, {"not Unicode text": 1})
+
+
+def test_several_turns_and_system_turns_are_kept(tmp_path: Path) -> None:
+    system = {"role": "system", "content": "You look at <image>."}
+    turns = [system, *sft_row(question="How many?")["messages"], *sft_row(question="And now?")["messages"]]
+    (row,), manifest = filtered(
+        written(tmp_path / "source", "a.json", [{"messages": turns, "images": "images/good.png"}])
+    )
+    assert [m["content"] for m in row["messages"]] == ["<image>How many?", ANSWER, "And now?", ANSWER]
+    assert manifest.extra["sources"]["a"]["changes"] == {"system turns removed": 1}
+
+
+def test_a_common_beginning_that_is_not_recognised_is_quoted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    opening = "You are an expert in charts. Think hard, then give the answer in one word. "
+    rows = [sft_row(question=f"<image>{opening if n % 2 else ''}Number {n * 7}?") for n in range(40)]
+    with caplog.at_level(logging.WARNING, "pebr"):
+        filtered(written(tmp_path / "source", "a.json", rows))
+    assert f"20 questions begin with the same text, {opening + 'Number '!r}" in caplog.text
+    caplog.clear()
+    rows = [sft_row(question=f"<image>What is the number of circles in image number {n}?") for n in range(40)]
+    with caplog.at_level(logging.WARNING, "pebr"):
+        filtered(written(tmp_path / "other", "a.json", [*rows[:5], *[sft_row()] * 35]))
+    assert caplog.text == ""
+
+
+def test_rows_of_a_compressed_archive_come_in_its_order_and_none_is_lost(tmp_path: Path) -> None:
+    order = [5, 0, 3, 3, 1, 4, 2, 9]
+    rows = [sft_row(f"p/{n}.png", question=f"<image>{n}?") for n in order]
+    source = written(tmp_path / "source", "a.json", rows)
+    write_archive(source / "p.tar.gz", {f"p/{n}.png": image_bytes(60 + n) for n in range(6)})
+    kept, manifest = filtered(source)
+    assert [row["messages"][0]["content"] for row in kept] == [f"<image>{n}?" for n in (0, 1, 2, 3, 3, 4, 5)]
+    assert [row["images"][0]["bytes"] for row in kept] == [image_bytes(60 + n) for n in (0, 1, 2, 3, 3, 4, 5)]
+    assert manifest.rejected == {"image missing": 1}
+
+
+def test_nested_and_odd_tables_are_read(tmp_path: Path) -> None:
+    source = written(tmp_path / "source", "a.json", {"version": 1, "data": [sft_row()] * 2})
+    (source / "b.json").write_text("\n".join(json.dumps(sft_row()) for _ in range(3)))
+    (source / "c.ndjson").write_text(json.dumps(sft_row()))
+    pq.write_table(pa.Table.from_pylist([sft_row()]), source / "d.parquet")
+    _, manifest = filtered(source)
+    assert {name: facts["kept"] for name, facts in manifest.extra["sources"].items()} == {
+        "a": 2,
+        "b": 3,
+        "c": 1,
+        "d": 1,
+    }
