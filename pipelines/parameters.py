@@ -45,12 +45,12 @@ TASKS = {
     "report": Task("report", ("report",), {"ablation": False}),
 }
 # Each prefix: how the help text names the task, and the fields that take it.
-_STAGE = "reward questions_per_step questions_per_update epochs max_steps"
+_STAGE = "reward questions_per_step questions_per_update epochs max_steps resume_from"
 PREFIXED = {
     "sft": (
         "SFT",
         "source image_root files columns epochs max_steps batch_size learning_rate weight_decay max_grad_norm"
-        " warmup_ratio max_tokens save_every",
+        " warmup_ratio max_tokens save_every resume_from",
     ),
     "rl": ("RL", "source image_root files columns"),
     "benchmarks": ("Benchmarks", "source"),
@@ -60,7 +60,7 @@ PREFIXED = {
     "rollout": ("Rollout", "samples temperature top_p memory_share"),
     "perception": ("Stage 1", _STAGE),
     "reasoning": ("Stage 2", _STAGE),
-    "ablation": ("Ablation", "max_steps"),
+    "ablation": ("Ablation", "max_steps resume_from"),
     "merged": ("Merged models", "dtype"),
     "evaluate": ("Evaluation", "only samples temperature top_p tensor_parallel memory_share"),
     "report": ("Report", "title examples"),

@@ -18,10 +18,10 @@ def atomic_directory(target: Path | str) -> Iterator[Path]:
     beside = _beside(target)
     beside.mkdir(parents=True)
     try:
-        yield beside
-    except BaseException as error:
+        with blamed(target):
+            yield beside
+    except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
-        _add_path(error, target)
         raise
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
@@ -37,10 +37,10 @@ def atomic_file(target: Path | str) -> Iterator[Path]:
     beside = _beside(target)
     beside.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield beside
-    except BaseException as error:
+        with blamed(target):
+            yield beside
+    except BaseException:
         beside.unlink(missing_ok=True)
-        _add_path(error, target)
         raise
     beside.replace(target)
 
@@ -50,17 +50,23 @@ def partial(target: Path) -> Path:
     return target.with_name(f".{target.name}.partial")
 
 
-def _add_path(error: BaseException, target: Path) -> None:
+@contextmanager
+def blamed(target: Path | str) -> Iterator[None]:
     """Add the target's path to an error such as a full disk; a failed write names no file.
 
     Raises:
         OSError: replaces the error in which a Rust library (safetensors, tokenizers) wraps the system's error.
     """
-    if isinstance(error, OSError):
+    try:
+        yield
+    except OSError as error:
         if error.errno in UNUSABLE and not error.filename:
             error.filename = str(target)
-    elif (match := re.search(r"\(os error (\d+)\)", str(error))) and (number := int(match[1])) in UNUSABLE:
-        raise OSError(number, os.strerror(number), str(target)) from error
+        raise
+    except BaseException as error:
+        if (match := re.search(r"\(os error (\d+)\)", str(error))) and (number := int(match[1])) in UNUSABLE:
+            raise OSError(number, os.strerror(number), str(target)) from error
+        raise
 
 
 def _beside(target: Path) -> Path:

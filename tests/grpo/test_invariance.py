@@ -44,6 +44,6 @@ def test_same_history(plain, command, tmp_path, changes):
 
 
 def test_it_learns_what_is_rewarded(command, tmp_path):
-    finish(command(tmp_path, max_steps=30, questions_per_update=8, save_every=0, epochs=12))
+    finish(command(tmp_path, max_steps=30, questions_per_update=8, save_every=0, epochs=12, futile_steps=0))
     rewards = [row["reward"] for row in history(tmp_path)]
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.03

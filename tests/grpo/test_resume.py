@@ -94,6 +94,19 @@ def test_a_stopped_run_writes_a_checkpoint_and_exits_with_the_code_to_retry(comm
     assert_same(tmp_path, whole)
 
 
+def test_a_run_may_continue_from_another_ones_checkpoint_knowingly(command, whole, tmp_path):
+    (other,) = (path for path in Path(f"{whole}/weights.checkpoints").iterdir() if (path / "step-00000012").exists())
+    finish(command(tmp_path, **SETTINGS | {"max_steps": STEPS + 2, "epochs": 4}, learning_rate=1e-4, resume_from=other))
+    rows = history(tmp_path)
+    assert rows[:STEPS] == history(whole)
+    assert rows[STEPS]["resumed_from"] == f"{other}/step-00000012"
+    assert len(rows) == STEPS + 2
+    shards = sorted((tmp_path / "rollouts").glob("part-*.parquet"))
+    assert [path.read_bytes() for path in shards[:STEPS]] == [
+        path.read_bytes() for path in sorted((whole / "rollouts").glob("part-*.parquet"))
+    ]
+
+
 def test_a_checkpoint_of_two_ranks_resumes_on_one(command, tmp_path):
     # Two ranks round differently from one. With large updates this would change sampled tokens.
     settings = SETTINGS | {"learning_rate": 1e-4}

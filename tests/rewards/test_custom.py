@@ -21,6 +21,7 @@ import random
 import signal
 import sys
 import time
+import numpy as np
 
 def short(batch):
     return [1.0 if tokens < 100 else 0.0 for tokens in batch.response_tokens]
@@ -81,6 +82,12 @@ def prints(batch):
     print("a line", flush=True)
     return [1.0] * len(batch)
 
+def tables(batch):
+    return np.array([[1.0, 2.0]] * len(batch))
+
+def arrays(batch):
+    return np.arange(len(batch), dtype=np.float32)
+
 def generates(batch):
     return (1.0 for _ in batch.qids)
 
@@ -138,7 +145,11 @@ def test_it_stands_beside_the_built_in_ones(
     ("name", "message"),
     [
         ("fails_on_q1", "question q1 .*ZeroDivisionError"),
-        ("too_few", "1 values for 3 samples"),
+        (
+            "too_few",
+            r"questions q0 to q2 together \(no single sample fails alone\): it returned 1 values for 3 samples",
+        ),
+        ("tables", r"question q0: array\(\[1., 2.\]\) is not a finite number"),
         ("not_a_number", "question q1: nan is not a finite number"),
         ("no_number", "question q0: None is not a finite number"),
         ("leaves", r"question q0 .*it called sys.exit\(0\)"),
@@ -166,6 +177,7 @@ def test_what_it_prints_does_no_harm(make_batch: Callable[..., RewardBatch], cap
 
 def test_numbers_may_come_in_any_form(make_batch: Callable[..., RewardBatch]) -> None:
     assert call("generates", make_batch(["a", "b"])) == [1.0, 1.0]
+    assert call("arrays", make_batch(["a", "b"])) == [0.0, 1.0]
 
 
 def test_it_changes_its_own_copy_of_a_batch_only(make_batch: Callable[..., RewardBatch]) -> None:
@@ -223,6 +235,7 @@ def test_a_file_that_cannot_be_imported_is_a_wrong_input(tmp_path: Path, source:
 @pytest.mark.parametrize(
     "text",
     ["my_rewards_of_a_test:short", "my_rewards_of_a_test:short=much", "my_rewards_of_a_test:short=nan",
+     "my_rewards_of_a_test:short=-1e9",
      "no_such_module:short=1", "my_rewards_of_a_test:none=1", "my_rewards_of_a_test:value=1", "short=1",
      "my_rewards_of_a_test:short=1,my_rewards_of_a_test:short=2", "nowhere/mine.py:f=1", ":f=1",
      "my_rewards_of_a_test:=1"],

@@ -158,6 +158,21 @@ def test_another_learning_rate_starts_anew(base: Settings, tmp_path: Path) -> No
     assert run(base, max_steps=3, learning_rate=2e-3)[0][2]["loss"] != first[0][2]["loss"]
 
 
+def test_a_run_may_continue_from_another_ones_checkpoint_knowingly(base: Settings, tmp_path: Path) -> None:
+    first, _, _ = run(base, epochs=2, max_steps=2)
+    checkpoints = Path(f"{base.output}.checkpoints")
+    (other,) = checkpoints.iterdir()
+    changes = {"epochs": 2, "max_steps": 4, "learning_rate": 2e-3, "resume_from": str(other)}
+    continued, _, metrics = run(base, **changes)
+    assert continued[:2] == first
+    assert continued[2]["resumed_from"] == f"{other}/step-00000002"
+    assert [row["step"] for row in continued] == [1, 2, 3, 4]
+    assert metrics["steps"] == 4
+    assert "resumed_from" not in continued[3]
+    again, _, _ = run(base, **changes)
+    assert again == continued  # from its own checkpoint, which has the record
+
+
 def test_no_checkpoint_but_the_last(base: Settings) -> None:
     assert work(dataclasses.replace(base, save_every=0, max_steps=1))["steps"] == 1
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,56 @@ def test_a_library_that_fills_the_disk_is_told_in_one_line(library: str, mount_p
 def test_a_model_that_does_not_fit_is_told_in_one_line(mount_point: Path) -> None:
     command = ["-m", "pebr.ingest", "--source", "toy://model", "--output", str(mount_point / "out")]
     told(run_in(mount_point, "size=2m", sys.executable, *command), mount_point)
+
+
+ELSEWHERE = {
+    "checkpoints": """
+place = launch.join()
+checkpoints = Checkpoints(f"{full}/checkpoints", 2, place)
+checkpoints.save(1, [Run("weight", (2**20,), 0, torch.ones(2**20))], {}, {"state": {}})
+checkpoints.wait()
+""",
+    "store": """
+(Path(settings.output).parent / "large").write_bytes(bytes(2**22))
+open_store(f"{full}/checkpoints").put(Path(settings.output).parent / "large", "shard")
+""",
+    "history": """
+history = History(f"{full}/checkpoints")
+for step in range(100_000):
+    history.append({"step": step, "note": "x" * 1000})
+""",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ELSEWHERE)
+def test_the_path_that_is_full_is_named_and_not_the_output(what: str, mount_point: Path, tmp_path: Path) -> None:
+    step = f"""
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+import torch
+from pebr.step import launch
+from pebr.step.command import main
+from pebr.step.settings import StepSettings
+from pebr.store.opening import open_store
+from pebr.telemetry.history import History
+from pebr.training.checkpoints import Checkpoints
+from pebr.training.sharded import Run
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(StepSettings):
+    output: Annotated[str, "Where to write."]
+
+def work(settings):
+    full = {str(mount_point)!r}
+{textwrap.indent(ELSEWHERE[what], "    ")}
+    return {{}}
+
+main(Settings, work)
+"""
+    done = run_in(mount_point, "size=1m", sys.executable, "-c", step, "--output", str(tmp_path / "out"))
+    assert done.returncode == 2, done.stderr
+    (line,) = (line for line in done.stderr.strip().splitlines() if " ERROR " in line)
+    assert f"ERROR {mount_point}/checkpoints" in line
+    assert line.endswith(": No space left on device: make room, or give another place")

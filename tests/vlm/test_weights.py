@@ -25,12 +25,9 @@ def copy(tiny_models: dict[str, Path], tmp_path: Path) -> Path:
 
 
 def refusal(directory: Path) -> str:
-    """What is said of a directory, which is the same wherever it is loaded."""
-    with pytest.raises(InputError) as error:
-        load_model(directory)
-    with pytest.raises(InputError, match=r"^[^\n]+$") as again:
+    """What is said of a directory."""
+    with pytest.raises(InputError, match=r"^[^\n]+$") as error:
         check_model(directory)
-    assert str(error.value) == str(again.value)
     assert str(directory) in str(error.value)
     return str(error.value)
 
@@ -61,6 +58,9 @@ def test_weights_that_do_not_fit_are_named(copy: Path, spoil: Callable[[Weights]
     (copy / "model.safetensors").unlink()
     save_file(spoil(weights), copy / "model.safetensors", {"format": "pt"})
     assert said in refusal(copy)
+    with pytest.raises(InputError) as error:  # also where the model alone is loaded
+        load_model(copy)
+    assert said in str(error.value)
 
 
 def replace(file: str, text: str) -> Callable[[Path], object]:

@@ -6,6 +6,7 @@ costs bounded time. A pair that is not decided within its limit counts as wrong 
 """
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -19,6 +20,7 @@ class AnswerChecker:
     """Compares answers with references: `with AnswerChecker(workers=2) as checker: checker.check(given, references)`.
 
     `failures` counts the pairs so far that exceeded the time limit or crashed a worker. They count as wrong.
+    Threads may share a checker: their pairs go to the workers one call after the other.
     """
 
     def __init__(self, workers: int = 1, seconds: float = 2.0) -> None:
@@ -29,6 +31,7 @@ class AnswerChecker:
         """
         self.failures = 0
         self.pool = WorkerPool(workers, seconds)
+        self._turn = threading.Lock()  # the pool and `failures` belong to one thread at a time
 
     def __enter__(self) -> Self:
         return self
@@ -38,11 +41,13 @@ class AnswerChecker:
 
     def start(self) -> None:
         """Start the worker processes in the background, so that the first check does not wait for them."""
-        self.pool.start()
+        with self._turn:
+            self.pool.start()
 
     def close(self) -> None:
         """End the worker processes. The next check starts new ones."""
-        self.pool.close()
+        with self._turn:
+            self.pool.close()
 
     def check(
         self, given: Sequence[str], references: Sequence[str], options: Sequence[Mapping[str, str] | None] | None = None
@@ -62,9 +67,13 @@ class AnswerChecker:
         choices = options if options is not None else [None] * len(given)
         verdicts = [compare(*row) for row in zip(given, references, choices, strict=True)]
         pairs = sorted({pair for verdict in verdicts if isinstance(verdict, Symbolic) for pair in verdict.pairs})
-        decided = dict(zip(pairs, self.pool.run(pairs), strict=True)) if pairs else {}
-        failed = [pair for pair, verdict in decided.items() if verdict is None]
+        decided: dict[tuple[str, str], bool | None] = {}
+        failed: list[tuple[str, str]] = []
+        if pairs:
+            with self._turn:
+                decided = dict(zip(pairs, self.pool.run(pairs), strict=True))
+                failed = [pair for pair, verdict in decided.items() if verdict is None]
+                self.failures += len(failed)
         if failed:
-            self.failures += len(failed)
             log.warning("answer check: %d pairs given up and counted as wrong, the first: %r", len(failed), failed[0])
         return [any(all(map(decided.get, way)) for way in v.ways) if isinstance(v, Symbolic) else v for v in verdicts]

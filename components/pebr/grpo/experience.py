@@ -20,7 +20,7 @@ from pebr.grpo.advantages import group_advantages
 from pebr.grpo.questions import QuestionRow, further_columns
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.stages import Scores, StageReward
-from pebr.sampling.contract import Sample, Sampler, SamplingSettings
+from pebr.sampling.contract import Sample, Sampler, SamplingSettings, check_logprobs
 from pebr.step.launch import Place
 from pebr.vlm.encoding import Encoder, Prompt
 
@@ -70,6 +70,10 @@ class Collector:
         """Sample and reward G answers per question of a training step. Returns the experience, in the order of `rows`.
 
         All ranks call this with the same arguments, the rows for all ranks, and get the same experience.
+
+        Raises:
+            SampleError: a log-probability of the sampler is not finite.
+            RewardError: a component cannot score a sample.
         """
         started = time.perf_counter()
         rank, ranks = self.place.rank, self.place.world_size
@@ -79,6 +83,7 @@ class Collector:
         groups = sampler.sample(
             [self._prompts[row] for row in mine], [read[row]["qid"] for row in mine], self.sampling, step
         )
+        check_logprobs({read[row]["qid"]: samples for row, samples in zip(mine, groups, strict=True)})
         sampled = time.perf_counter()
         experiences, scores = self._rewarded(mine, [read[row] for row in mine], groups)
         self.seconds = {"sampling": sampled - started, "rewards": time.perf_counter() - sampled}

@@ -14,6 +14,8 @@ from pebr.training.engine import UpdateReport
 
 HistoryRow = dict[str, Any]  # numbers; None: no value, or one that is not finite; `resumed_from` is a text
 
+NO_ENTROPY = 1e-4  # nats per token; below, a sample almost never differs from the likeliest answer
+
 
 class Sums:
     """Sums over this rank's tokens of a training step, by name; the names are the same on all ranks."""
@@ -68,6 +70,28 @@ def of_updates(reports: Sequence[UpdateReport]) -> HistoryRow:
         "learning_rate": reports[-1].learning_rate,
         "refused_updates": sum(report.refused for report in reports),
     }
+
+
+def futility(row: HistoryRow) -> str:
+    """Why a training step has taught nothing; "" if it has.
+
+    >>> futility({"truncated_share": 0.0, "zero_advantage_share": 1.0, "entropy": 0.0, "reward": 0.5})
+    'all advantages are zero: the answers to each question have equal rewards (mean 0.5)'
+    """
+    reasons = []
+    if row["truncated_share"] == 1:
+        reasons.append("all answers are cut off: raise --max-response-tokens, or warm the model up longer")
+    if row["zero_advantage_share"] == 1:
+        mean = row["reward"]
+        reasons.append(f"all advantages are zero: the answers to each question have equal rewards (mean {mean:g})")
+    elif row["entropy"] is not None and row["entropy"] < NO_ENTROPY:
+        reasons.append(f"the entropy is {row['entropy']:.2g} nats per token: all answers to a question are the same")
+    return "; ".join(reasons)
+
+
+def futile_steps(rows: Sequence[HistoryRow]) -> int:
+    """The number of last training steps that have taught nothing."""
+    return next((done for done, row in enumerate(reversed(rows)) if not futility(row)), len(rows))
 
 
 def finite(row: Mapping[str, float | None]) -> HistoryRow:

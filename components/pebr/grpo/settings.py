@@ -81,6 +81,13 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
         ANY_VALUE_RESUMES,
         "Stop if sampler and trainer differ by more than this many nats per token; 0 for never.",
     ] = 0.1
+    futile_steps: Annotated[
+        int,
+        Bounds(0),
+        ANY_VALUE_RESUMES,
+        "Stop after so many training steps in a row that teach nothing: all answers cut off, all advantages zero, or no"
+        " entropy left. Each is a warning. 0 for never.",
+    ] = 20
     freeze_vision: Annotated[bool, "Freeze the vision tower and its projector; the method trains them."] = False
 
     def __post_init__(self) -> None:

@@ -10,8 +10,17 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pebr.errors import InputError
 from pebr.grpo.experience import Collector
-from pebr.grpo.measures import HistoryRow, finite, of_answers, of_updates, seconds_per_step
+from pebr.grpo.measures import (
+    HistoryRow,
+    finite,
+    futile_steps,
+    futility,
+    of_answers,
+    of_updates,
+    seconds_per_step,
+)
 from pebr.grpo.policy import Policy
 from pebr.grpo.questions import Plan
 from pebr.grpo.record import Rollouts
@@ -80,8 +89,17 @@ class Trainer:
             self._log(row, sum(seconds.values()))
         if self.settings.drift_limit:
             drift.check(self.settings.drift_limit)
+        futile, limit = futile_steps(self.rows), self.settings.futile_steps
+        stopped = bool(limit) and futile >= limit
         due = self.policy.engine.is_due(step + 1, self.settings.save_every, self.settings.save_minutes)
-        self._checkpoint(due=due or step + 1 == self.plan.steps)
+        self._checkpoint(due=due or stopped or step + 1 == self.plan.steps)
+        if futile:
+            told = f"{futile} training steps in a row, up to step {step + 1}, taught nothing: {futility(row)}"
+            if stopped:
+                self.policy.engine.finish()
+                raise InputError(f"{told}; stopped by --futile-steps {limit}, with a checkpoint of this step")
+            if self._history is not None:
+                log.warning("%s", told)
 
     def finish(self) -> None:
         """Write the outputs that other steps of the pipeline read."""

@@ -22,6 +22,7 @@ from multiprocessing.connection import Pipe
 from pebr.errors import InputError
 from pebr.rewards.batch import Component, RewardBatch, RewardError
 from pebr.step.ranks import LAUNCHER
+from pebr.step.settings import WEIGHT
 
 START_SECONDS = 300.0  # limit for the import of a function, which may load a model
 
@@ -34,7 +35,7 @@ def load_custom(text: str, seconds: float = 600.0) -> dict[str, tuple[float, Com
         seconds: how long a function may take for one batch.
 
     Raises:
-        InputError: if the text is not a comma-separated list of importable functions with finite weights.
+        InputError: if the text is not a comma-separated list of importable functions with weights from -1000 to 1000.
     """
     weights: dict[str, float] = {}
     for name, weight in parts(text):
@@ -60,7 +61,7 @@ def parts(text: str) -> Iterator[tuple[str, float]]:
             weight = float(weight_text)
         except ValueError:
             weight = math.nan
-        if not math.isfinite(weight) or not all(name.rpartition(":")):
+        if not abs(weight) <= WEIGHT.most or not all(name.rpartition(":")):  # also true for NaN
             raise InputError(
                 f"reward {part!r}: write package.module:function=weight or folder/file.py:function=weight, for example"
                 " my_rewards:short=0.1"
@@ -134,7 +135,7 @@ class CustomReward:
         for index, qid in enumerate(batch.qids):
             if self._ask(batch.sample(index))[0] == "error":
                 return f"question {qid} (sample {index} of {len(batch)})"
-        return "the whole batch (no single sample fails alone)"
+        return f"questions {batch.qids[0]} to {batch.qids[-1]} together (no single sample fails alone)"
 
 
 def _end(process: "subprocess.Popen[bytes]", connection: "object") -> None:

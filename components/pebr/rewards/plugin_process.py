@@ -79,7 +79,7 @@ def _seed(batch: RewardBatch) -> None:
 def _is_finite(value: object) -> bool:
     try:
         return math.isfinite(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):  # not a number, or one above the largest float
+    except Exception:  # noqa: BLE001 - not a number, above the largest float, or an object that raises anything
         return False
 
 

@@ -9,7 +9,8 @@ sample can be drawn again alone, and a resumed run draws the same samples as the
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, Self
 
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from pebr.sampling.settings import SamplerSettings
 from pebr.vlm.encoding import Prompt
+
+QUESTIONS_TOLD = 5
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,35 @@ class SyncError(RuntimeError):
 
 class IncompleteError(RuntimeError):
     """A question with fewer answers than requested."""
+
+
+class SampleError(RuntimeError):
+    """Samples that cannot be used; the message names the questions and the usual causes."""
+
+
+def check_logprobs(answers: Mapping[str, Sequence[Sample]]) -> None:
+    """Check that the log-probabilities of samples are finite.
+
+    Args:
+        answers: by question id.
+
+    Raises:
+        SampleError: with the number of values that are not, and some of the questions.
+    """
+    found = {
+        question: sum(not math.isfinite(value) for sample in samples for value in sample.logprobs)
+        for question, samples in answers.items()
+    }
+    wrong = [question for question, count in found.items() if count]
+    if not wrong:
+        return
+    tokens = sum(len(sample.logprobs) for samples in answers.values() for sample in samples)
+    more = f" and {len(wrong) - QUESTIONS_TOLD} more" if len(wrong) > QUESTIONS_TOLD else ""
+    raise SampleError(
+        f"sampler: {sum(found.values())} of {tokens} log-probabilities are NaN or infinite, in answers to question"
+        f" {', '.join(wrong[:QUESTIONS_TOLD])}{more}: usually the weights have diverged (lower --learning-rate), or"
+        " --dtype bf16 overflows (try fp32)"
+    )
 
 
 def sample_seed(run_seed: int, step: int, question_id: str, place: int) -> int:

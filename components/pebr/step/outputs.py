@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 from pebr.errors import InputError
 from pebr.step.ranks import LAUNCHER
 from pebr.step.settings import Output, StepSettings, fields
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"  # of a dataset (pebr.data.shards)
 
@@ -42,6 +45,8 @@ def only_writer(settings: StepSettings) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"--output {output}: another process is writing it: wait for it, or end it") from None
+        except OSError as error:
+            log.warning("%s: no lock on this file system: start one process per output only: %s", lock, error)
         try:
             yield
         finally:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from pebr.files import atomic_directory, atomic_file
+from pebr.files import atomic_directory, atomic_file, blamed
 from pebr.store.contract import NotThereError, StoreError
 from pebr.store.listing import LISTING, Entry, checked_key, files_of, read_listing, write_listing
 
@@ -28,13 +28,14 @@ class FolderStore:
             raise StoreError(f"{local}: no such file or directory to store under {key}")
         beside = _name_beside(target)
         try:
-            if local.is_dir():
-                beside.mkdir(parents=True)
-                (beside / LISTING).write_bytes(write_listing(_copy_files(files_of(local), beside)))
-            else:
-                beside.parent.mkdir(parents=True, exist_ok=True)
-                _copy(local, beside)
-            _take_place(beside, target)
+            with blamed(target):
+                if local.is_dir():
+                    beside.mkdir(parents=True)
+                    (beside / LISTING).write_bytes(write_listing(_copy_files(files_of(local), beside)))
+                else:
+                    beside.parent.mkdir(parents=True, exist_ok=True)
+                    _copy(local, beside)
+                _take_place(beside, target)
         except (NotADirectoryError, FileExistsError) as error:
             raise StoreError(f"{target}: a file stands where a folder is needed: choose another location") from error
         finally:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pebr.files import atomic_file
+from pebr.files import atomic_file, blamed
 from pebr.telemetry.metrics import publish
 
 
@@ -25,7 +25,7 @@ class History:
 
     def append(self, row: Mapping[str, object]) -> None:
         """Add the row of one training step, with a key `step`, and publish its numbers to Prometheus."""
-        with self.path.open("a") as file:
+        with blamed(self.path), self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         publish(row)
 

@@ -23,6 +23,7 @@ from typing import Self
 import torch.distributed as dist
 
 from pebr.errors import InputError
+from pebr.files import blamed
 from pebr.step.identity import Facts, differences, few, run_name
 from pebr.step.launch import Place, is_first_here
 from pebr.store.contract import AlteredError, NotThereError, Store
@@ -172,7 +173,8 @@ class Checkpoints:
 
     def _write(self, step: int, runs: list[Run], rank_state: State, state: State) -> None:
         directory = self._path(step)
-        self._publish(write_shard(directory, self.rank, self.world_size, runs, {"rank_state": rank_state}))
+        with blamed(directory):
+            self._publish(write_shard(directory, self.rank, self.world_size, runs, {"rank_state": rank_state}))
         if self.rank == 0:
             self._await_parts(step)
             facts = {} if self.facts is None else {"run": run_name(self.facts), "facts": self.facts}

@@ -1,6 +1,7 @@
 """Load a model and its processor from a Hugging Face directory: safetensors only, no code from it, no network.
 
-A model is loaded whole or not at all: `check_model` is called before, wherever a model is loaded or brought in.
+A model is loaded whole or not at all: its weights are checked wherever it is loaded, and everything else, by
+`check_model`, where it is brought in and before a step starts.
 """
 
 import sys
@@ -57,57 +58,61 @@ def load_config(path: Path | str) -> Config:
 
 
 def check_model(path: Path | str) -> None:
-    """Check that a directory has a whole model whose parts fit: configuration, weights, tokenizer, chat template.
-
-    A directory that has not changed is checked once per process.
+    """Check that a directory has a whole model whose parts fit: configuration, tokenizer, chat template, weights.
 
     Raises:
         InputError: in one line, what is missing, broken or does not fit, with names.
     """
-    load_config(path)  # a wrong directory is named before its files are listed
-    files = (file for file in sorted(Path(path).iterdir()) if file.is_file())
-    _check(Path(path), tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+    config = load_config(path)
+    _require(path, SINGLE, INDEX)
+    encoder = Encoder(load_processor(path))
+    if family_named(config.model_type, path) is not encoder.family:
+        kinds = f"a processor for {encoder.family.model_type}, a model {config.model_type}"
+        raise InputError(f"{path}: {kinds}: give the parts of one model")
+    with readable(path, "tokenizer, image processor or chat template"):
+        prompt = encoder.prompt("<image>What is this?", [Image.new("RGB", SAMPLE)])
+        vocabulary, known = max(encoder.tokenizer.get_vocab().values()), config.get_text_config().vocab_size
+    if config.image_token_id != encoder.image_token_id:
+        token = f"{config.image_token_id} in config.json, {encoder.image_token_id} in the tokenizer"
+        raise InputError(f"{path}: the image token is {token}: give the parts of one model")
+    if encoder.image_token_id not in prompt.token_ids:
+        raise InputError(f"{path}: the chat template leaves out the image: fetch the model again")
+    if vocabulary >= known:
+        tokens = f"the tokenizer has a token {vocabulary}, config.json only {known} tokens"
+        raise InputError(f"{path}: {tokens}: give the parts of one model")
+    _check_weights(path)
 
 
 def load_model(path: Path | str, dtype: torch.dtype = torch.float32, attention: str = "sdpa") -> Model:
     """The vision-language model, in evaluation mode, on the CPU; pickled weights are never opened.
 
     Raises:
-        InputError: when the directory has no whole model (see `check_model`).
+        InputError: when the directory has no configuration, or its weights are not whole.
     """
     from transformers import AutoModelForImageTextToText
     from transformers.utils import logging
 
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
-    check_model(path)
+    _check_weights(path)
     model = AutoModelForImageTextToText.from_pretrained(
         str(path), dtype=dtype, attn_implementation=attention, use_safetensors=True, local_files_only=True
     )
     return model.eval()
 
 
+def _check_weights(path: Path | str) -> None:
+    """Check a model's weights. Files that have not changed are read once per process."""
+    load_config(path)  # a wrong directory is named before its files are listed
+    _require(path, SINGLE, INDEX)
+    files = (file for file in sorted(Path(path).iterdir()) if file.is_file())
+    _check_files(Path(path), tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+
+
 @lru_cache(maxsize=8)
-def _check(directory: Path, _files: tuple[tuple[str, int, int], ...]) -> None:
-    """Check a model with these files: name, bytes, time of the last change."""
-    config = load_config(directory)
-    _require(directory, SINGLE, INDEX)
-    encoder = Encoder(load_processor(directory))
-    if family_named(config.model_type, directory) is not encoder.family:
-        kinds = f"a processor for {encoder.family.model_type}, a model {config.model_type}"
-        raise InputError(f"{directory}: {kinds}: give the parts of one model")
-    with readable(directory, "tokenizer, image processor or chat template"):
-        prompt = encoder.prompt("<image>What is this?", [Image.new("RGB", SAMPLE)])
-        vocabulary, known = max(encoder.tokenizer.get_vocab().values()), config.get_text_config().vocab_size
-    if config.image_token_id != encoder.image_token_id:
-        token = f"{config.image_token_id} in config.json, {encoder.image_token_id} in the tokenizer"
-        raise InputError(f"{directory}: the image token is {token}: give the parts of one model")
-    if encoder.image_token_id not in prompt.token_ids:
-        raise InputError(f"{directory}: the chat template leaves out the image: fetch the model again")
-    if vocabulary >= known:
-        tokens = f"the tokenizer has a token {vocabulary}, config.json only {known} tokens"
-        raise InputError(f"{directory}: {tokens}: give the parts of one model")
-    check_weights(directory, config)
+def _check_files(directory: Path, _files: tuple[tuple[str, int, int], ...]) -> None:
+    """Check the weights of a directory with these files: name, bytes, time of the last change."""
+    check_weights(directory, load_config(directory))
 
 
 def _require(path: Path | str, *names: str) -> None:

@@ -134,6 +134,20 @@ def test_the_key_follows_command_parameters_and_inputs(sft: Step) -> None:
     assert step_key(dataclasses.replace(sft, command=(*sft.command, "--more")), {"seed": 0}, {"model": "a"}) != key
 
 
+def test_the_key_follows_the_source_of_custom_rewards(sft: Step, tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("import helper\n")
+    (tmp_path / "helper.py").write_text("")
+    (tmp_path / "other.py").write_text("")
+    parameters = {"reward": f"{plugin}:f=0.1"}
+    key = step_key(sft, parameters, {"model": "a"})
+    for name, changes in (("other.py", False), ("helper.py", True), ("mine.py", True)):
+        before = key
+        (tmp_path / name).write_text((tmp_path / name).read_text() + "# changed\n")
+        key = step_key(sft, parameters, {"model": "a"})
+        assert (key != before) == changes
+
+
 def test_the_key_does_not_follow_what_cannot_change_the_output(sft: Step) -> None:
     key = step_key(sft, {"seed": 0}, {"model": "a"})
     other = dataclasses.replace(sft, id="other", title="Other", resources={}, timeout=1.0, after=frozenset())
