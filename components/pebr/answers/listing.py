@@ -13,6 +13,7 @@ _JOINT = {
     True: re.compile(rf"\s*(?:;|,\s+|{_WORD})\s*(?:(?:and|or)\s+)?"),
     False: re.compile(rf"\s*(?:;|,|{_WORD})\s*(?:(?:and|or)\s+)?"),
 }
+_MAY_BE_A_LIST = re.compile(r"[,;&()\[\]{}⟨⟩]|\b(?:and|or)\b")
 _OPEN, _CLOSED = "([{⟨", ")]}⟩"
 
 
@@ -46,6 +47,8 @@ def read_list(text: str) -> Listing | None:
     >>> read_list("(1, 2]")
     Listing(brackets='(]', items=('1', '2'), joint='')
     """
+    if not _MAY_BE_A_LIST.search(text):
+        return Listing("", (text,))
     depths = _depths(text)
     if max(depths) > MAX_DEPTH:
         return None

@@ -50,6 +50,7 @@ _LETTER_IN_REST = re.compile(
     re.VERBOSE,
 )
 _SEPARATOR = re.compile(r"\s*(?:,|;|&|/|\band\b)\s*(?:and\s+)?|\s+")
+_LETTER_FIRST = re.compile(r"[(\[]?[A-Ha-h](?![a-z])")
 _LETTERS = frozenset("ABCDEFGH")  # possible labels if the options are unknown
 CONTRADICTION = "?"  # in place of a letter
 Verdict = TypeVar("Verdict")  # an undecided comparison
@@ -105,6 +106,8 @@ def same_picks(given: str, reference: str, letters: frozenset[str]) -> bool | No
     One word of letters ("ACD") is several letters only if the other text is a list of letters ("A, C and D"): two words
     are compared as words.
     """
+    if not _LETTER_FIRST.match(given) or not _LETTER_FIRST.match(reference):
+        return None
     listed = [read_picks(text, letters, compact=False) for text in (given, reference)]
     if listed == [None, None]:
         return None
