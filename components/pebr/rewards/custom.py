@@ -24,6 +24,7 @@ from pebr.rewards.batch import Component, RewardBatch, RewardError
 from pebr.step.ranks import LAUNCHER
 from pebr.step.settings import WEIGHT
 
+SAMPLE_SECONDS = 60.0  # limit for one sample, when the cause of a failure is looked for
 START_SECONDS = 300.0  # limit for the import of a function, which may load a model
 
 
@@ -91,7 +92,7 @@ class CustomReward:
             RewardError: the function fails, ends its process, exceeds its limit or returns something else; the message
                 names the first sample that fails when it is scored alone.
         """
-        kind, answer = self._ask(batch)
+        kind, answer = self._ask(batch, self.seconds)
         if kind == "values":
             return answer  # type: ignore[return-value]
         culprit = "" if str(answer).startswith("question ") else f"{self._culprit(batch)}: "
@@ -111,13 +112,13 @@ class CustomReward:
             self._end()
             raise InputError(f"reward {self.name!r} cannot be imported ({answer}): fix it, or install its package here")
 
-    def _ask(self, batch: RewardBatch) -> tuple[str, object]:
+    def _ask(self, batch: RewardBatch, seconds: float) -> tuple[str, object]:
         """The answer of the process, which is started again if it has ended."""
         if not self._end.alive:
             self._start()
         with suppress(BrokenPipeError):  # it has ended: there is no answer either
             self._connection.send(batch)
-        return self._answer(self.seconds)
+        return self._answer(seconds)
 
     def _answer(self, seconds: float) -> tuple[str, object]:
         try:
@@ -133,7 +134,7 @@ class CustomReward:
     def _culprit(self, batch: RewardBatch) -> str:
         """The sample that causes a failure, found by scoring each sample alone."""
         for index, qid in enumerate(batch.qids):
-            if self._ask(batch.sample(index))[0] == "error":
+            if self._ask(batch.sample(index), min(self.seconds, SAMPLE_SECONDS))[0] == "error":
                 return f"question {qid} (sample {index} of {len(batch)})"
         return f"questions {batch.qids[0]} to {batch.qids[-1]} together (no single sample fails alone)"
 
