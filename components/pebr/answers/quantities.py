@@ -31,7 +31,8 @@ _NOT_A_NOUN = (
             wrong incorrect false negative positive pair score gross double triple twice fewer greater larger smaller
             cheaper taller older younger longer shorter higher lower wider faster slower heavier later earlier worse
             better bigger half third quarter fourth fifth sixth seventh eighth ninth tenth hundredth thousandth
-            sin cos tan cot sec csc log exp sqrt mod max min lim""",
+            sin cos tan cot sec csc log exp sqrt mod max min lim
+            january february april june july august september october november december""",
         )
     )
 )
