@@ -181,7 +181,20 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("8 (eight)", "8"), ("8 (since 3+5=8)", "8"), ("Total of 8", "8"), ("slope: 8", "8"), ("→ 8", "8"),
         ("Answer \\[ 8 \\]", "8"), ("It goes up", "up"), ("The cats are located on the left", "left"),
     ],
+    "sentences about amounts": [
+        ("The triangle has an area of 8", "8"), ("There are 8 of them", "8"), ("She bought 8 apples", "8"),
+        ("8 apples are left", "8"), ("It has 8 sides", "8"), ("ratio of 4 to 3", "4:3"), ("4/3", "4:3"),
+        ("two out of seven", "2/7"), ("1 in 6", "1/6"),
+    ],
+    "ranges and dates in figures": [
+        ("2010 to 2015", "2010-2015"), ("between 2010 and 2015", "2010-2015"), ("2021-04-07", "April 7, 2021"),
+        ("noon", "12:00"),
+    ],
+    "conditions as sets": [("\\{x \\mid x>3\\}", "(3,\\infty)"), ("{x | x > 3}", "x>3")],
+    "signs of geometry": [("EF // GH", "EF \\parallel GH"), ("∠EFG = 45°", "45")],
     "words that add nothing": [
+        ("by 2015", "2015"), ("the left one", "left"), ("the one on the left", "left"),
+        ("top right corner", "top right"),
         ("in 1998", "1998"), ("It was in 1998", "1998"), ("The year 1998", "1998"), ("1998", "in 1998"),
         ("on the right", "right"), ("to the right", "right"), ("right side", "right"), ("on Friday", "Friday"),
         ("The color green", "green"), ("green colour", "green"), ("It is green in color.", "green"),
@@ -377,6 +390,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("9 am", "9 pm"), ("sun", "Sunday"), ("April 7, 2021", "April 8, 2021"),
     ],
     "other formulas": [("CO_2", "CO"), ("H2O", "HO2"), ("O(n log n)", "O(n)"), ("y*x+1", "xy"), ("U.K.", "USA")],
+    "other amounts": [
+        ("The triangle has an area of 9", "8"), ("She did not buy 8 apples", "8"), ("3/4", "4:3"), ("1 in 6", "1"),
+        ("2010 to 2016", "2010-2015"), ("2021-04-08", "April 7, 2021"), ("midnight", "12:00"), ("{x | x > 3}", "x<3"),
+    ],
     "other letters": [
         ("BCE", "BCD"), ("B, C", "BCE"), ("ECB", "BCE"), ("Figure D", "C"), ("not C", "C"), ("Figure C and D", "C"),
     ],

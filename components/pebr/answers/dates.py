@@ -21,6 +21,8 @@ _DATES = tuple(
         rf"{_MONTH}(?:,?\s+{_YEAR})?",
     )
 )
+_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
+_NAMED_TIMES = {"noon": 720, "midday": 720, "midnight": 0}
 _WEEKDAY = re.compile(
     rf"({'|'.join(day[:3].title() for day in _DAYS)}|Tues|Thurs?)\.?|{'|'.join(_DAYS)}", re.IGNORECASE
 )
@@ -31,8 +33,10 @@ _DIGITAL = re.compile(
 _SPOKEN = re.compile(
     rf"(?P<minutes>half|a quarter|quarter|\d{{1,2}})(?: minutes?)? (?P<side>past|to) (?P<hour>\d{{1,2}}){_HALF}?"
 )
+_FIRST = "|".join(name[:3] for name in (*_MONTHS, *_DAYS))
 _MAY_BE = re.compile(
-    rf"\d:\d\d|\bpast\b|quarter to|minutes to|o'|\d\s*[ap]\.?m\b|\b(?:{'|'.join(n[:3] for n in (*_MONTHS, *_DAYS))})",
+    r"\d:\d\d|\d{4}-\d\d-|\bpast\b|noon|mid(?:day|night)|quarter to|minutes to|o'|\d\s*[ap]\.?m\b"
+    rf"|\b(?:{_FIRST})",
     re.IGNORECASE,
 )
 
@@ -70,10 +74,12 @@ def read_moment(text: str) -> Moment | None:
     """
     if len(text) > 40 or not _MAY_BE.search(text):
         return None
-    if match := _DIGITAL.fullmatch(text):
-        hour, minute = int(match["hour"]), int(match["minute"] or 0)
-        half = next((found.lower() for found in re.findall(r"([ap])\.?m", text, re.IGNORECASE)), None)
-        return Moment(hour * 60 + minute, half) if hour <= 24 and minute < 60 else None
+    return _date(text) or _time(text)
+
+
+def _date(text: str) -> Moment | None:
+    if match := _ISO.fullmatch(text):
+        return Moment(day=int(match[3]), month=int(match[2]), year=int(match[1]))
     for form in _DATES:
         if match := form.fullmatch(text):
             named = match.groupdict()
@@ -85,6 +91,16 @@ def read_moment(text: str) -> Moment | None:
             )
     if _WEEKDAY.fullmatch(text) and (text[:1].isupper() or len(text) > 4):
         return Moment(weekday=[day[:3] for day in _DAYS].index(text[:3].lower()))
+    return None
+
+
+def _time(text: str) -> Moment | None:
+    if text.lower() in _NAMED_TIMES:
+        return Moment(_NAMED_TIMES[text.lower()])
+    if match := _DIGITAL.fullmatch(text):
+        hour, minute = int(match["hour"]), int(match["minute"] or 0)
+        half = next((found.lower() for found in re.findall(r"([ap])\.?m", text, re.IGNORECASE)), None)
+        return Moment(hour * 60 + minute, half) if hour <= 24 and minute < 60 else None
     spoken = " ".join(fold_numbers(split_number_compounds(text.lower()).split()))
     if match := _SPOKEN.fullmatch(spoken):
         part = {"half": 30, "quarter": 15, "a quarter": 15}.get(match["minutes"]) or int(match["minutes"])

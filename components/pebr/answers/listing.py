@@ -78,11 +78,16 @@ def order_matters(first: Listing, second: Listing, is_value: Callable[[str], boo
 
     Order matters in round and square brackets and in lists of words without brackets. It does not matter in braces, in
     words joined by "and" or "or", and in lists of values without brackets, which are solutions. A list without brackets
-    can equal a list with brackets, and a vector (angle brackets) one in round or square brackets; other lists with
-    different kinds of brackets are never equal. "red or blue" is not "red and blue".
+    can equal a list with brackets except a half-open interval, and a vector (angle brackets) one in round or square
+    brackets; other lists with different kinds of brackets are never equal. "red or blue" is not "red and blue".
     """
     kinds, joints = {first.brackets, second.brackets} - {""}, {first.joint, second.joint}
-    if len(first.items) != len(second.items) or (len(kinds) > 1 and not ("⟨⟩" in kinds and kinds & {"()", "[]"})):
+    half_open = bool(kinds & {"[)", "(]"}) and "" in {first.brackets, second.brackets}
+    if (
+        len(first.items) != len(second.items)
+        or half_open
+        or (len(kinds) > 1 and not ("⟨⟩" in kinds and kinds & {"()", "[]"}))
+    ):
         return None
     if all(is_value(item) for item in (*first.items, *second.items)):
         if joints == {"or", "and"} and any(mark in first.items[0] for mark in "<>≤≥"):  # "x < 1 and x > 3" is no union

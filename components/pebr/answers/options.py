@@ -49,9 +49,11 @@ _LETTER_IN_REST = re.compile(
       | (?<![A-Za-z]) (?: \(([A-Z])\) | ([A-Z])[).:] )                              # ... (B) ..., ... B. ...""",
     re.VERBOSE,
 )
+_SEVERAL = re.compile(r"\A(?:both|(?:option|choice|answer|letter|figure|image|statement)s)\s+", re.IGNORECASE)
 _SEPARATOR = re.compile(r"\s*(?:,|;|&|/|\band\b)\s*(?:and\s+)?|\s+")
-_LETTER_FIRST = re.compile(r"[(\[]?[A-Ha-h](?![a-z])")
+_LETTER_FIRST = re.compile(rf"(?i:{_SEVERAL.pattern[2:]})?[(\[]?[A-Ha-h](?![a-z])")
 _LETTERS = frozenset("ABCDEFGH")  # possible labels if the options are unknown
+_MOST_LISTS = 20  # of options in one question
 CONTRADICTION = "?"  # in place of a letter
 Verdict = TypeVar("Verdict")  # an undecided comparison
 
@@ -92,7 +94,7 @@ def read_picks(text: str, letters: frozenset[str], compact: bool) -> frozenset[s
     """
     if len(text) > 80:
         return None
-    text = text.replace(")(", ") (")
+    text = _SEVERAL.sub("", text.replace(")(", ") ("))
     parts = [part.strip("()[].") for part in _SEPARATOR.split(text) if part.strip("()[].")]
     if compact and len(parts) == 1 and parts[0].isupper():
         parts = list(parts[0])
@@ -143,7 +145,7 @@ def options_in(question: str) -> dict[str, str]:
 def _listed(text: str, label: re.Pattern[str]) -> dict[str, str]:
     """The last run of labels from A in a text, with the text after each label."""
     labels = [(next(filter(None, match.groups())).upper(), match) for match in label.finditer(text)]
-    for start in reversed([index for index, (letter, _) in enumerate(labels) if letter == "A"]):
+    for start in reversed([index for index, (letter, _) in enumerate(labels) if letter == "A"][-_MOST_LISTS:]):
         run: list[re.Match[str]] = []
         for letter, match in labels[start:]:
             if letter == chr(ord("A") + len(run)):

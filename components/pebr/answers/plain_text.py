@@ -20,6 +20,7 @@ SYMBOLS = {
     "theta": "θ", "lambda": "λ", "mu": "μ", "sigma": "σ", "phi": "φ", "varphi": "φ", "omega": "ω", "rho": "ρ",
     "lbrace": "{", "rbrace": "}", "to": "→", "rightarrow": "→", "parallel": "∥", "perp": "⊥", "prime": "'",
     "Omega": "Ω", "Theta": "Θ", "langle": "⟨", "rangle": "⟩", "Rightarrow": "⇒", "implies": "⇒", "therefore": "∴",
+    "cong": "≅", "mid": "|",
 }  # fmt: skip
 
 _CHARACTERS = str.maketrans(
@@ -88,6 +89,7 @@ _SPACING = re.compile(
 
 _SPELLINGS = (  # variants of a sign -> the sign
     (re.compile(r">="), "≥"),
+    (re.compile(r"(?<=[A-Z]{2})\s*//\s*(?=[A-Z]{2})"), " ∥ "),
     (re.compile(r"<="), "≤"),
     (re.compile(r"(?<![\d!])!="), "≠"),  # not in "5!=120"
     (re.compile(r"(?<![^\W\d_])pi(?![^\W_])"), "π"),

@@ -31,7 +31,8 @@ _NOT_A_NOUN = (
             wrong incorrect false negative positive pair score gross double triple twice fewer greater larger smaller
             cheaper taller older younger longer shorter higher lower wider faster slower heavier later earlier worse
             better bigger half third quarter fourth fifth sixth seventh eighth ninth tenth hundredth thousandth
-            sin cos tan cot sec csc log exp sqrt mod max min lim""",
+            sin cos tan cot sec csc log exp sqrt mod max min lim
+            january february april june july august september october november december""",
         )
     )
 )
@@ -63,7 +64,7 @@ _SIGN = re.compile(r"\s*([-+])\s*")
 _PERCENT = re.compile(r"\s*(?:%|percent\b|per cent\b|pct\b|percentage(?: points?)?\b)", re.IGNORECASE)
 _SCALED = re.compile(r"([KkMBT]|bn|mn)(?![\w/^·])")  # "3.5M", attached to the number
 _SUFFIXES = {"K": 10**3, "k": 10**3, "M": 10**6, "mn": 10**6, "B": 10**9, "bn": 10**9, "T": 10**12}
-_OUT_OF = re.compile(r"(\d{1,9}) out of (?:every |the )?(\d{1,9})(?: [a-z ]{3,40})?")
+_OUT_OF = re.compile(r"(\d{1,9}) (?:(?:out of|in) (?:every |the )?)(\d{1,9})(?: [a-z ]{3,40})?")
 _OF = re.compile(r"\A\s+of\s+(?:the\s+|all\s+)*(?=[a-zA-Z])")  # "45% of the students"
 _CURRENCY = re.compile(r"(?:us\s*)?([$€£¥₹])|(usd|eur|gbp|rs\.?|inr|rmb)\s", re.IGNORECASE)
 _FRACTION_WORDS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
@@ -98,8 +99,8 @@ def read_quantity(text: str) -> Quantity | None:
         name, text = _name(assigned[0]), text[assigned.end() :]
     if compound := _compound(text):
         return compound._replace(name=name)
-    if (share := _OUT_OF.fullmatch(text)) and int(share[2]):
-        return Quantity(Fraction(int(share[1]), int(share[2])), None, percent=False, unit=None, noun=frozenset())
+    if (" out of " in text or " in " in text) and (share := _share(text)):
+        return share
     text = _AND_A_HALF.sub(lambda match: f"{match[1]} 1/{_divisor(match[2])}", _spelled_out(text), count=1)
     sign, text = _sign(text)
     currency = _CURRENCY.match(text)
@@ -128,6 +129,14 @@ def read_quantity(text: str) -> Quantity | None:
             return None
         unit = read_unit((currency[1] or currency[2]).lower())
     return Quantity(value, significant, percent is not None, unit, noun, name)
+
+
+def _share(text: str) -> Quantity | None:
+    """Read "2 out of 5", "two out of five" or "1 in 6" as a fraction; None for any other text."""
+    match = _OUT_OF.fullmatch(" ".join(fold_numbers(text.lower().split())))
+    if not match or not int(match[2]):
+        return None
+    return Quantity(Fraction(int(match[1]), int(match[2])), None, percent=False, unit=None, noun=frozenset())
 
 
 def _name(assigned: str) -> str:

@@ -18,7 +18,8 @@ _VERB = r"""(?: (?:is|are|was|were) (?:\s+ (?: equal \s+ to | located | situated
     | (?:(?:will|would|should|must) \s+)? (?: be | takes? | costs? | goes | go | measures? | weighs? | lasts? | shows?
         | reads? | has | have | contains? | gives? | gets? | obtain | find | needs? | requires? | points | moves | turns
         | reaches | represents)
-    | took | lasted | weighed | had | went )"""
+    | took | lasted | weighed | had | went | bought | sold | ate | paid | got | spent | earned | saved | made | used
+    | scored )"""
 _WHOLE = re.compile(
     rf"""(?: (?:so|thus|therefore|hence),?\s+ )?
     (?:
@@ -27,7 +28,10 @@ _WHOLE = re.compile(
       | (?: (?:it|he|she|they|we|you) \s+ | (?:the|its|their|this|that|these|those|there) \s+ (?:{_SUBJECT})? )
             {_VERB} \s+ (\S.*)
       | (?: total | sum | count | value | number | final\ answer | answer | result | solution ) \s*:\s* (\S.*)
-      | (?:a\ |the\ )? (?: total | sum | count ) \s+ of \s+ (\S.*)
+      | (\S.{{0,200}}?) \s+ (?:is|are) \s+ (?:left|remaining|shown|needed|required)
+      | (?:an?\ |the\ )? (?: total | sum | count | area | volume | perimeter | circumference | length | width | height
+            | radius | diameter | value | measure | mean | median | average | slope | difference | probability | speed
+            | price | cost | share | ratio ) \s+ of \s+ (?=[-+$€£√\\.]?[\dπ]) (\S.*)
       | (?!(?:{_NEGATION})\b) [^\W\d]{{2,20}} (?:\s[^\W\d]{{2,20}}){{0,4}} : \s+ ([-+$€£]?[.\d][^:;,]*)
     )""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
@@ -39,16 +43,18 @@ _REASON = re.compile(
 )
 _PLACE = re.compile(
     r"(\S.*?)\s+(?:(?:in|on|of)\s+(?:the|this)\s+(?:picture|image|photo|figure|diagram|chart|graph|table|scene|plot)"
-    r"|in\s+total|in\s+all|altogether|(?:to|towards)\s+the\s+(?:left|right|north|south|east|west)"
+    r"|in\s+total|in\s+all|altogether|of\s+them|(?:to|towards)\s+the\s+(?:left|right|north|south|east|west)"
     r"|(?:up|down|left|right|north|south|east|west)wards?)",
     re.IGNORECASE | re.DOTALL,
 )
 _EXPLAINS = re.compile(r"(?:because|since|as|explanation|reason(?:ing)?|note)\b", re.IGNORECASE)
 _DRESSED = re.compile(
-    r"""(?: (?:(?:located|situated|found|placed)\s+)? (?:in|on|at|to(?!\s*\d)|inside|during)\s+ (?:the\s+)? (?=\S) )?
+    r"""(?:the\s+one\s+(?=in\b|on\b|at\b))? (?: (?:(?:located|situated|found|placed)\s+)?
+            (?:in|on|at|to(?!\s*\d)|inside|during|(?:by|from|since|until)(?=\s\d{4}\Z))\s+ (?:the\s+)? (?=\S) )?
     (?: (?:the\s+)? (?:colou?r|year|number|letter|word|month|digit|direction)\s+ (\S.*)
       | (\S.*?)\s+ (?:in\s+)?colou?r(?:ed)?
-      | ((?:upper\s+|lower\s+)?(?:left|right|top|bottom))(?:[\s-]hand)?\s+(?:side|direction)
+      | (?:the\s+)? ((?:(?:upper|lower|top|bottom)[\s-])?(?:left|right|top|bottom))(?:[\s-]hand)?
+            \s+(?:side|direction|corner|one)
       | (\S.*) )""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )

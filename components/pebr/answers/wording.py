@@ -8,7 +8,7 @@ from pebr.english.words import fold_numbers, split_number_compounds
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?|\S")
 _HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})")
 _ARTICLE = re.compile(r"\b(?:the|an)\s+(?=\w)|\ba\s+(?=[^\W\d_]{2})")
-_ACRONYM = re.compile(r"(?<![^\W_])(?:[a-z]\.){1,}[a-z](?![^\W_])\.?")  # "u.s.a."
+_ACRONYM = re.compile(r"(?<![^\W_])(?:[a-z]{1,2}\.){1,}[a-z](?![^\W_])\.?")  # "u.s.a."
 _AND = re.compile(r"\s*,?\s+and\s+|\s*[;&]\s*(?:and\s+)?|\s*,(?!\d{3}(?!\d))\s*(?:and\s+)?")
 
 
