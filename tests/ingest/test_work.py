@@ -15,9 +15,13 @@ from pebr.data.shards import iter_rows, read_manifest
 from pebr.errors import InputError
 from pebr.filter.settings import Settings as FilterSettings
 from pebr.filter.work import work as filter_work
+from pebr.ingest import packing
 from pebr.ingest.settings import Settings
-from pebr.ingest.work import work
+from pebr.ingest.work import size_of, work
+from pebr.store.contract import StoreError
+from pebr.store.listing import LISTING
 from pebr.store.opening import open_store
+from pebr.store.s3 import S3Store
 from tests.data.archiving import write_archive
 from tests.filter.layouts import ITEMS, mulberry, pebr_sft
 from tests.ingest.hub import NAME, hub
@@ -257,3 +261,56 @@ def test_loose_images_of_a_bucket_are_packed_while_they_arrive(s3_address: str, 
     assert set(brought) == {"pebr_sft.json", "images-00000.tar", "more.zip"}
     store.put(tmp_path / "mine", f"{tmp_path.name}/whole")
     assert ingest(f"s3://{BUCKET}/{tmp_path.name}/whole", tmp_path / "3") == brought
+
+
+@pytest.mark.s3
+def test_a_broken_download_is_continued(s3_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt ends at another request, until one has nothing left to fetch; no file comes twice."""
+    monkeypatch.setattr(packing, "BYTES_PER_SHARD", 2000)  # some images each
+    pebr_sft(tmp_path / "mine", ITEMS)
+    (tmp_path / "mine" / "more.tsv").write_text("1")
+    store = open_store(f"s3://{BUCKET}")
+    for path in (path for path in (tmp_path / "mine").rglob("*") if path.is_file()):
+        store.put(path, f"{tmp_path.name}/broken/{path.relative_to(tmp_path / 'mine')}")
+    source = f"s3://{BUCKET}/{tmp_path.name}/broken"
+    whole = ingest(source, tmp_path / "1")
+    assert len([name for name in whole if name.endswith(".tar")]) > 1
+    get, came = S3Store.get, Counter[str]()
+
+    def breaking(self: S3Store, key: str, local: Path) -> None:
+        if sum(came.values()) % 5 == 4:
+            came["broken"] += 1
+            raise StoreError("the connection is gone")
+        get(self, key, local)
+        came[key] += 1
+
+    monkeypatch.setattr(S3Store, "get", breaking)
+    monkeypatch.setattr(packing, "THREADS", 1)
+    monkeypatch.setattr(packing, "AHEAD", 0)
+    while True:
+        try:
+            assert ingest(source, tmp_path / "2") == whole
+            break
+        except StoreError:
+            assert came["broken"] < 20
+    assert came["broken"] >= 2
+    assert came[f"{tmp_path.name}/broken/more.tsv"] == came[f"{tmp_path.name}/broken/pebr_sft.json"] == 1
+    assert not (tmp_path / "2.arriving").exists()
+
+
+@pytest.mark.s3
+def test_a_folder_that_is_being_written_is_refused(s3_address: str, tmp_path: Path) -> None:
+    pebr_sft(tmp_path / "mine", ITEMS)
+    store = open_store(f"s3://{BUCKET}/{tmp_path.name}")
+    store.put(tmp_path / "mine", "half")
+    store._put_bytes(b"being written by somebody", f"half/{LISTING}")
+    with pytest.raises(InputError, match="it is being written"):
+        ingest(f"s3://{BUCKET}/{tmp_path.name}/half", tmp_path / "1")
+
+
+@pytest.mark.s3
+def test_the_size_of_a_source_is_known_before_it_arrives(s3_address: str, tmp_path: Path) -> None:
+    pebr_sft(tmp_path / "mine", ITEMS)
+    open_store(f"s3://{BUCKET}/{tmp_path.name}").put(tmp_path / "mine", "sized")
+    assert size_of(f"s3://{BUCKET}/{tmp_path.name}/sized") == size_of(str(tmp_path / "mine")) > 0
+    assert size_of(f"s3://{BUCKET}/{tmp_path.name}/siz") == 0

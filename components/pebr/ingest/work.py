@@ -6,6 +6,9 @@ hf://org/name   downloaded from the Hugging Face hub: datasets/org/name for a da
 a path          copied from a mounted file or folder
 
 Inputs that a later step would refuse after hours are refused here, if `kind` is given: see `check`.
+
+What has arrived lies in `OUTPUT.arriving` until all is there: an attempt that is killed, or whose connection ends, is
+continued by the next one. Objects of a store are checked against their digests, files of the hub by its own client.
 """
 
 import hashlib
@@ -20,18 +23,18 @@ from pebr.data.benchmark import check_table
 from pebr.data.sources import SOURCES
 from pebr.errors import InputError
 from pebr.files import atomic_directory
-from pebr.ingest.listed import folders, parse
+from pebr.ingest.listed import Listed, folders, parse
 from pebr.ingest.packing import is_image, pack
 from pebr.ingest.settings import Settings
 from pebr.ingest.watching import bytes_in, watched
 from pebr.store.contract import NotThereError
-from pebr.store.listing import files_of
+from pebr.store.listing import LISTING, files_of
 from pebr.store.opening import open_store
 
 log = logging.getLogger("pebr")
 
 TOY = ("sft", "pebr", "rl", "parquet", "benchmarks", "model", "clip")
-ARRIVED = ".arrived"  # folder of what has come and is not in its place yet
+SHARDS = ".shards"  # folder of archives, beside what has arrived
 NEEDED = {  # files at the top of a model's folder: all files of one of these sets
     "model": [("config.json", "*.safetensors")],
     "clip": [("open_clip_config.json", "open_clip_model.safetensors"), ("config.json", "model.safetensors")],
@@ -50,16 +53,27 @@ def work(settings: Settings) -> dict[str, float]:
     if settings.rows < 0:
         raise InputError(f"--rows {settings.rows}: give 0 for the usual number, or more")
     listed = parse(settings.source)
+    arriving = Path(f"{settings.output}.arriving")
+    try:
+        result = _bring_all(listed, settings, arriving)
+    except InputError:  # another attempt cannot continue
+        shutil.rmtree(arriving, ignore_errors=True)
+        raise
+    shutil.rmtree(arriving, ignore_errors=True)
+    return result
+
+
+def _bring_all(listed: list[Listed], settings: Settings, arriving: Path) -> dict[str, float]:
     with atomic_directory(settings.output) as output:
         if len(listed) == 1 and listed[0].is_plain:
-            bring(listed[0].location, output, settings)
+            bring(listed[0].location, output, arriving, settings)
         elif settings.kind:
             raise InputError(f"--source {settings.source}: give one source of {settings.kind}, with all its files")
         else:
             named = folders(listed)
             for name, source in named.items():
                 (output / name).mkdir()
-                bring(source.location, output / name, settings)
+                bring(source.location, output / name, arriving, settings)
             entries = [{"folder": n, "name": n, "share": s.share, "limit": s.limit} for n, s in named.items()]
             (output / SOURCES).write_text(json.dumps(entries, indent=1) + "\n")
         files = [path for path in output.rglob("*") if path.is_file()]
@@ -68,25 +82,26 @@ def work(settings: Settings) -> dict[str, float]:
     return {"files": len(files), "bytes": size}
 
 
-def bring(location: str, output: Path, settings: Settings) -> None:
-    """Copy one source to a folder. Loose images of a dataset are packed into archives.
+def bring(location: str, output: Path, arriving: Path, settings: Settings) -> None:
+    """Copy one source to a folder, by way of `arriving`. Loose images of a dataset are packed into archives.
 
     Raises:
         InputError: the source is missing, has an unknown scheme, or is not of the given kind.
     """
     scheme, _, rest = location.partition("://")
     packs = not settings.kind
-    with watched(output, 0 if rest else bytes_in(Path(location)), f"ingest {location}"):
+    arrived = arriving / hashlib.sha256(location.encode()).hexdigest()[:16]  # another source does not continue it
+    with watched(arrived if scheme in ("s3", "hf") else output, size_of(location), f"ingest {location}"):
         if not rest:
             copy_path(Path(location), output, packs)
         elif scheme == "toy":
-            make_toy(rest, output / ARRIVED, settings.seed, settings.rows)
-            copy_path(output / ARRIVED, output, packs)
-            shutil.rmtree(output / ARRIVED)
+            shutil.rmtree(arrived, ignore_errors=True)
+            make_toy(rest, arrived, settings.seed, settings.rows)
+            copy_path(arrived, output, packs, move=True)
         elif scheme == "s3":
-            copy_s3(location, output, packs)
+            copy_s3(location, output, arrived, packs)
         elif scheme == "hf":
-            download(rest, output, packs)
+            download(rest, output, arrived, packs)
         else:
             raise InputError(f"--source {location}: unknown scheme: give toy://, s3://, hf:// or a path")
     if not any(path.is_file() for path in output.rglob("*")):
@@ -147,13 +162,24 @@ def make_toy(name: str, output: Path, seed: int, rows: int) -> None:
         raise InputError(f"--source toy://{name}: the tiny world has {', '.join(TOY)}")
 
 
-def copy_path(source: Path, output: Path, packs: bool = False) -> None:
+def size_of(location: str) -> int:
+    """Bytes of a source; 0 if they are not known before they arrive."""
+    if "://" not in location:
+        return bytes_in(Path(location))
+    if not location.startswith("s3://"):
+        return 0
+    store, _, name = location.rstrip("/").rpartition("/")
+    return open_store(store).size(name) if store not in {"s3:/", "s3:"} else 0
+
+
+def copy_path(source: Path, output: Path, packs: bool = False, move: bool = False) -> None:
     """Copy the files of a folder, or one file; links are replaced by the files they point to.
 
     Args:
-        source: the folder or file; what lies in `output` already is moved.
+        source: the folder or file.
         output: the folder to copy to.
         packs: whether images go into archives.
+        move: whether the files are moved and not copied.
 
     Raises:
         InputError: the source does not exist, or a link is broken.
@@ -161,19 +187,18 @@ def copy_path(source: Path, output: Path, packs: bool = False) -> None:
     if not source.exists():
         raise InputError(f"--source {source}: no such file or folder: check the path and the volume's mount")
     files = files_of(source) if source.is_dir() else {source.name: source}
-    take = os.replace if source.is_relative_to(output) else shutil.copyfile
     for name, path in files.items():
         if not path.exists():
             raise InputError(f"--source {source}: {name} is a link that leads nowhere: fix or remove it")
         if not (packs and is_image(name)):
             (output / name).parent.mkdir(parents=True, exist_ok=True)
-            take(path, output / name)
-    if packs:
-        pack(filter(is_image, files), lambda name: files[name].read_bytes(), output)
+            (shutil.move if move else shutil.copyfile)(path, output / name)
+    if packs and (images := list(filter(is_image, files))):
+        pack(images, lambda name: files[name].read_bytes(), output, output / SHARDS)
 
 
-def copy_s3(source: str, output: Path, packs: bool = False) -> None:
-    """Copy an object, or all objects under a prefix.
+def copy_s3(source: str, output: Path, arrived: Path, packs: bool = False) -> None:
+    """Copy an object, or all objects under a prefix; files that have arrived in an earlier attempt are kept.
 
     Raises:
         InputError: nothing complete is stored there, or the settings of the store are wrong.
@@ -182,35 +207,32 @@ def copy_s3(source: str, output: Path, packs: bool = False) -> None:
     if location in {"s3:/", "s3:"}:
         raise InputError(f"--source {source}: this is a whole bucket: give s3://bucket/prefix")
     store = open_store(location)
-    arrived = output / ARRIVED
-    images = [] if store.exists(name) or not packs else list(filter(is_image, store.list(f"{name}/")))
-    if not images:  # one object, a folder that a `Store` wrote with digests, or a folder without images
-        try:
-            store.get(name, arrived)
-        except NotThereError as error:
-            raise InputError(f"--source {source}: {error}: check the name, or put the data there") from error
-        if arrived.is_dir():
-            copy_path(arrived, output, packs)
-            shutil.rmtree(arrived)
-        else:
-            arrived.rename(output / name)
-        return
+    keys = store.list(f"{name}/")
+    if keys and store.exists(f"{name}/{LISTING}") and not store.exists(name):
+        raise InputError(f"--source {source}: it is being written, or its writer was stopped: write it again")
+    below = {key.removeprefix(f"{name}/"): key for key in keys} or {name: name}
+    images = [part for part in below if packs and is_image(part)]
 
-    def fetch(key: str) -> bytes:
-        path = arrived / hashlib.sha256(key.encode()).hexdigest()
-        store.get(key, path)
+    def fetch(part: str) -> bytes:
+        path = arrived / SHARDS / hashlib.sha256(part.encode()).hexdigest()
+        store.get(below[part], path)
         data = path.read_bytes()
         path.unlink()
         return data
 
-    for key in store.list(f"{name}/"):
-        if not is_image(key):
-            store.get(key, output / key.removeprefix(f"{name}/"))
-    pack([key.removeprefix(f"{name}/") for key in images], lambda below: fetch(f"{name}/{below}"), output)
-    shutil.rmtree(arrived)
+    try:
+        for part in sorted(below.keys() - images):
+            if not (arrived / part).is_file():
+                store.get(below[part], arrived / part)
+    except NotThereError as error:
+        raise InputError(f"--source {source}: {error}: check the name, or put the data there") from error
+    if images:
+        pack(images, fetch, output, arrived / SHARDS)
+    if arrived.is_dir():
+        copy_path(arrived, output, move=True)
 
 
-def download(name: str, output: Path, packs: bool = False) -> None:
+def download(name: str, output: Path, arrived: Path, packs: bool = False) -> None:
     """Download a repository from the Hugging Face hub, or from the server in HF_ENDPOINT.
 
     If HF_HOME names a volume (`cache_claim` in a cluster file), the files are kept there, and the next run copies them.
@@ -230,7 +252,6 @@ def download(name: str, output: Path, packs: bool = False) -> None:
     repository, _, revision = name.partition("@")
     is_dataset = repository.startswith("datasets/")
     is_cached = bool(os.environ.get("HF_HOME"))
-    arrived = output / ARRIVED
     try:
         snapshot = snapshot_download(
             repository.removeprefix("datasets/"),
@@ -245,5 +266,4 @@ def download(name: str, output: Path, packs: bool = False) -> None:
     except LocalEntryNotFoundError as error:
         raise ConnectionError(f"--source hf://{name}: the hub cannot be reached: {error.__cause__ or error}") from error
     shutil.rmtree(arrived / ".cache", ignore_errors=True)
-    copy_path(Path(snapshot), output, packs)
-    shutil.rmtree(arrived, ignore_errors=True)
+    copy_path(Path(snapshot), output, packs, move=not is_cached)

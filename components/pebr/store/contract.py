@@ -51,6 +51,10 @@ class Store(Protocol):
         """The sorted keys of all files that start with the prefix, including those of incomplete directories."""
         ...
 
+    def size(self, key: str) -> int:
+        """Bytes of the file under the key, or of all files of the directory; 0 if there is none."""
+        ...
+
     def delete_prefix(self, prefix: str) -> None:
         """Delete all files whose keys start with the prefix; a partly deleted directory never looks complete."""
         ...

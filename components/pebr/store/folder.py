@@ -67,6 +67,11 @@ class FolderStore:
     def list(self, prefix: str) -> list[str]:
         return [name for name in files_of(self.root) if name.startswith(prefix)]
 
+    def size(self, key: str) -> int:
+        source = self.root / checked_key(key)
+        files = [source] if source.is_file() else files_of(source).values()
+        return sum(path.stat().st_size for path in files)
+
     def delete_prefix(self, prefix: str) -> None:
         keys = self.list(checked_key(prefix))
         folders = {folder for key in keys for folder in (self.root / key).parents if self.root in folder.parents}

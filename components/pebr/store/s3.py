@@ -96,6 +96,16 @@ class S3Store:
     def list(self, prefix: str) -> list[str]:
         return sorted(key for key in self._keys(prefix) if not _is_listing(key))
 
+    def size(self, key: str) -> int:
+        start = self._name(checked_key(key))
+
+        def ask() -> int:
+            found = self.client.list_objects(self.bucket, prefix=start, recursive=True)
+            own = (item for item in found if f"{item.object_name}/".startswith(f"{start}/"))
+            return sum(item.size or 0 for item in own if not _is_listing(str(item.object_name)))
+
+        return persist(ask, f"list {self._where(key)}")
+
     def delete_prefix(self, prefix: str) -> None:
         keys = self._keys(prefix)
         listings = [key for key in keys if _is_listing(key)]
