@@ -251,7 +251,7 @@ DENSE = {  # honest descriptions of data, figures and scenes, and some of the ke
         ["Ann 11", "score", "95"],
     ),
     "a map": (
-        "Map of Europe; France blue, Germany green, Spain yellow, Italy red, Poland orange, Sweden purple, Norway pink.",
+        "Map of Europe; France blue, Germany green, Spain yellow, Italy red, Poland orange, Norway pink.",
         ["Europe", "Spain yellow"],
     ),
     "counts": ("apples 5, oranges 7, bananas 3, pears 9, plums 2, grapes 6, lemons 4, kiwis 1.", ["apples 5", "kiwis"]),
