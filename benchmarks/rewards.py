@@ -30,10 +30,12 @@ from PIL import Image
 import pebr.vlm.torchvision_operators  # noqa: F401 - makes torchvision importable
 from benchmarks.result import finish, seconds
 from pebr.answers.check import AnswerChecker
+from pebr.answers.dates import read_moment
 from pebr.answers.equality import compare_values
 from pebr.answers.options import read_pick
 from pebr.answers.plain_text import plain
 from pebr.answers.quantities import read_quantity
+from pebr.answers.sentences import shorter_readings, undressed
 from pebr.answers.units import read_unit
 from pebr.answers.wording import answer_words
 from pebr.rewards.clip import ClipScorer
@@ -184,7 +186,8 @@ def plain_math_verify(pairs: Sequence[tuple[str, str]]) -> list[bool]:
 
 def clear_caches() -> None:
     """Clear the caches of the answer check, so that a second run on the same pairs is as slow as the first."""
-    for function in (compare_values, read_quantity, answer_words, plain, read_pick, read_unit):
+    cached = (compare_values, read_quantity, answer_words, plain, read_pick, read_unit)
+    for function in (*cached, read_moment, shorter_readings, undressed):
         function.cache_clear()
 
 

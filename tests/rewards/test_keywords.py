@@ -237,6 +237,23 @@ DENSE = {  # honest descriptions of data, figures and scenes, and some of the ke
         "$5, $9, $14.",
         ["blue line", "gold", "$48"],
     ),
+    "bold labels": (
+        "**Title:** Monthly Sales\n**X-axis:** Jan, Feb, Mar, Apr, May, Jun\n**Y-axis:** 0, 20, 40, 60, 80\n"
+        "**Bars:** Jan 20, Feb 35, Mar 50, Apr 45, May 70, Jun 90",
+        ["monthly sales", "Feb 35", "80"],
+    ),
+    "points and equations": (
+        "Coordinate plane, points A(1, 2), B(3, 4), C(5, 6), D(7, 8), line y = x + 1, parabola y = x², vertex (0, 0).",
+        ["points A", "(5, 6)", "y = x + 1"],
+    ),
+    "rows in sentences": (
+        "Table: columns Name, Age, Score. Rows: Tom 12 85; Ann 11 92; Bob 13 78; Eve 12 88; Dan 11 95; Kim 13 70.",
+        ["Ann 11", "score", "95"],
+    ),
+    "a map": (
+        "Map of Europe; France blue, Germany green, Spain yellow, Italy red, Poland orange, Norway pink.",
+        ["Europe", "Spain yellow"],
+    ),
     "counts": ("apples 5, oranges 7, bananas 3, pears 9, plums 2, grapes 6, lemons 4, kiwis 1.", ["apples 5", "kiwis"]),
     "a list of things": (
         "red car, blue bicycle, wooden bench, tall brick building, green traffic light, two young women, "

@@ -66,6 +66,12 @@ def test_no_answer_is_invented(response: str) -> None:
     assert read_answer(response).text == ""
 
 
+def test_a_long_explanation_is_not_part_of_the_answer() -> None:
+    explanation = "This is so because the bar ends there. " * 40
+    assert read_answer(f"**Answer:** 7\n\n{explanation}").text == "7"
+    assert read_answer(f"**Answer:** {explanation}\n\nIt is \\boxed{{7}}.").text == "It is \\boxed{7}."
+
+
 def test_the_last_answer_counts() -> None:
     assert read_answer("**Answer:** 6\n\nLet me check.\n\n**Answer:** 7").text == "7"
     assert read_answer("The answer is 6. No, the answer is 7.").text == "7"

@@ -48,7 +48,7 @@ _FIRST_A = re.compile(r"(?:^|(?<=[.!?:;\n]))\s*A(?=\s+([a-z][a-z-]*))")  # an ar
 ARTICLES = {"a", "an", "the"}
 _BE = (["is"], ["are"], ["was"], ["were"], ["be"])
 LABEL = "§"  # the point A, which is no article
-_FORMULA = re.compile(
+FORMULA = re.compile(
     r"[A-Za-z∠△]{1,4}\s*=\s*-?\w{1,6}(?:\.\d+)?[²³°]?(?:\s*[-+*/^]\s*\w{1,6})*|\(\s*-?[\d.]+\s*,\s*-?[\d.]+\s*\)"
 )
 
@@ -98,9 +98,9 @@ def extract_key_words(description: str, most: int = 16) -> list[str]:
     """
     found: dict[tuple[str, ...], str] = {}
     text = _NEGATED.sub(r"\1 not", _CORNER.sub(r"\1 \2", description))
-    for formula in _FORMULA.findall(text):
+    for formula in FORMULA.findall(text):
         found.setdefault(fold_key_word(formula), formula)
-    for clause in _BREAK.split(_FORMULA.sub(";", text)):
+    for clause in _BREAK.split(FORMULA.sub(";", text)):
         words = re.findall(
             rf"-?[$€£]?\d+(?:[.,]\d+)*%?(?:D\b|x\d+)*|(?:(?![{_CJK}])[^\W\d_])+(?:[-'’][^\W\d_]+)*", clause
         )

@@ -8,6 +8,7 @@ The order of the words in a phrase matters. Only the image description counts, a
 A description that only lists likely words scores 0: `pebr.rewards.prose` decides which words count.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 from pebr.english.key_words import CLAUSE, denied_words, fold_key_word, fold_words, is_cjk
@@ -16,6 +17,7 @@ from pebr.rewards.batch import RewardBatch
 from pebr.rewards.prose import words_that_count
 from pebr.rewards.stated_data import split_data
 
+_MARKUP = re.compile(r"\*\*|__|^[ \t]{0,8}[*#]{1,6}[ \t]", re.MULTILINE)  # of Markdown: bold, bullets, headings
 SKIPPED = "\n"  # replaces words that do not count; no key word contains it
 
 
@@ -39,7 +41,7 @@ def keyword_share(key_words: Sequence[str], description: str) -> float:
     words: list[str] = []
     data: list[bool] = []
     clauses: list[list[str]] = [[]]
-    for part, states_data in split_data(description):
+    for part, states_data in split_data(_MARKUP.sub("", description)):
         for place, piece in enumerate(CLAUSE.split(part)):
             folded = fold_words(piece)
             words += folded

@@ -8,27 +8,33 @@ kind: a description with more of them is judged by all its words. A list of numb
 import re
 from collections.abc import Iterator
 
+from pebr.english.key_words import FORMULA
 from pebr.english.lexicon import FUNCTION_WORDS
 
-MOST_NAMED = 40  # values with a capitalised name
+MOST_NAMED = 24  # values with a capitalised name
 MOST_UNNAMED = 12  # values with another name
 MOST_PHRASES = 12  # phrases of several words in a list
+MOST_SERIES = 4  # labelled series: "X-axis: Jan, Feb, Mar"
 MOST_LABELS = 12  # different labels of points and segments
 MOST_WORDS_OF_A_TABLE = 120
 MOST_CELLS = 12  # of a row
 
 _UNIT = r"(?:\s?(?:%|°|[A-Za-zµμΩ°/]{1,5}[²³2]?|thousand|million|billion|percent|degrees?)(?![\w-]))?"
-_VALUE = rf"[-+]?[$€£¥]?\d[\d,.]*{_UNIT}"
+_VALUE = rf"[-+]?[$€£¥]?\d+(?:[.,]\d+)*{_UNIT}"
 _NAMED = re.compile(
     rf"""(?<![\w.'’&-])(?: (?P<high> (?:[A-Z][\w.'’&-]{{0,30}}|\d{{4}}) (?:\ (?:[A-Z][\w.'’&-]{{0,30}}|of|and)){{0,4}} )
       | (?P<low> [a-z][\w'’-]{{0,30}}(?:\ [a-z][\w'’-]{{0,30}})? ) )
-    \s*+[:=|(–—-]?\s*+ {_VALUE} (?:\s*(?:to|and|[-–,/|])\s*{_VALUE}){{0,8}} \)? (?=\s*(?:[,;.|)\n]|and\b|\Z))""",
+    \s*+[:=|(–—-]?\s*+ {_VALUE} (?:(?:\s*(?:to|and|[-–,/|])\s*|\ ){_VALUE}){{0,8}} \)? (?=\s*(?:[,;.|)\n]|and\b|\Z))""",
     re.VERBOSE,
+)
+_ITEM = rf"(?:{_VALUE}|[A-Z][\w'’-]{{0,30}}(?:\ [A-Z][\w'’-]{{0,30}})?)"
+_SERIES = re.compile(
+    rf"(?<![\w'’-])[A-Za-z][\w-]{{0,30}}\ ?[*:]{{1,3}}\s*+{_ITEM}(?:,\s*+{_ITEM}){{1,11}}(?=\s*(?:[.;\n]|\Z))"
 )
 _EQUAL = re.compile(r"(?<!\w)[∠△]?[A-Z]{1,4}'?(?:\s*[=∥⊥≅+]\s*[∠△]?[A-Z]{1,4}'?)+(?!\w)")
 _LABEL = re.compile(r"(?<![\w'’-])(?!I\b|A [a-z]|T shirt)[A-Z]{1,2}'?(?![\w'’-])")
 _ROW = re.compile(r"^[^\n|]*\|[^\n|]*\|[^\n]*$", re.MULTILINE)
-_PHRASE = r"(?:[-*•][ \t]{1,4})?(?:an?[ ])?(?<![\w'’-])[a-z][\w'’-]{0,30}(?:[ ][a-z][\w'’-]{0,30}){1,4}"
+_PHRASE = r"(?:[-*•][ \t]{1,4})?(?:an?[ ])?(?<![\w'’-])[A-Za-z][\w'’-]{0,30}(?:[ ][a-z][\w'’-]{0,30}){1,4}"
 _PHRASES = re.compile(rf"{_PHRASE}(?:\s*[,;\n]\s*(?:and[ ])?{_PHRASE}){{2,}}")
 
 
@@ -55,7 +61,9 @@ def _named(description: str) -> Iterator[tuple[int, int]]:
     low = [match.span() for match in values if match["low"]]
     yield from high if len(high) <= MOST_NAMED else ()
     yield from low if len(low) <= MOST_UNNAMED else ()
-    yield from (match.span() for match in _EQUAL.finditer(description))
+    yield from (match.span() for form in (_EQUAL, FORMULA) for match in form.finditer(description))
+    series = [match.span() for match in _SERIES.finditer(description)]
+    yield from series if len(series) <= MOST_SERIES else ()
 
 
 def _is_function(name: str | None) -> bool:

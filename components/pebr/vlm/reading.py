@@ -41,6 +41,7 @@ _STATED = re.compile(r"\b(?:answer|option|choice)\s++(?:is|would\s++be|must\s++b
 _BULLET = re.compile(r"(?:[-*•–—>][ \t]++|—)+")
 _SENTENCE_END = re.compile(r"[.!?](?:\*\*)?(?=\s|\Z)(?!\s*\d)")
 _CONTENT = re.compile(r"[^\W_]|[∞∅]")
+_LONG = 500  # characters of an answer with explanations
 _LONGEST_BARE_ANSWER = 60  # characters of a response that is nothing but an answer
 
 
@@ -110,7 +111,11 @@ def _stated(text: str) -> str:
 
 
 def _bare(answer: str) -> str:
-    """An answer up to the next heading with content, without number signs and a bullet before it."""
+    """An answer up to the next heading with content, without number signs and a bullet before it.
+
+    Of a long text, its last box or else its first paragraph is the answer.
+    """
     answer = next(filter(_CONTENT.search, _HEADING.split(answer)), "").strip()
-    bullet = _BULLET.match(answer)
-    return answer[bullet.end() :].strip() if bullet else answer
+    if bullet := _BULLET.match(answer):
+        answer = answer[bullet.end() :].strip()
+    return answer if len(answer) <= _LONG else (_line_of_box(answer) or answer.partition("\n\n")[0]).strip()
