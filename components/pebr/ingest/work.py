@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pebr.data.benchmark import check_table
 from pebr.data.sources import SOURCES
-from pebr.errors import InputError
+from pebr.errors import UNUSABLE, InputError
 from pebr.files import atomic_directory
 from pebr.ingest.listed import Listed, folders, parse
 from pebr.ingest.packing import is_image, pack
@@ -34,7 +34,7 @@ from pebr.store.opening import open_store
 log = logging.getLogger("pebr")
 
 TOY = ("sft", "pebr", "rl", "parquet", "benchmarks", "model", "clip")
-SHARDS = ".shards"  # folder of archives, beside what has arrived
+SHARDS, MADE = ".shards", ".made"  # folders of archives and of the tiny world, until they are in their place
 NEEDED = {  # files at the top of a model's folder: all files of one of these sets
     "model": [("config.json", "*.safetensors")],
     "clip": [("open_clip_config.json", "open_clip_model.safetensors"), ("config.json", "model.safetensors")],
@@ -56,8 +56,9 @@ def work(settings: Settings) -> dict[str, float]:
     arriving = Path(f"{settings.output}.arriving")
     try:
         result = _bring_all(listed, settings, arriving)
-    except InputError:  # another attempt cannot continue
-        shutil.rmtree(arriving, ignore_errors=True)
+    except (InputError, OSError) as error:
+        if isinstance(error, InputError) or error.errno in UNUSABLE:  # another attempt cannot continue
+            shutil.rmtree(arriving, ignore_errors=True)
         raise
     shutil.rmtree(arriving, ignore_errors=True)
     return result
@@ -95,9 +96,9 @@ def bring(location: str, output: Path, arriving: Path, settings: Settings) -> No
         if not rest:
             copy_path(Path(location), output, packs)
         elif scheme == "toy":
-            shutil.rmtree(arrived, ignore_errors=True)
-            make_toy(rest, arrived, settings.seed, settings.rows)
-            copy_path(arrived, output, packs, move=True)
+            make_toy(rest, output / MADE, settings.seed, settings.rows)
+            copy_path(output / MADE, output, packs, move=True)
+            shutil.rmtree(output / MADE)
         elif scheme == "s3":
             copy_s3(location, output, arrived, packs)
         elif scheme == "hf":
