@@ -72,7 +72,7 @@ def test_a_measure_without_its_data_is_no_zero(tiny_models: dict[str, Path], ben
 
 
 def test_bad_rows_are_set_aside_with_their_reason_and_the_others_are_scored(
-    tiny_models: dict[str, Path], benchmarks: Path
+    tiny_models: dict[str, Path], benchmarks: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     not_an_image = base64.b64encode(b"<!doctype html>" * 9).decode()
     spoil(benchmarks, "image", "!" * 100, "99", not_an_image)
@@ -82,6 +82,8 @@ def test_bad_rows_are_set_aside_with_their_reason_and_the_others_are_scored(
     toy = scores["benchmarks"]["toy"]
     assert toy["set_aside"] == dict.fromkeys(kinds, 1)
     assert toy["rows"] == 2
+    assert toy["accuracy_all_rows"] == scores["accuracy_all_rows"] == pytest.approx(toy["accuracy"] * 2 / 6)
+    assert "toy: 4 of 6 rows are not in the accuracy (1 " in caplog.text
     assert read_manifest(output / "answers" / "toy").rejected == dict.fromkeys(kinds, 1)
     assert [row["qid"] for row in iter_rows(output / "answers" / "toy")] == ["3", "5"]
 

@@ -114,7 +114,14 @@ class Examiner:
         kinds = Counter(fault.kind for fault in faults.values())
         scores["too_long"] = kinds.pop(TOO_LONG, 0) / len(counted)
         scores["set_aside"] = dict(sorted(kinds.items()))
+        scores["accuracy_all_rows"] = scores["accuracy"] * len(counted) / len(rows)  # rows that are not asked are wrong
         log.info("%s: accuracy %.3f over %d rows, %d rejected", name, scores["accuracy"], len(counted), kinds.total())
+        if kinds:
+            reasons = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+            every = f"with them as wrong it is {scores['accuracy_all_rows']:.3f}"
+            log.warning(
+                "%s: %d of %d rows are not in the accuracy (%s); %s", name, kinds.total(), len(rows), reasons, every
+            )
         return scores
 
     def _questions(self, rows: Sequence[BenchmarkRow], faults: dict[int, Fault]) -> Iterator[Question]:
