@@ -62,3 +62,20 @@ def test_what_is_no_data_is_said_in_one_line(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: ")
     assert "no such file or folder" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--rows", "-3"], "--rows: give 0 for all"), (["--page", "/nowhere/x.html"], "--page /nowhere")],
+)
+def test_a_wrong_option_is_said_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert main([str(tmp_path), *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_data_of_which_nothing_can_be_used_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.json").write_text('[{"ask": "x", "reply": "y"}]')
+    assert main([str(tmp_path), "--page", str(tmp_path / "page.html")]) == 2
+    assert "no row can be used" in capsys.readouterr().err

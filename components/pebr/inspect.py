@@ -221,11 +221,21 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _check(options: argparse.Namespace, page: Path) -> None:
+    """Raise an InputError for options that are wrong, before anything is read."""
+    if options.rows < 0 or options.max_prompt_tokens < 1 or options.min_side < 1:
+        raise InputError("--rows: give 0 for all, or more; --max-prompt-tokens and --min-side: give at least 1")
+    if not page.parent.is_dir() or page.is_dir():
+        raise InputError(f"--page {page}: give a file in a folder that is there")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Inspect, print, write the page; returns the exit code."""
     options = _options(arguments)
     title = options.source
+    page_file = Path(options.page)
     try:
+        _check(options, page_file)
         with tempfile.TemporaryDirectory() as folder:
             if "://" in options.source or (not Path(options.source).exists() and "," in options.source):
                 ingest(IngestSettings(source=options.source, output=f"{folder}/brought"))
@@ -237,11 +247,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for name, value in findings.facts(options.max_prompt_tokens):
                     print(f"  {name}: {value}")
             page = page_of(found, title, options.max_prompt_tokens)
-        Path(options.page).write_text(page, encoding="utf-8")
+        page_file.write_text(page, encoding="utf-8")
+        print(f"examples: {page_file}")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_WRONG_INPUT
-    print(f"examples: {options.page}")
+    if not any(findings.tally.kept for findings in found):
+        print("error: no row can be used: fix the dataset, or name its columns with --columns", file=sys.stderr)
+        return EXIT_WRONG_INPUT
     return 0
 
 

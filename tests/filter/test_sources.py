@@ -89,7 +89,7 @@ def test_the_other_kind_of_rows_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no file of rows x"):
         filtered(tmp_path / "source", files="x*")
     written(tmp_path / "two", "a.json", [{"x": 1}])
-    with pytest.raises(InputError, match=r"holds a.json, b.json: put the dataset there as mulberry_sft.json"):
+    with pytest.raises(InputError, match=r"several tables \(a.json, b.json\), none of sft rows: give --files"):
         filtered(written(tmp_path / "two", "b.json", [{"x": 1}]))
 
 
@@ -245,3 +245,45 @@ def test_nested_and_odd_tables_are_read(tmp_path: Path) -> None:
         "c": 1,
         "d": 1,
     }
+
+
+def test_further_lists_of_an_object_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = written(
+        tmp_path / "source", "a.json", {"part1": [rl_row()], "n": 2, "tags": ["x"], "part2": [rl_row()] * 3}
+    )
+    rows, _ = filtered(source, "rl")
+    assert len(rows) == 1
+    assert "a.json: only its first list is read, not part2 (3 objects)" in caplog.text
+
+
+def test_a_link_to_a_folder_around_it_is_not_followed(tmp_path: Path) -> None:
+    source = written(tmp_path / "source", "a.json", [rl_row()])
+    (source / "loop").symlink_to(source)
+    assert filtered(source, "rl")[1].extra["read"] == 1
+
+
+def test_columns_are_recognised_in_upper_case(tmp_path: Path) -> None:
+    row = {name.capitalize(): value for name, value in rl_row().items()}
+    assert len(filtered(written(tmp_path / "source", "a.json", [row]), "rl")[0]) == 1
+
+
+def test_a_broken_line_is_rejected_and_a_cut_file_is_not_read(tmp_path: Path) -> None:
+    source = written(tmp_path / "source", "a.jsonl", [])
+    line = json.dumps(rl_row())
+    (source / "a.jsonl").write_text(f"{line}\n{line[:30]}\n")
+    rows, manifest = filtered(source, "rl")
+    assert (len(rows), sum(manifest.rejected.values())) == (1, 1)
+    (source / "a.jsonl").write_text(f"{line}\n{line[:30]}")
+    with pytest.raises(InputError, match="broken JSON in line 2"):
+        filtered(source, "rl")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "is empty"), ("[]".encode("utf-16"), "is UTF-16"), (b'{"q": {}}', "is an object without a list of rows")],
+)
+def test_what_is_no_table_is_said(tmp_path: Path, content: bytes, said: str) -> None:
+    source = written(tmp_path / "source", "a.json", [])
+    (source / "a.json").write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        filtered(source, "rl", files="a.json")

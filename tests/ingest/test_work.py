@@ -236,7 +236,7 @@ def test_loose_images_are_packed_and_all_else_is_left_as_it_is(tmp_path: Path) -
     assert read_manifest(tmp_path / "rows").extra["sources"]["pebr_sft"]["images"] == {"by path": 8}
 
 
-@pytest.mark.parametrize("listed", ["a,,b", "a*0", ","])
+@pytest.mark.parametrize("listed", ["a,,b", "a*0", ",", "a:0", "a*nan"])
 def test_a_wrong_list_of_sources_is_said(tmp_path: Path, listed: str) -> None:
     with pytest.raises(InputError, match="--source"):
         ingest(listed, tmp_path / "out")
@@ -314,3 +314,17 @@ def test_the_size_of_a_source_is_known_before_it_arrives(s3_address: str, tmp_pa
     open_store(f"s3://{BUCKET}/{tmp_path.name}").put(tmp_path / "mine", "sized")
     assert size_of(f"s3://{BUCKET}/{tmp_path.name}/sized") == size_of(str(tmp_path / "mine")) > 0
     assert size_of(f"s3://{BUCKET}/{tmp_path.name}/siz") == 0
+
+
+def test_a_link_to_a_folder_around_it_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.tsv").write_text("1")
+    (tmp_path / "mine" / "loop").symlink_to(tmp_path / "mine")
+    assert ingest(str(tmp_path / "mine"), tmp_path / "1") == {"a.tsv": b"1"}
+
+
+def test_an_output_in_its_source_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("1")
+    with pytest.raises(InputError, match="the output lies in the source"):
+        ingest(str(tmp_path), tmp_path / "sub")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tsv"]

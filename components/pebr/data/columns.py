@@ -72,8 +72,13 @@ def columns_of(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def find(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any]:
-    """Name and value of the first of these columns with a value, else of the first that is there, else ("", None)."""
+    """Name and value of the first of these columns with a value, else of the first that is there, else ("", None).
+
+    If none of them is there, upper and lower case do not matter.
+    """
     there = [(name, row[name]) for name in names if name in row]
+    if not there:
+        there = [(name, row[name]) for name in row if name.lower() in names]
     return next((found for found in there if not is_empty(found[1])), there[0] if there else ("", None))
 
 

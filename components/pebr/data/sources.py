@@ -181,7 +181,9 @@ def _usual(tables: list[RowFile], folder: Path, kind: Kind, names: Names) -> lis
     """
     tables = [file for file in tables if file.name == USUAL[kind]] or tables
     if len(tables) != 1:
-        raise InputError(f"{folder}: holds {_named(tables) or 'no JSON file'}: put the dataset there as {USUAL[kind]}")
+        if not tables:
+            raise InputError(f"{folder}: no table of rows: give JSON, JSON Lines or Parquet (CSV is not read)")
+        raise InputError(f"{folder}: several tables ({_named(tables)}), none of {kind} rows: give --files or --columns")
     other: Kind = "rl" if kind == "sft" else "sft"
     if _fits(tables[0], other, names):
         raise InputError(f"{folder}: {tables[0].name} holds {other} rows: give --kind {other}, or the {kind} data")

@@ -5,6 +5,7 @@ Which of them a file is, its content says. Rows are read as a stream.
 
 import codecs
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ CHUNK, LONGEST_ROW = 2**18, 2**26  # bytes of JSON that are read at a time; char
 _EXTENSION = re.compile(r".+\.(?:jsonl?|ndjson|parquet)(?:\.(?:gz|bz2|xz|zst))?", re.IGNORECASE)
 _LIST_OF_OBJECTS = re.compile(rb'"(?:[^"\\]|\\.)*"\s*:\s*(\[)\s*\{')
 _IMAGES = frozenset(("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif"))
+
+
+log = logging.getLogger("pebr")
 
 
 class NotRowsError(InputError):
@@ -103,7 +107,13 @@ def form_of(open_table: Callable[[], BinaryIO], name: str) -> tuple[str, int]:
         return LINES, before
     if text[:1] == b"{" and (found := _LIST_OF_OBJECTS.search(text)):
         return JSON, before + found.start(1)
-    raise NotRowsError(f"{name}: starts with {text[:1]!r}: give a JSON array of rows, JSON Lines or Parquet")
+    what = (
+        "is empty" if not text
+        else "is UTF-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        else "is an object without a list of rows" if text[:1] == b"{"
+        else f"starts with {text[:1]!r}"
+    )  # fmt: skip
+    raise NotRowsError(f"{name}: {what}: give a JSON array of rows, JSON Lines or Parquet, in UTF-8")
 
 
 def web_rows(archive: Archive) -> Iterator[Any]:
@@ -171,6 +181,29 @@ def _items(open_table: Callable[[], BinaryIO], name: str, offset: int) -> Iterat
         text.skip()
         if is_whole and (more := text.next_character("\n\r\t ")):
             raise ValueError(f"{more!r} after the end")
+        if not is_whole and (unread := _further_lists(text)):
+            log.warning("%s: only its first list is read, not %s: give them as files of their own", name, unread)
+
+
+def _further_lists(text: "_Text") -> str:
+    """The names of the lists of objects that follow in an object, with their sizes; "" if there are none."""
+    found = []
+    while text.next_character("\n\r\t ,") == '"':
+        key = text.value()
+        if text.next_character("\n\r\t ") != ":":
+            break
+        text.skip()
+        if text.next_character("\n\r\t ") != "[":
+            text.value()
+            continue
+        text.skip()
+        count = 0
+        while text.next_character("\n\r\t ,") not in ("]", ""):
+            count += isinstance(text.value(), dict)
+        text.skip()
+        if count:
+            found.append(f"{key} ({count} objects)")
+    return ", ".join(found)
 
 
 _NUMBER_PART = re.compile(r"[-+.eE0-9]*")  # of which "0" and "." and "5" may come in three chunks
@@ -230,8 +263,15 @@ def _lines(open_table: Callable[[], BinaryIO], name: str) -> Iterator[Any]:
         while line := file.readline(LONGEST_ROW):
             number += 1
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            if text.strip():
-                yield json.loads(text)
+            if not text.strip():
+                continue
+            try:
+                row = json.loads(text)
+            except (ValueError, RecursionError):
+                if not text.endswith("\n"):  # the file is cut off, or a line is too long
+                    raise
+                row = f"broken JSON in line {number}"  # rejected, as it is no object
+            yield row
 
 
 def _has_lines(text: bytes, name: str) -> bool:

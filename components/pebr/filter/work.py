@@ -104,7 +104,10 @@ def work(settings: Settings) -> dict[str, float]:
             }
         if not total.kept:
             reasons = dict(total.rejected) or "it is empty"
-            raise InputError(f"{settings.source}: none of {total.read} rows can be used ({reasons}): fix the dataset")
+            raise InputError(
+                f"{settings.source}: none of {total.read} rows can be used ({reasons}): fix the dataset, or name its"
+                " columns with --columns (python -m pebr.inspect shows them)"
+            )
     return _metrics(total, tallies)
 
 

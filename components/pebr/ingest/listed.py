@@ -32,7 +32,7 @@ def parse(text: str) -> list[Listed]:
     """The sources of a setting, separated by commas, each maybe with `*SHARE` or `:ROWS`.
 
     Raises:
-        InputError: an entry is empty, or a share is 0.
+        InputError: an entry is empty, or a share or a number of rows is 0.
 
     >>> parse("hf://datasets/o/a@v1, s3://b/c*0.5, /data/d:20000")[1:]
     [Listed(location='s3://b/c', share=0.5, limit=0), Listed(location='/data/d', share=1.0, limit=20000)]
@@ -47,6 +47,8 @@ def parse(text: str) -> list[Listed]:
         source = Listed(match["location"].strip(), float(match["share"] or 1), int(match["limit"] or 0))
         if not source.share:
             raise InputError(f"--source {text}: a share of 0: leave the source out")
+        if match["limit"] and not source.limit:
+            raise InputError(f"--source {text}: no rows (:0): leave the source out")
         found.append(source)
     return found
 

@@ -1,5 +1,6 @@
 """Logs how many bytes have arrived in a folder, the rate, and the time left if the whole size is known."""
 
+import contextlib
 import logging
 import os
 import threading
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pebr.store.listing import leads_up
 from pebr.telemetry.logs import duration
 
 log = logging.getLogger("pebr")
@@ -48,10 +50,9 @@ def bytes_in(path: Path) -> int:
     if path.is_file():
         return path.stat().st_size
     size = 0
-    for folder, _, names in os.walk(path, followlinks=True):
+    for folder, folders, names in os.walk(path, followlinks=True):
+        folders[:] = [name for name in folders if not leads_up(Path(folder) / name)]
         for name in names:
-            try:
+            with contextlib.suppress(OSError):
                 size += os.stat(os.path.join(folder, name)).st_size
-            except FileNotFoundError:
-                continue
     return size

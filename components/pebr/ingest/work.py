@@ -186,11 +186,18 @@ def copy_path(source: Path, output: Path, packs: bool = False, move: bool = Fals
         InputError: the source does not exist, or a link is broken.
     """
     if not source.exists():
-        raise InputError(f"--source {source}: no such file or folder: check the path and the volume's mount")
+        numbers = (
+            ", and write a share as *0.5, a number of rows as :20000" if re.search(r"[*:][^/]*$", str(source)) else ""
+        )
+        raise InputError(f"--source {source}: no such file or folder: check the path and the volume's mount{numbers}")
+    if source.is_dir() and output.resolve().is_relative_to(source.resolve()) and not move:
+        raise InputError(f"--source {source}: the output lies in the source: give another output")
     files = files_of(source) if source.is_dir() else {source.name: source}
     for name, path in files.items():
         if not path.exists():
             raise InputError(f"--source {source}: {name} is a link that leads nowhere: fix or remove it")
+        if not path.is_file():
+            raise InputError(f"--source {source}: {name} is no regular file: remove it")
         if not (packs and is_image(name)):
             (output / name).parent.mkdir(parents=True, exist_ok=True)
             (shutil.move if move else shutil.copyfile)(path, output / name)

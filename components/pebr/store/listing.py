@@ -24,12 +24,17 @@ def files_of(directory: Path) -> dict[str, Path]:
     """
     found = {}
     for folder, folders, names in os.walk(directory, onerror=_raise_unless_absent, followlinks=True):
-        folders[:] = [name for name in folders if not is_unfinished(name)]
+        folders[:] = [name for name in folders if not is_unfinished(name) and not leads_up(Path(folder) / name)]
         for name in names:
             if not is_unfinished(name) and name != LISTING:
                 path = Path(folder) / name
                 found[path.relative_to(directory).as_posix()] = path
     return dict(sorted(found.items()))
+
+
+def leads_up(folder: Path) -> bool:
+    """True for a link to a folder that it lies in: to follow it would never end."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def _raise_unless_absent(error: OSError) -> None:
