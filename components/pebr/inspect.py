@@ -20,7 +20,7 @@ from typing import Any
 
 import jinja2
 
-from pebr.data.columns import columns_of
+from pebr.data.column_names import columns_of
 from pebr.data.images import decode, size_of
 from pebr.data.sources import Kind, Source, find_sources
 from pebr.errors import EXIT_WRONG_INPUT, InputError

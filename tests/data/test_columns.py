@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
+from pebr.data.column_names import NAMES, columns_of
 from pebr.data.columns import (
-    NAMES,
     Picture,
     answer_of,
-    columns_of,
     find,
     options_of_row,
     pictures_of,

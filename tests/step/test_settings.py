@@ -147,3 +147,13 @@ def test_settings_import_neither_torch_nor_kubeflow() -> None:
     modules = ", ".join(f"pebr.{step}.settings" for step in STEPS)
     code = f"import sys, {modules}; sys.exit(bool({{'kfp', 'tyro'}} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_settings_import_no_library_that_a_machine_which_only_compiles_does_not_have() -> None:
+    """The lines of .github/workflows/retrain.yml install these, and neither torch nor pyarrow."""
+    heavy = "torch", "pyarrow", "transformers", "numpy", "PIL"
+    code = "import sys, pipelines.parameters; print([name for name in sys.argv[1:] if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *heavy], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

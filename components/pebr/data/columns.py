@@ -13,21 +13,8 @@ from typing import Any
 from pebr.answers.options import options_in
 from pebr.data.archives import Archive
 from pebr.data.records import Fault
-from pebr.errors import InputError
 
 PLACEHOLDER = "<image>"
-NAMES: dict[str, tuple[str, ...]] = {  # what is read -> names of its column, the first with a value counts
-    "messages": ("messages", "conversations", "conversation"),
-    "question": ("problem", "question", "prompt", "query"),
-    "answer": ("answer", "solution", "ground_truth", "reward_model"),
-    "images": (
-        *("images", "image", "image_path", "image_paths", "img", "img_path", "image_file", "picture", "pictures"),
-        *("image_url", "image_urls"),
-    ),
-    "options": ("options", "choices"),
-    "qid": ("qid", "question_id", "id", "uid"),
-    "key_words": ("key_words", "keywords"),
-}
 _BASE64 = ("iVBOR", "/9j/", "R0lGOD", "UklGR", "Qk", "SUkq", "TU0A", "AAAA")  # how encoded image files begin
 _LONGEST_PATH = 4096
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
@@ -54,21 +41,6 @@ class Picture:
 
 class _WrongError(ValueError):
     """A value of a wrong type; the message says which."""
-
-
-def columns_of(text: str) -> dict[str, tuple[str, ...]]:
-    """The names of columns, changed by a setting such as "question=my_question, images=left|right".
-
-    Raises:
-        InputError: what is read is unknown.
-    """
-    names = dict(NAMES)
-    for entry in filter(None, (entry.strip() for entry in text.split(","))):
-        what, _, given = entry.partition("=")
-        if what.strip() not in NAMES or not given.strip():
-            raise InputError(f"--columns {text}: {entry!r}: give {', '.join(f'{name}=COLUMN' for name in NAMES)}")
-        names[what.strip()] = tuple(name.strip() for name in given.split("|"))
-    return names
 
 
 def find(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pebr.data.columns import columns_of
+from pebr.data.column_names import columns_of
 from pebr.step.settings import Bounds, Input, Output, StepSettings
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pebr.data.columns import Picture, columns_of
+from pebr.data.column_names import columns_of
+from pebr.data.columns import Picture
 from pebr.data.images import ImageError, decode, size_of
 from pebr.data.pictures import INSIDE, MISSING, UNREADABLE, PictureError, Pictures, Place
 from pebr.data.read_ahead import read_ahead
