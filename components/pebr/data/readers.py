@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from pebr.data.column_names import NAMES
 from pebr.data.columns import (
-    NAMES,
     PLACEHOLDER,
     Picture,
     answer_of,
