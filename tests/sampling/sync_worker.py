@@ -18,6 +18,7 @@ import torch
 from pebr.sampling.contract import Sampler, SamplingSettings
 from pebr.sampling.start import start_sampler
 from pebr.step import launch
+from pebr.step.ranks import tell_done
 from pebr.toy.world import questions
 from pebr.training.engine import EngineSettings, TrainingEngine
 from pebr.training.logprobs import PolicyModel
@@ -81,6 +82,7 @@ def main() -> None:
     sampler.close()
     torch.distributed.barrier()  # the trainer's group still exists
     (Path(job["out"]) / f"rank-{place.rank}.json").write_text(json.dumps(found))
+    tell_done()
 
 
 if __name__ == "__main__":
