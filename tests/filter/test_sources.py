@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +288,17 @@ def test_what_is_no_table_is_said(tmp_path: Path, content: bytes, said: str) -> 
     (source / "a.json").write_bytes(content)
     with pytest.raises(InputError, match=said):
         filtered(source, "rl", files="a.json")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_picture_is_found_whatever_the_form_of_its_accents(tmp_path: Path, form: Any) -> None:
+    other = "NFD" if form == "NFC" else "NFC"
+    row = rl_row() | {"images": [f"images/{unicodedata.normalize(other, 'café.png')}"]}
+    source = written(tmp_path / "source", "a.json", [row])
+    (source / "images" / unicodedata.normalize(form, "café.png")).write_bytes(image_bytes())
+    assert len(filtered(source, "rl")[0]) == 1
+
+
+def test_an_infinite_answer_is_none(tmp_path: Path) -> None:
+    source = written(tmp_path / "source", "a.json", [rl_row(), rl_row() | {"answer": float("inf")}])
+    assert filtered(source, "rl")[1].rejected == {"no answer": 1}

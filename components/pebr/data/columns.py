@@ -55,8 +55,8 @@ def find(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any]:
 
 
 def is_empty(value: object) -> bool:
-    """Whether a value stands for none: null, NaN, "", [] or {}."""
-    return value is None or (isinstance(value, float) and math.isnan(value)) or (
+    """Whether a value stands for none: null, NaN or infinite, "", [] or {}."""
+    return value is None or (isinstance(value, float) and not math.isfinite(value)) or (
         isinstance(value, str | bytes | list | dict) and not value
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+from unicodedata import normalize
 
 from pebr.data.archives import Archive, MemberError, is_archive
 from pebr.data.columns import Picture
@@ -128,7 +129,7 @@ class Pictures:
 
     def _by_suffix(self, name: str) -> list[Place]:
         """The files that end with the longest suffix of a path that any file ends with; two are enough."""
-        parts = PurePosixPath(name).parts[::-1]
+        parts = PurePosixPath(normalize("NFC", name)).parts[::-1]
         for count in range(len(parts), 0, -1):
             prefix = "/".join(parts[:count]) + "/"
             first = bisect_left(self._backwards, (prefix,))
@@ -142,8 +143,11 @@ class Pictures:
 
     @cached_property
     def _backwards(self) -> list[tuple[str, int]]:
-        """The paths of all files from their last part to their first, sorted, with their numbers in `_places`."""
-        paths = enumerate(path for path, _ in self._all_files())
+        """The paths of all files from their last part to their first, sorted, with their numbers in `_places`.
+
+        Disks and archives have accents in one character or in two (NFC, NFD), rows often in the other form.
+        """
+        paths = enumerate(normalize("NFC", path) for path, _ in self._all_files())
         return sorted(("/".join(path.split("/")[::-1]) + "/", number) for number, path in paths)
 
     def _all_files(self) -> Iterator[tuple[str, Place]]:
