@@ -14,10 +14,10 @@ from pipelines.forms import argo
 from pipelines.ir.plan import Json, Output
 from pipelines.ir.reader import Pipeline
 from pipelines.ir.values import written
-from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Failure, GoneError, Progress, Waiting
+from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Failure, Progress, Waiting
 from pipelines.targets.cluster import REMEDIES, connect, start_once
 from pipelines.targets.pods import Pods, seconds_of
-from pipelines.targets.retrying import TIMEOUT, ApiError, persist
+from pipelines.targets.retrying import TIMEOUT, persist
 
 NODE = "workflows.argoproj.io/node-id"  # annotation of a pod: its node in the workflow's status
 STATES = {"Succeeded": SUCCEEDED, "Failed": FAILED, "Error": FAILED}
@@ -36,6 +36,7 @@ class Argo:
         place = {"namespace": self.pods.namespace, "plural": "workflows"}
         self.kind = {"group": "argoproj.io", "version": "v1alpha1", **place}
         self.pipeline, self.name = pipeline, ""
+        self.steps = {step.id for step in pipeline.plan({})}
 
     def submit(self, name: str, parameters: Mapping[str, object]) -> str:
         document = argo.workflow(self.pipeline)
@@ -115,29 +116,23 @@ class Argo:
         return ""
 
     def _workflow(self) -> Json:
-        def ask() -> Json:
-            try:
-                found = self.workflows.get_namespaced_custom_object(
-                    **self.kind, name=self.name, _request_timeout=TIMEOUT
-                )
-            except ApiError as error:
-                if error.status == 404:
-                    raise GoneError(f"workflow {self.name} was deleted") from None
-                raise
-            return dict(found)
-
-        return self._persist(ask, f"ask for workflow {self.name}")
+        ask = partial(
+            self.workflows.get_namespaced_custom_object, **self.kind, name=self.name, _request_timeout=TIMEOUT
+        )
+        return dict(self._persist(ask, f"ask for workflow {self.name}", run=f"workflow {self.name}"))
 
     def _nodes(self, status: Json) -> Iterator[Json]:
         """The nodes of the steps, sorted by start; without the DAG's own node and the nodes of single attempts."""
-        steps = {step.id for step in self.pipeline.plan({})}
-        nodes = sorted(status.get("nodes", {}).values(), key=lambda node: node.get("startedAt") or "")
-        return (node for node in nodes if node["displayName"] in steps)
+        return (node for node in _by_start(status) if node["displayName"] in self.steps)
 
     def _attempts(self, status: Json) -> Iterator[tuple[str, Json]]:
         """The nodes with a pod, and their step's id, sorted by start; a step that may be retried has several."""
-        steps = {step.id for step in self.pipeline.plan({})}
-        for node in sorted(status.get("nodes", {}).values(), key=lambda node: node.get("startedAt") or ""):
+        for node in _by_start(status):
             step = re.sub(r"\(\d+\)$", "", node["displayName"])
-            if node.get("type") == "Pod" and step in steps:
+            if node.get("type") == "Pod" and step in self.steps:
                 yield step, node
+
+
+def _by_start(status: Json) -> list[Json]:
+    """All nodes of a workflow's status."""
+    return sorted(status.get("nodes", {}).values(), key=lambda node: node.get("startedAt") or "")

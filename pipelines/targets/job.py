@@ -16,10 +16,10 @@ from kubernetes import client
 from pebr.errors import InputError
 from pipelines.ir.plan import Json, Output
 from pipelines.ir.values import written
-from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Failure, GoneError, Progress, TargetError, Waiting
+from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Failure, Progress, TargetError, Waiting
 from pipelines.targets.cluster import REMEDIES, connect, start_once
 from pipelines.targets.pods import Pods, seconds_of, waiting
-from pipelines.targets.retrying import TIMEOUT, ApiError, persist
+from pipelines.targets.retrying import TIMEOUT, persist
 
 MANIFEST = Path(__file__).parents[2] / "k8s" / "jobs" / "run" / "run.yaml"
 LABEL = "pebr/run"
@@ -114,15 +114,8 @@ class Job:
             raise TargetError(f"{self.where}: job {self.name}: {problem}: read the metrics in {self.store}") from None
 
     def _job(self) -> client.V1Job:
-        def ask() -> client.V1Job:
-            try:
-                return self.jobs.read_namespaced_job(self.name, self.namespace, _request_timeout=TIMEOUT)
-            except ApiError as error:
-                if error.status == 404:
-                    raise GoneError(f"job {self.name} was deleted") from None
-                raise
-
-        return self._persist(ask, f"ask for job {self.name}")
+        ask = partial(self.jobs.read_namespaced_job, self.name, self.namespace, _request_timeout=TIMEOUT)
+        return self._persist(ask, f"ask for job {self.name}", run=f"job {self.name}")
 
     def _pods(self) -> list[client.V1Pod]:
         return self.pods.labelled(f"batch.kubernetes.io/job-name={self.name}")

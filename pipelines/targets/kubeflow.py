@@ -13,6 +13,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ from pebr.store.opening import open_store
 from pipelines.ir.kinds import EVALUATE, final_model
 from pipelines.ir.plan import Json, Output
 from pipelines.ir.reader import Pipeline
-from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Failure, GoneError, Progress, Waiting
+from pipelines.targets import FAILED, RUNNING, SUCCEEDED, Failure, Progress, Waiting
 from pipelines.targets.pods import seconds_of
 from pipelines.targets.retrying import TIMEOUT, persist
 
@@ -86,14 +87,14 @@ class Kubeflow:
         pods = f"kubectl --namespace {self.namespace or 'kubeflow'} get pods --selector pipeline/runid={self.run_id}"
         silent = f"Kubeflow does not say why; {pods}"
         held = {
-            step: Waiting(task.error.message if task.error else silent, seconds_of(task.create_time or task.start_time))
+            step: Waiting(_message(task.error) or silent, seconds_of(task.create_time or task.start_time))
             for step, task in tasks
             if steps[step] == "pending"
         }
         state = STATES.get(run.state, RUNNING)
         if state == RUNNING and not steps:
-            held = {"the run": Waiting(run.error.message if run.error else silent, seconds_of(run.created_at))}
-        return Progress(state, steps, run.error.message if run.error else "", held)
+            held = {"the run": Waiting(_message(run.error) or silent, seconds_of(run.created_at))}
+        return Progress(state, steps, _message(run.error), held)
 
     def failures(self) -> list[Failure]:
         namespace = self.namespace or "kubeflow"
@@ -103,19 +104,12 @@ class Kubeflow:
                 pods = [task.pod_name, *(child.pod_name for child in task.child_tasks or ())]
                 pod = next((name for name in reversed(pods) if name), f"--selector pipeline/runid={self.run_id}")
                 command = f"kubectl --namespace {namespace} logs {pod} --container main"
-                found.append(Failure(step, None, task.error.message if task.error else "", command))
+                found.append(Failure(step, None, _message(task.error), command))
         return found
 
     def _run(self) -> api.V2beta1Run:
-        def ask() -> api.V2beta1Run:
-            try:
-                return self.runs.run_service_get_run(self.run_id, _request_timeout=TIMEOUT)
-            except api.ApiException as error:
-                if error.status == 404:
-                    raise GoneError(f"run {self.run_id} was deleted") from None
-                raise
-
-        return self._persist(ask, "ask for the run")
+        ask = partial(self.runs.run_service_get_run, self.run_id, _request_timeout=TIMEOUT)
+        return self._persist(ask, "ask for the run", run=f"run {self.run_id}")
 
     def _tasks(self, run: api.V2beta1Run) -> list[tuple[str, api.V2beta1PipelineTaskDetail]]:
         """The tasks of the run that are steps, with the steps' ids, sorted by start."""
@@ -202,13 +196,17 @@ class Kubeflow:
         )
         return listed.runs or []
 
-    def _persist(self, action: Callable[[], Answer], what: str) -> Answer:
+    def _persist(self, action: Callable[[], Answer], what: str, run: str = "") -> Answer:
         def authorized() -> Answer:
             if token := _token():
                 self.client.set_default_header("authorization", f"Bearer {token}")
             return action()
 
-        return persist(authorized, what, self.host, REMEDIES)
+        return persist(authorized, what, self.host, REMEDIES, run)
+
+
+def _message(error: api.GoogleRpcStatus | None) -> str:
+    return str(error.message) if error else ""
 
 
 def _token() -> str:

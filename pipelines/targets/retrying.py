@@ -10,7 +10,7 @@ import kubernetes
 import urllib3
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from pipelines.targets import TargetError
+from pipelines.targets import GoneError, TargetError
 
 TRIES = 6
 FIRST_WAIT = 1.0  # seconds; doubles with each try
@@ -21,12 +21,14 @@ Answer = TypeVar("Answer")
 ApiError = (kfp_server_api.ApiException, kubernetes.client.ApiException)  # two classes from one code generator
 
 
-def persist(action: Callable[[], Answer], what: str, where: str, remedies: Mapping[int, str]) -> Answer:
+def persist(action: Callable[[], Answer], what: str, where: str, remedies: Mapping[int, str], run: str = "") -> Answer:
     """Run `action`, which is safe to repeat; retry it after growing waits while the reason of a failure may pass.
 
-    `what` and `where` name the action and the server in messages; `remedies` explain HTTP statuses.
+    `what` and `where` name the action and the server in messages; `remedies` explain HTTP statuses. `run` names the run
+    that is asked for, if it is one.
 
     Raises:
+        GoneError: the run that is asked for does not exist any more.
         TargetError: for a reason that stays, or after `TRIES` tries.
     """
 
@@ -44,6 +46,8 @@ def persist(action: Callable[[], Answer], what: str, where: str, remedies: Mappi
     try:
         return retrying(action)
     except (*ApiError, urllib3.exceptions.HTTPError, ConnectionError) as error:
+        if run and isinstance(error, ApiError) and error.status == 404:
+            raise GoneError(f"{run} was deleted") from None
         raise TargetError(f"{where}: {what}: {_reason(error, remedies)}", _may_pass(error)) from error
 
 

@@ -50,8 +50,6 @@ def work(settings: Settings) -> dict[str, float]:
     Raises:
         InputError: a source is missing, has an unknown scheme, or is not of the given kind.
     """
-    if settings.rows < 0:
-        raise InputError(f"--rows {settings.rows}: give 0 for the usual number, or more")
     listed = parse(settings.source)
     arriving = Path(f"{settings.output}.arriving")
     try:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jinja2
 
-from pebr.errors import InputError
 from pebr.files import atomic_file
 from pebr.report import charts, dag
 from pebr.report.charts import Series
@@ -41,8 +40,6 @@ def work(settings: Settings) -> dict[str, float]:
     Raises:
         InputError: if a file of an earlier step is missing or broken.
     """
-    if settings.examples < 0:
-        raise InputError(f"--examples {settings.examples}: give 0 or more")
     findings = gather(settings)
     examples = choose(findings.models, settings.examples, settings.seed)
     page = render(findings, settings.title, examples)
