@@ -18,7 +18,7 @@ from pebr.vlm.admission import admit, encode, image_bytes
 from pebr.vlm.encoding import Encoder, Prompt
 from pebr.vlm.loading import load_processor
 from pebr.vlm.prompt import INSTRUCTIONS
-from tests.filter.layouts import ITEMS, RL, SFT, Writer
+from tests.filter.layouts import BLOCK, ITEMS, RL, SFT, Writer
 
 
 @pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl"])
@@ -81,6 +81,13 @@ def test_rollout_and_grpo_ask_every_layout_as_the_evaluation_does(
     assert the_same(rollout, asked_in_evaluation(encoder))  # type: ignore[arg-type]
     assert the_same(grpo, asked_in_evaluation(encoder))
     assert sorted(row["answer"] for row in rows) == sorted(item.answer for item in ITEMS)
+
+
+def test_the_manifest_tells_the_instructions_that_were_removed(filtered: dict[str, Path]) -> None:
+    """`sft --prompt data` asks with them."""
+    told = {layout: read_manifest(path).extra["instructions"] for layout, path in filtered.items()}
+    assert told["mulberry"] == told["plain_bytes"] == BLOCK
+    assert told["llava"] == told["geometry"] == ""
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,7 @@ def test_wrong_inputs_are_told_in_one_line(base: Settings, tmp_path: Path) -> No
         "--batch-size 0: give at least 1": {"batch_size": 0},
         "--max-steps -1: give at least 0": {"max_steps": -1},
         "give --zero-stage 1 or --dtype fp32": {"dtype": "bf16"},
+        "published without instructions": {"prompt": "data"},
         "no manifest.json here": {"dataset": str(tmp_path)},
         "no config.json here": {"model": str(tmp_path)},
     }

@@ -11,7 +11,7 @@ from pebr.data.images import ImageError, decode
 from pebr.data.readers import read_rl, read_sft
 from pebr.toy.formats import BLOCK, FAULT_EVERY, write_benchmarks, write_parquet, write_pebr, write_rl, write_sft
 from pebr.toy.world import questions
-from pebr.vlm.prompt import without_instructions
+from pebr.vlm.prompt import split_instructions
 
 FAULTS = 5
 ROWS = 2 * FAULTS * FAULT_EVERY
@@ -89,8 +89,8 @@ def test_instructions_are_inside_the_questions_of_mulberry_and_not_of_pebr(sft: 
     assert all(BLOCK in row["messages"][0]["content"] for row in json.loads((sft / "mulberry_sft.json").read_text()))
     write_pebr(tmp_path, seed=0, rows=24)
     rows = json.loads((tmp_path / "pebr_sft.json").read_text())
-    assert all(without_instructions(row["messages"][0]["content"]) == row["messages"][0]["content"] for row in rows)
-    assert without_instructions(f"<image>{BLOCK}How many?") == "<image>How many?"
+    assert all(split_instructions(row["messages"][0]["content"])[1] == row["messages"][0]["content"] for row in rows)
+    assert split_instructions(f"<image>{BLOCK}How many?") == (BLOCK, "<image>How many?")
 
 
 def test_benchmark_rows(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from pebr.vlm.prompt import (
     PromptError,
     conversation,
     read_template,
+    split_instructions,
+    template_of,
     user_turn,
-    without_instructions,
 )
 
 
@@ -69,9 +70,9 @@ HEADERS = (
 )
 @pytest.mark.parametrize("question", ["What is it?", "Solve:\n\n1 + 1 = ?\n(A) 1\n(B) 2", "Which question: 1 or 2?"])
 def test_a_block_of_instructions_is_removed_and_its_image_kept(block: str, question: str) -> None:
-    assert without_instructions(block + question) == question
-    assert without_instructions(f"<image>{block}{question}") == f"<image>{question}"
-    assert without_instructions(f"{block}<image>\n{question}") == f"<image>\n{question}"
+    assert split_instructions(block + question)[1] == question
+    assert split_instructions(f"<image>{block}{question}")[1] == f"<image>{question}"
+    assert split_instructions(f"{block}<image>\n{question}")[1] == f"<image>\n{question}"
 
 
 @pytest.mark.parametrize(
@@ -84,13 +85,28 @@ def test_a_block_of_instructions_is_removed_and_its_image_kept(block: str, quest
     ],
 )
 def test_a_question_without_a_block_is_left_as_it_is(question: str) -> None:
-    assert without_instructions(question) == question
+    assert split_instructions(question) == ("", question)
+
+
+@pytest.mark.parametrize("before", ["", "<image>", "<image>\n"])
+def test_a_block_of_instructions_can_be_the_prompt(before: str) -> None:
+    """A question is then asked with the text that it was published with."""
+    published = f"Describe, then answer.\n{HEADERS}\n\nQuestion: What is it?"
+    block, question = split_instructions(before + published)
+    asked = user_turn(question.replace("<image>", ""), 0, template_of(block))
+    assert asked[0]["content"] == [{"type": "text", "text": published}]
+
+
+@pytest.mark.parametrize("block", ["Use {question} here:\n", "<|im_end|>\n"])
+def test_a_block_that_is_no_template_is_refused(block: str) -> None:
+    with pytest.raises(InputError, match="the instructions of the data: give a prompt with"):
+        template_of(block)
 
 
 @pytest.mark.parametrize("rest", ["", "\n\n", "\nQuestion:", "\nQuestion: <image>"])
 def test_a_block_without_a_question_cannot_be_asked(rest: str) -> None:
     with pytest.raises(PromptError, match="without a question"):
-        without_instructions(f"What is it?\n{HEADERS}{rest}")
+        split_instructions(f"What is it?\n{HEADERS}{rest}")
 
 
 def test_every_question_of_a_conversation_is_asked_in_the_same_way() -> None:

@@ -37,7 +37,7 @@ Names = Mapping[str, tuple[str, ...]]
 
 
 class SourceRow(NamedTuple):
-    """A row of a source: its fields, its images, its fault or None, the original row, and what was changed.
+    """A row of a source: its fields, its images, its fault or None, the original row, what was changed or removed.
 
     The fields of a row with a fault may have wrong types.
     """
@@ -47,6 +47,7 @@ class SourceRow(NamedTuple):
     fault: Fault | None
     source: object
     changes: tuple[str, ...] = ()
+    instructions: str = ""  # the block that was removed from its first question
 
     @property
     def image_paths(self) -> list[str]:

@@ -11,7 +11,7 @@ from itertools import takewhile
 from pebr.data.readers import SourceRow
 from pebr.data.records import Fault, Row
 from pebr.vlm.admission import NOT_ASKABLE
-from pebr.vlm.prompt import IMAGE_PLACEHOLDER, PromptError, conversation, without_instructions
+from pebr.vlm.prompt import IMAGE_PLACEHOLDER, PromptError, conversation, split_instructions
 from pebr.vlm.response import parse
 
 REFLECTION = "let me rethink it"
@@ -27,19 +27,21 @@ def cleaned(row: SourceRow) -> SourceRow:
     fields = dict(row.row)
     try:
         if "messages" in fields:
+            split = [split_instructions(message["content"]) for message in fields["messages"][::2]]
             fields["messages"] = [
-                message | {"content": without_instructions(message["content"])} if place % 2 == 0 else message
+                message | {"content": split[place // 2][1]} if place % 2 == 0 else message
                 for place, message in enumerate(fields["messages"])
             ]
             conversation([message["content"] for message in fields["messages"][:-1]], len(row.pictures))
         else:
-            fields["problem"] = without_instructions(fields["problem"])
+            split = [split_instructions(fields["problem"])]
+            fields["problem"] = split[0][1]
             conversation([fields["problem"]], len(row.pictures))
     except PromptError as error:
         return row._replace(fault=Fault(NOT_ASKABLE, str(error)))
     changes = (*row.changes, INSTRUCTIONS_REMOVED) if fields != row.row else row.changes
     fault = next(filter(None, (rule(fields) for rule in RULES)), None)
-    return row._replace(row=fields, fault=fault, changes=changes)
+    return row._replace(row=fields, fault=fault, changes=changes, instructions=split[0][0])
 
 
 def question_of(row: Row) -> str:

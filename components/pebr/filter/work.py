@@ -30,11 +30,13 @@ from pebr.files import atomic_directory
 from pebr.filter.rules import Openings, cleaned, question_of
 from pebr.filter.settings import Settings
 from pebr.telemetry.logs import progress
+from pebr.vlm.prompt import PUBLISHED
 
 log = logging.getLogger("pebr")
 
 TOO_SMALL, ELSEWHERE = "image too small", "row of another source"
 AHEAD = 64  # rows whose images are being read
+MOST_BLOCKS = 1000  # different blocks of instructions that are counted
 
 
 class Checked(NamedTuple):
@@ -56,6 +58,7 @@ class Tally:
     changes: Counter[str] = field(default_factory=Counter)  # rows by what was changed
     images: Counter[str] = field(default_factory=Counter)  # by how they were found
     duplicates: int = 0  # rows that another source has, too
+    instructions: Counter[str] = field(default_factory=Counter)  # blocks that were removed from questions
     missing: str = ""  # the first image that is missing
 
     def add(self, checked: Checked) -> None:
@@ -63,6 +66,9 @@ class Tally:
         self.read += 1
         self.changes.update(checked.row.changes)
         self.images.update(checked.found)
+        block = checked.row.instructions
+        if block in self.instructions or (block and len(self.instructions) < MOST_BLOCKS):
+            self.instructions[block] += 1
         if fault := checked.row.fault:
             self.rejected[fault.kind] += 1
             if fault.kind == MISSING:
@@ -101,6 +107,7 @@ def work(settings: Settings) -> dict[str, float]:
             writer.extra = {
                 "source": ", ".join(tallies),
                 "read": total.read,
+                PUBLISHED: next((block for block, _ in total.instructions.most_common(1)), ""),
                 "sources": {name: layouts[name] | _facts(tally) for name, tally in tallies.items()},
             }
         if not total.kept:
@@ -169,6 +176,7 @@ def _total(tallies: Iterable[Tally]) -> Tally:
         total.rejected += tally.rejected
         total.changes += tally.changes
         total.images += tally.images
+        total.instructions += tally.instructions
     return total
 
 

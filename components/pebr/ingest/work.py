@@ -22,7 +22,7 @@ from pathlib import Path
 from pebr.data.benchmark import check_table
 from pebr.data.sources import SOURCES
 from pebr.errors import UNUSABLE, InputError
-from pebr.files import atomic_directory
+from pebr.files import atomic_directory, copy_file
 from pebr.ingest.listed import Listed, folders, parse
 from pebr.ingest.packing import is_image, pack
 from pebr.ingest.settings import Settings
@@ -198,7 +198,7 @@ def copy_path(source: Path, output: Path, packs: bool = False, move: bool = Fals
             raise InputError(f"--source {source}: {name} is no regular file: remove it")
         if not (packs and is_image(name)):
             (output / name).parent.mkdir(parents=True, exist_ok=True)
-            (shutil.move if move else shutil.copyfile)(path, output / name)
+            (shutil.move if move else copy_file)(path, output / name)
     if packs and (images := list(filter(is_image, files))):
         pack(images, lambda name: files[name].read_bytes(), output, output / SHARDS)
 

@@ -6,6 +6,8 @@ from typing import Annotated
 from pebr.step.settings import SHARE, Bounds, Input, Output
 from pebr.training.settings import TrainingSettings
 
+FROM_DATA = "data"  # value of `prompt`
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(TrainingSettings):
@@ -17,8 +19,9 @@ class Settings(TrainingSettings):
     history: Annotated[str, Output(), "JSON-lines file to write, one row per optimizer update."]
     prompt: Annotated[
         str,
-        "Text file with the prompt, in which {question} stands for the question; empty for the base model's prompt.txt,"
-        " else our prompt. It is written into the model's directory, and all later steps ask with it.",
+        "Text file with the prompt, in which {question} stands for the question; or `data`, for the instructions that"
+        " most questions of the SFT data were published with; empty for the base model's prompt.txt, else our prompt."
+        " It is written into the model's directory, and all later steps ask with it.",
     ] = ""
     epochs: Annotated[int, Bounds(1), "Passes over the dataset."] = 2
     max_steps: Annotated[int, Bounds(0), "Stop after this many optimizer updates; 0 for all epochs."] = 0

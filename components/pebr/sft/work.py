@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pebr.data.shards import ShardedDataset
 from pebr.errors import InputError
 from pebr.sft.batches import Batches
-from pebr.sft.settings import Settings
+from pebr.sft.settings import FROM_DATA, Settings
 from pebr.step import launch
 from pebr.step.identity import facts_of
 from pebr.telemetry.history import History
@@ -35,7 +35,7 @@ from pebr.training.randomness import seed_everything
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.families import train_vision
 from pebr.vlm.loading import DTYPES, check_model, load_model, load_processor
-from pebr.vlm.prompt import PROMPT_FILE, read_template
+from pebr.vlm.prompt import PROMPT_FILE, PUBLISHED, read_template, template_of
 from pebr.vlm.rows import Row, blank_row
 
 log = logging.getLogger(__name__)
@@ -58,12 +58,29 @@ def work(settings: Settings) -> Mapping[str, float]:
     if not len(dataset):
         raise InputError(f"{settings.dataset}: no rows: its folder rejected/ has the reasons")
     check_model(settings.model)
-    template = read_template(settings.prompt or settings.model)
+    template = _template(settings, dataset)
     steps = math.ceil(len(dataset) / settings.batch_size) * settings.epochs
     steps = min(steps, settings.max_steps) if settings.max_steps else steps
     engine_settings = EngineSettings.of(settings, steps, "cosine", settings.warmup_ratio)
     launch.relaunch_with_processes("pebr.sft", settings.processes)
     return launch.as_rank(lambda place: _train(settings, engine_settings, dataset, template, place))
+
+
+def _template(settings: Settings, dataset: ShardedDataset) -> str:
+    """The prompt that the run asks with.
+
+    Raises:
+        InputError: it cannot be read, or the data were published without instructions.
+    """
+    if settings.prompt != FROM_DATA:
+        return read_template(settings.prompt or settings.model)
+    instructions = dataset.manifest.extra.get(PUBLISHED)
+    if not instructions:
+        raise InputError(
+            f"--prompt {FROM_DATA}: the questions of {settings.dataset} were published without instructions: give a"
+            " text file, or nothing for our prompt"
+        )
+    return template_of(instructions)
 
 
 def _train(

@@ -3,8 +3,8 @@
 The words are a template: `TEMPLATE`, or another that the warm-up gets by its setting `prompt`. The warm-up writes it
 into the model's directory as `prompt.txt`, from where all later steps read it.
 
-Published questions may hold a block of instructions of their own. `without_instructions` removes it, so that every
-question is asked with one block.
+Published questions may hold a block of instructions of their own. `split_instructions` removes it, so that every
+question is asked with one block. The block itself can be the template, see `template_of`.
 """
 
 import re
@@ -30,6 +30,7 @@ INSTRUCTIONS = (
 QUESTION = "{question}"  # its place in a template
 TEMPLATE = INSTRUCTIONS + QUESTION
 PROMPT_FILE = "prompt.txt"
+PUBLISHED = "instructions"  # in a manifest of filtered rows: the block that most questions had, "" for none
 
 # A header of the answer's sections inside a question, and the mark between the instructions and the question itself.
 _HEADER = re.compile(
@@ -79,8 +80,21 @@ def read_template(path: Path | str) -> str:
         template = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a prompt ({error}): give a text file") from error
+    return _checked(template, str(path))
+
+
+def template_of(instructions: str) -> str:
+    """The template that asks every question with a block of instructions that `split_instructions` found.
+
+    Raises:
+        InputError: the block holds special tokens, or the place of a question.
+    """
+    return _checked(instructions + QUESTION, "the instructions of the data")
+
+
+def _checked(template: str, where: str) -> str:
     if template.count(QUESTION) != 1 or IMAGE_PLACEHOLDER in template or _SPECIAL_TOKEN.search(template):
-        raise InputError(f"{path}: give a prompt with {QUESTION} once, without images and special tokens")
+        raise InputError(f"{where}: give a prompt with {QUESTION} once, without images and special tokens")
     return template
 
 
@@ -143,21 +157,22 @@ def conversation(turns: Sequence[str], image_count: int, template: str = TEMPLAT
     return messages
 
 
-def without_instructions(question: str) -> str:
-    """The question without a block of instructions: any text that lists the headers of the answer's sections.
+def split_instructions(question: str) -> tuple[str, str]:
+    """A block of instructions, "" if there is none, and the question without it.
 
-    The question is what follows the list, after `Question:` if that is there. An `<image>` before it is kept.
+    A block is any text that lists the headers of the answer's sections. The question is what follows the list, after
+    `Question:` if that is there. An `<image>` before it goes to the question. Of several blocks the first is returned.
 
     Raises:
         PromptError: there is such a block, and no question after it.
 
-    >>> without_instructions("<image>" + INSTRUCTIONS + "Which colour?")
-    '<image>Which colour?'
+    >>> split_instructions("<image>" + INSTRUCTIONS + "Which colour?") == (INSTRUCTIONS, "<image>Which colour?")
+    True
     """
     headers = list(_HEADER.finditer(question))
     kinds = [header.lastgroup for header in headers]
     if len(set(kinds)) < _FEWEST_HEADERS or not {"description", "answer"} <= set(kinds):
-        return question
+        return "", question
     end = headers[kinds.index("answer")].end()
     rest = question[end:]
     mark = _QUESTION.search(rest)
@@ -165,4 +180,5 @@ def without_instructions(question: str) -> str:
     before, asked = question[:start], question[start:].strip()
     if not asked.replace(IMAGE_PLACEHOLDER, "").strip():
         raise PromptError("a block of instructions without a question after it")
-    return without_instructions(IMAGE_PLACEHOLDER * before.count(IMAGE_PLACEHOLDER) + asked)
+    _, asked = split_instructions(IMAGE_PLACEHOLDER * before.count(IMAGE_PLACEHOLDER) + asked)
+    return before.replace(IMAGE_PLACEHOLDER, "").lstrip(), asked
