@@ -10,7 +10,7 @@ from pebr.files import copy_file
 
 
 @pytest.mark.parametrize("size", [0, 5, 3_000_000])
-@pytest.mark.parametrize("folder", ["/dev/shm", ""], ids=["another file system", "the same file system"])  # noqa: S108
+@pytest.mark.parametrize("folder", ["/dev/shm", ""], ids=["another file system", "the same file system"])
 def test_a_copy_has_the_same_bytes(tmp_path: Path, size: int, folder: str) -> None:
     data = os.urandom(size)
     (tmp_path / "source").write_bytes(data)
