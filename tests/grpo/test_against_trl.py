@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from pebr.grpo.advantages import group_advantages
-from pebr.grpo.loss import answer_weights, kl_divergence, policy_loss
+from pebr.grpo.loss import answer_weights
+from pebr.grpo.objective import Tokens, objective
+from pebr.grpo.settings import ObjectiveSettings
 from pebr.training.logprobs import PolicyModel
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import load_model, load_processor
@@ -96,34 +98,49 @@ def own_logprobs(batch: Batch, model: Any, shape: torch.Size) -> torch.Tensor:
     return table
 
 
-def our_loss(batch: Batch, model: Any, kind: str, beta: float, old: Any, reference: Any, dual: float) -> torch.Tensor:
+def our_loss(batch: Batch, model: Any, settings: ObjectiveSettings, old: Any, reference: Any) -> torch.Tensor:
     """Our loss on TRL's batch, with its advantages."""
     lengths = batch.inputs["completion_mask"].sum(1).tolist()
-    weights = answer_weights(lengths, sum(lengths), len(lengths), kind, LONGEST)
+    weights = answer_weights(lengths, sum(lengths), len(lengths), settings.normalisation, LONGEST)
     total = torch.zeros(())
     for row in pack(batch.groups, 120, batch.encoder):
-        logprobs, _ = PolicyModel(model)(row, TEMPERATURE)
-        losses = policy_loss(
+        logprobs, entropies = PolicyModel(model)(row, TEMPERATURE)
+        tokens = Tokens(
             logprobs,
-            logprobs.detach() if old is None else old[row.segments, row.offsets],
-            batch.inputs["advantages"][row.segments],
-            0.2,
-            0.3,
-            dual,
-        ).losses
-        if beta:
-            losses = losses + beta * kl_divergence(logprobs, reference[row.segments, row.offsets])
-        total = total + (weights[row.segments] * losses).sum()
+            entropies,
+            advantages=batch.inputs["advantages"][row.segments],
+            weights=weights[row.segments],
+            sampler_logprobs=old[row.segments, row.offsets],
+            old_logprobs=old[row.segments, row.offsets],
+            reference_logprobs=reference[row.segments, row.offsets],
+            lengths=row.segments.unique_consecutive(return_counts=True)[1],
+        )
+        total = total + objective(tokens, settings)[0]
     return total
 
 
-@pytest.mark.parametrize(
-    ("loss_type", "kind"), [("dapo", "token"), ("bnpo", "token"), ("grpo", "sequence"), ("dr_grpo", "dr_grpo")]
-)
+CASES = {
+    "dapo": ({"loss_type": "dapo"}, {}),
+    "bnpo": ({"loss_type": "bnpo"}, {}),
+    "grpo": ({"loss_type": "grpo"}, {"normalisation": "sequence"}),
+    "dr_grpo": ({"loss_type": "dr_grpo"}, {"normalisation": "dr_grpo"}),
+    "gspo": (
+        {"loss_type": "grpo", "importance_sampling_level": "sequence"},
+        {"normalisation": "sequence", "ratio": "sequence", "clip_dual": 0.0},
+    ),
+    "cispo": ({"loss_type": "cispo", "epsilon_high": 1.3}, {"surrogate": "cispo", "clip_low": 1.0}),
+    "off-policy mask": ({"loss_type": "dapo", "off_policy_mask_threshold": 0.05}, {"off_policy_limit": 0.05}),
+    "entropy bonus": ({"loss_type": "dapo", "entropy_coef": 0.1}, {"entropy_weight": 0.1}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("beta", [0.0, 0.05])
-def test_loss_and_every_gradient_are_trls(tiny_models, tmp_path, loss_type, kind, beta):
+def test_loss_and_every_gradient_are_trls(tiny_models, tmp_path, case, beta):
     path = tiny_models["qwen2_5_vl"]
-    batch = generated(path, tmp_path, loss_type=loss_type, beta=beta, epsilon=0.2, epsilon_high=0.3, delta=3.0)
+    of_trl, ours = CASES[case]
+    bounds = {"epsilon": 0.2, "epsilon_high": 0.3} | ({} if ours.get("clip_dual") == 0 else {"delta": 3.0})
+    batch = generated(path, tmp_path, beta=beta, **(bounds | of_trl))
     torch.manual_seed(1)
     model = batch.trainer.model
     shape = batch.inputs["completion_ids"].shape
@@ -135,12 +152,12 @@ def test_loss_and_every_gradient_are_trls(tiny_models, tmp_path, loss_type, kind
     expected.backward()
     wanted = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
-    ours = load_model(path)
-    found = our_loss(batch, ours, kind, beta, old, reference, dual=3.0)
+    policy = load_model(path)
+    found = our_loss(batch, policy, ObjectiveSettings(kl_weight=beta, ratio_cap=0.0, **ours), old, reference)
     found.backward()
     torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-6)
     scale = max(float(gradient.norm()) for gradient in wanted.values())
-    for name, parameter in ours.named_parameters():
+    for name, parameter in policy.named_parameters():
         difference = float((parameter.grad - wanted[name]).norm())
         assert difference < 1e-5 * float(wanted[name].norm()) + 1e-6 * scale, name
 

@@ -5,8 +5,11 @@ import torch
 
 from pebr.grpo import objective as objectives
 from pebr.grpo.advantages import ADVANTAGES
+from pebr.grpo.cispo import cispo_loss
 from pebr.grpo.loss import KL_ESTIMATORS, kl_divergence, policy_loss
-from pebr.grpo.objective import MEASURES, TERMS, Part, Term, Tokens, objective
+from pebr.grpo.objective import TERMS, Part, Term, Tokens, measures, objective
+from pebr.grpo.ratios import RATIOS
+from pebr.grpo.sampler_mismatch import on_policy, sampler_weights
 from pebr.grpo.settings import ObjectiveSettings, Settings
 from pebr.step.settings import fields
 
@@ -15,16 +18,17 @@ from pebr.step.settings import fields
 def tokens() -> Tokens:
     generator = torch.Generator().manual_seed(0)
     values = [torch.randn(50, generator=generator) for _ in Tokens._fields]
-    return Tokens(*values)._replace(weights=torch.rand(50, generator=generator) / 50)
+    lengths = torch.tensor([20, 1, 29])
+    return Tokens(*values)._replace(weights=torch.rand(50, generator=generator) / 50, lengths=lengths)
 
 
 def test_the_loss_is_the_weighted_sum_of_the_terms(tokens: Tokens) -> None:
     settings = ObjectiveSettings(kl_weight=0.3, old_logprobs="recompute")
     loss, sums = objective(tokens, settings)
-    policy = policy_loss(tokens.logprobs, tokens.old_logprobs, tokens.advantages)
+    policy = policy_loss(tokens.logprobs - tokens.old_logprobs, tokens.advantages)
     divergence = kl_divergence(tokens.logprobs, tokens.reference_logprobs)
     torch.testing.assert_close(loss, (tokens.weights * (policy.losses + 0.3 * divergence)).sum())
-    assert set(sums) == set(MEASURES)
+    assert set(sums) == set(measures(settings))
     assert sums["clip_fraction"] == policy.clipped.sum()
     assert sums["kl"] == divergence.sum()
     assert sums["entropy"] == tokens.entropies.sum()
@@ -36,6 +40,37 @@ def test_a_term_with_coefficient_0_is_not_computed(tokens: Tokens) -> None:
     assert "kl" not in sums
     with pytest.raises(ValueError, match="reference model"):
         objective(tokens._replace(reference_logprobs=None), ObjectiveSettings(kl_weight=0.1))
+
+
+def test_the_entropy_bonus_lowers_the_loss_by_the_mean_entropy(tokens: Tokens) -> None:
+    before, _ = objective(tokens, ObjectiveSettings())
+    after, sums = objective(tokens, ObjectiveSettings(entropy_weight=0.1))
+    torch.testing.assert_close(after, before - 0.1 * (tokens.weights * tokens.entropies).sum())
+    assert set(sums) == set(measures(ObjectiveSettings()))
+
+
+@pytest.mark.parametrize("surrogate", ["clip", "cispo"])
+@pytest.mark.parametrize("ratio", list(RATIOS))
+def test_policy_losses_and_ratios_can_be_combined(tokens: Tokens, surrogate: str, ratio: str) -> None:
+    settings = ObjectiveSettings(kl_weight=0.0, old_logprobs="recompute", ratio=ratio, surrogate=surrogate)
+    log_ratio = RATIOS[ratio](tokens.logprobs - tokens.old_logprobs, tokens.lengths)
+    expected = (
+        cispo_loss(log_ratio, tokens.logprobs, tokens.advantages, 0.2, 0.3)
+        if surrogate == "cispo"
+        else policy_loss(log_ratio, tokens.advantages)
+    )
+    torch.testing.assert_close(objective(tokens, settings)[0], (tokens.weights * expected.losses).sum())
+
+
+def test_tokens_of_another_distribution_are_left_out_of_the_policy_loss_alone(tokens: Tokens) -> None:
+    settings = ObjectiveSettings(sampler_correction="mask", off_policy_limit=0.05, old_logprobs="recompute")
+    loss, sums = objective(tokens, settings)
+    weights = sampler_weights(tokens.old_logprobs, tokens.sampler_logprobs, "mask", 2.0)
+    weights = weights * on_policy(tokens.logprobs, tokens.sampler_logprobs, tokens.advantages, tokens.lengths, 0.05)
+    policy = policy_loss(tokens.logprobs - tokens.old_logprobs, tokens.advantages).losses
+    divergence = kl_divergence(tokens.logprobs, tokens.reference_logprobs)
+    torch.testing.assert_close(loss, (tokens.weights * (weights * policy + 0.01 * divergence)).sum())
+    assert 0 < sums["left_out_fraction"] == (weights == 0).sum() < 50
 
 
 def test_the_ratio_cap_applies_to_the_samplers_probabilities_only(tokens: Tokens) -> None:
@@ -50,7 +85,9 @@ def test_the_ratio_cap_applies_to_the_samplers_probabilities_only(tokens: Tokens
 
 def test_a_further_term_needs_one_entry(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
     before, _ = objective(tokens, ObjectiveSettings())
-    further = Term(lambda t, _: Part(t.logprobs.square(), {"square": t.logprobs.square()}), lambda _: 0.5, ("square",))
+    further = Term(
+        lambda t, _: Part(t.logprobs.square(), {"square": t.logprobs.square()}), lambda _: 0.5, lambda _: ("square",)
+    )
     monkeypatch.setitem(objectives.TERMS, "square", further)
     after, sums = objective(tokens, ObjectiveSettings())
     torch.testing.assert_close(after - before, 0.5 * (tokens.weights * tokens.logprobs.square()).sum())
@@ -61,8 +98,10 @@ def test_every_choice_of_the_settings_exists() -> None:
     choices = {setting.name: set(setting.choices) for setting in fields(Settings)}
     assert choices["advantage"] == ADVANTAGES.keys()
     assert choices["kl_estimator"] == KL_ESTIMATORS.keys()
+    assert choices["ratio"] == RATIOS.keys()
 
 
 def test_every_term_names_its_measures(tokens: Tokens) -> None:
-    for term in TERMS.values():
-        assert tuple(term.function(tokens, ObjectiveSettings()).measures) == term.measures
+    for settings in (ObjectiveSettings(), ObjectiveSettings(sampler_correction="mask", off_policy_limit=0.1)):
+        for term in TERMS.values():
+            assert tuple(term.function(tokens, settings).measures) == term.measures(settings)

@@ -1,4 +1,4 @@
-"""Formulas of the GRPO loss as pure functions: ratio and clipping, KL estimators, token weights.
+"""Formulas of the GRPO loss as pure functions: the clipped surrogate, KL estimators, token weights.
 
 `pebr.grpo.objective` composes them.
 """
@@ -17,12 +17,11 @@ class PolicyLoss(NamedTuple):
     """The policy loss of T tokens."""
 
     losses: Tensor  # (T,)
-    clipped: Tensor  # (T,) bool: a bound is active, so the token has no gradient
+    clipped: Tensor  # (T,) bool: a bound of the ratio is active
 
 
 def policy_loss(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
+    log_ratio: Tensor,
     advantages: Tensor,
     clip_low: float = 0.2,
     clip_high: float = 0.3,
@@ -31,12 +30,12 @@ def policy_loss(
 ) -> PolicyLoss:
     """Compute the clipped surrogate of PPO (arXiv 1707.06347), negated so that it is minimised.
 
-    With r = exp(new - old): max(-A r, -A clip(r, 1 - clip_low, 1 + clip_high)). The two bounds are independent
+    With r = exp(log_ratio): max(-A r, -A clip(r, 1 - clip_low, 1 + clip_high)). The two bounds are independent
     (clip-higher, DAPO, arXiv 2503.14476). If A < 0, the loss is at most -A clip_dual (dual clip, arXiv 1912.09729).
+    A clipped token has no gradient.
 
     Args:
-        logprobs: (T,) of the policy, differentiable.
-        old_logprobs: (T,) of the policy that sampled. If a batch is used once: the policy's own, detached.
+        log_ratio: (T,) of the policy to the one that sampled, differentiable; see `pebr.grpo.ratios`.
         advantages: (T,) advantage of each token's answer.
         clip_low: the ratio is clipped below at 1 minus this.
         clip_high: the ratio is clipped above at 1 plus this.
@@ -46,10 +45,10 @@ def policy_loss(
             no gradient (truncated importance sampling, IMPALA, arXiv 1802.01561). If A > 0, the upper clip applies
             first. If A < 0, a cap below clip_dual replaces clip_dual.
 
-    >>> policy_loss(torch.tensor([0.5]), torch.tensor([0.0]), torch.tensor([1.0])).losses.item()  # clipped at 1.3
+    >>> policy_loss(torch.tensor([0.5]), torch.tensor([1.0])).losses.item()  # clipped at 1.3
     -1.2999999523162842
     """
-    ratio = (logprobs - old_logprobs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+    ratio = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
     if ratio_cap:
         ratio = torch.where(ratio > ratio_cap, ratio_cap * (ratio / ratio.detach()), ratio)
     plain = -advantages * ratio

@@ -29,7 +29,8 @@ class MicroBatch(NamedTuple):
 
     def tokens(self, logprobs: Tensor, entropies: Tensor) -> Tokens:
         """Add the policy's output, (T,) each, and move everything to its device."""
-        known = [None if values is None else values.to(logprobs.device) for values in self[1:]]
+        _, lengths = self.row.segments.unique_consecutive(return_counts=True)
+        known = [None if values is None else values.to(logprobs.device) for values in (*self[1:], lengths)]
         return Tokens(logprobs, entropies, *known)  # type: ignore[arg-type]
 
 

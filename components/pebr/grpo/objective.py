@@ -11,20 +11,24 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from pebr.grpo.cispo import cispo_loss
 from pebr.grpo.loss import kl_divergence, policy_loss
+from pebr.grpo.ratios import RATIOS
+from pebr.grpo.sampler_mismatch import on_policy, sampler_weights
 from pebr.grpo.settings import ObjectiveSettings
 
 
 class Tokens(NamedTuple):
-    """T sampled tokens on the policy's device."""
+    """T sampled tokens of A answers on the policy's device. The tokens of an answer are neighbours."""
 
     logprobs: Tensor  # (T,) of the policy, differentiable
-    entropies: Tensor  # (T,) of the policy, not differentiable
+    entropies: Tensor  # (T,) of the policy, differentiable
     advantages: Tensor  # (T,)
     weights: Tensor  # (T,)
     sampler_logprobs: Tensor  # (T,)
     old_logprobs: Tensor | None  # (T,) denominator of the ratio; None: the policy's own
     reference_logprobs: Tensor | None  # (T,) None: no active term needs a reference
+    lengths: Tensor  # (A,) tokens of each answer
 
 
 class Part(NamedTuple):
@@ -39,24 +43,43 @@ class Term(NamedTuple):
 
     function: Callable[[Tokens, ObjectiveSettings], Part]
     coefficient: Callable[[ObjectiveSettings], float]  # 0: the term is not computed and its measures are 0
-    measures: tuple[str, ...]  # names in the history
+    measures: Callable[[ObjectiveSettings], tuple[str, ...]]  # names in the history
     needs_reference: bool = False  # reads `reference_logprobs`
     needs_advantage: bool = True  # its gradient is 0 for tokens whose advantage is 0
 
 
 def policy(tokens: Tokens, settings: ObjectiveSettings) -> Part:
-    """The clipped policy loss. The ratio cap applies only if the denominator is the sampler's probability."""
-    old = tokens.old_logprobs
-    loss = policy_loss(
-        tokens.logprobs,
-        tokens.logprobs.detach() if old is None else old,
-        tokens.advantages,
-        settings.clip_low,
-        settings.clip_high,
-        settings.clip_dual,
-        settings.ratio_cap if old is not None and settings.old_logprobs == "sampler" else 0.0,
-    )
-    return Part(loss.losses, {"clip_fraction": loss.clipped})
+    """The policy loss. The ratio cap applies to the ratio only if its denominator is the sampler's probability."""
+    old, advantages = tokens.old_logprobs, tokens.advantages
+    before = tokens.logprobs.detach() if old is None else old
+    log_ratio = RATIOS[settings.ratio](tokens.logprobs - before, tokens.lengths)
+    if settings.surrogate == "cispo":
+        loss = cispo_loss(log_ratio, tokens.logprobs, advantages, settings.clip_low, settings.clip_high)
+    else:
+        cap = settings.ratio_cap if old is not None and settings.old_logprobs == "sampler" else 0.0
+        loss = policy_loss(log_ratio, advantages, settings.clip_low, settings.clip_high, settings.clip_dual, cap)
+    weights = _weights(tokens, before, settings)
+    if weights is None:
+        return Part(loss.losses, {"clip_fraction": loss.clipped})
+    return Part(weights * loss.losses, {"clip_fraction": loss.clipped, "left_out_fraction": weights == 0})
+
+
+def _weights(tokens: Tokens, before: Tensor, settings: ObjectiveSettings) -> Tensor | None:
+    """The weights by which tokens of another distribution count less, (T,); None if all count alike."""
+    weights = None
+    if settings.sampler_correction != "none":
+        weights = sampler_weights(before, tokens.sampler_logprobs, settings.sampler_correction, settings.ratio_cap)
+    if settings.off_policy_limit:
+        kept = on_policy(
+            tokens.logprobs, tokens.sampler_logprobs, tokens.advantages, tokens.lengths, settings.off_policy_limit
+        )
+        weights = kept.float() if weights is None else weights * kept
+    return weights
+
+
+def _policy_measures(settings: ObjectiveSettings) -> tuple[str, ...]:
+    corrected = settings.sampler_correction != "none" or settings.off_policy_limit
+    return ("clip_fraction", "left_out_fraction") if corrected else ("clip_fraction",)
 
 
 def kl(tokens: Tokens, settings: ObjectiveSettings) -> Part:
@@ -67,12 +90,16 @@ def kl(tokens: Tokens, settings: ObjectiveSettings) -> Part:
     return Part(divergence, {"kl": divergence})
 
 
-TERMS = {
-    "policy": Term(policy, lambda _: 1.0, ("clip_fraction",)),
-    "kl": Term(kl, lambda settings: settings.kl_weight, ("kl",), needs_reference=True, needs_advantage=False),
-}
+def entropy(tokens: Tokens, settings: ObjectiveSettings) -> Part:
+    """The entropy bonus of A3C (arXiv 1602.01783): the loss falls as the entropy rises."""
+    return Part(-tokens.entropies, {})
 
-MEASURES = ("entropy", *(name for term in TERMS.values() for name in term.measures))
+
+TERMS = {
+    "policy": Term(policy, lambda _: 1.0, _policy_measures),
+    "kl": Term(kl, lambda settings: settings.kl_weight, lambda _: ("kl",), needs_reference=True, needs_advantage=False),
+    "entropy": Term(entropy, lambda settings: settings.entropy_weight, lambda _: (), needs_advantage=False),
+}
 
 
 def active_terms(settings: ObjectiveSettings) -> list[Term]:
@@ -80,10 +107,15 @@ def active_terms(settings: ObjectiveSettings) -> list[Term]:
     return [term for term in TERMS.values() if term.coefficient(settings)]
 
 
+def measures(settings: ObjectiveSettings) -> tuple[str, ...]:
+    """The names of the measures of all terms."""
+    return ("entropy", *(name for term in TERMS.values() for name in term.measures(settings)))
+
+
 def objective(tokens: Tokens, settings: ObjectiveSettings) -> tuple[Tensor, dict[str, Tensor]]:
     """Compute the loss of some tokens, a scalar, and the sum of each measure over them."""
     losses: Tensor | float = 0.0
-    sums = {"entropy": tokens.entropies.sum()}
+    sums = {"entropy": tokens.entropies.detach().sum()}
     for term in active_terms(settings):
         part = term.function(tokens, settings)
         losses = losses + term.coefficient(settings) * part.losses

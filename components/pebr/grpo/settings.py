@@ -14,6 +14,16 @@ from pebr.training.settings import TrainingSettings
 class ObjectiveSettings(StepSettings):
     """The training objective: advantages, the clipped policy loss and the KL term."""
 
+    ratio: Annotated[
+        Literal["token", "sequence", "sequence_token"],
+        "How the policy is compared with the one that sampled: per token, or per answer by the geometric mean of its"
+        " tokens' ratios (sequence: GSPO; sequence_token: GSPO-token). GSPO's clips are narrow: 0.0003 and 0.0004.",
+    ] = "token"
+    surrogate: Annotated[
+        Literal["clip", "cispo"],
+        "Policy loss: clip (PPO's clipped surrogate) or cispo (the clipped ratio as a weight; every token keeps a"
+        " gradient; `clip_low` 1 for no lower bound).",
+    ] = "clip"
     kl_weight: Annotated[
         float, WEIGHT, "Weight of the KL term to the stage's initial model. If 0, no reference model is loaded."
     ] = 0.01
@@ -26,8 +36,23 @@ class ObjectiveSettings(StepSettings):
     ratio_cap: Annotated[
         float,
         Bounds(0, 1000),
-        "With `old_logprobs` sampler, ratios to the sampler's probability are truncated to this; 0 for never.",
+        "With `old_logprobs` sampler, ratios to the sampler's probability are truncated to this; 0 for never. Also the"
+        " bound of `sampler_correction`.",
     ] = 2.0
+    sampler_correction: Annotated[
+        Literal["none", "truncate", "mask"],
+        "Correct for a sampler whose probabilities differ from the trainer's: weight each token by their ratio, at most"
+        " `ratio_cap` (truncate), and leave out tokens beyond it in either direction (mask).",
+    ] = "none"
+    off_policy_limit: Annotated[
+        float,
+        Bounds(0, 100),
+        "Leave out answers with a negative advantage to whose tokens the policy gives on average this many nats less"
+        " than the sampler did; 0 for none.",
+    ] = 0.0
+    entropy_weight: Annotated[
+        float, WEIGHT, "Weight of an entropy bonus, which keeps answers varied. If 0, it is not computed."
+    ] = 0.0
     advantage: Annotated[
         Literal["std", "mean"], "std divides by the standard deviation of the group; mean only subtracts the mean."
     ] = "std"
@@ -113,11 +138,19 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
             raise InputError(
                 f"--tensor-parallel {self.tensor_parallel}: give a divisor of --processes ({self.processes})"
             )
+        several = self.questions_per_update < self.questions_per_step
+        if self.sampler_correction != "none" and several and self.old_logprobs == "sampler":
+            raise InputError(
+                f"--sampler-correction {self.sampler_correction}: with several updates per step the ratio itself is to"
+                " the sampler's probability; give --old-logprobs recompute, or --ratio-cap alone"
+            )
+        if self.sampler_correction != "none" and self.ratio_cap <= 1:
+            raise InputError(f"--ratio-cap {self.ratio_cap}: give more than 1 with --sampler-correction")
         if 0 < self.clip_dual <= 1:
             raise InputError(f"--clip-dual {self.clip_dual}: give more than 1, or 0 for no bound")
         if not self.temperature:
             raise InputError(f"--temperature {self.temperature}: greedy answers are all the same, give more than 0")
-        if self.top_p < 1 and self.old_logprobs == "sampler" and self.questions_per_update < self.questions_per_step:
+        if self.top_p < 1 and self.old_logprobs == "sampler" and several:
             raise InputError(
                 f"--top-p {self.top_p}: the sampler's probabilities are then not the model's; give"
                 " --old-logprobs recompute or --top-p 1"

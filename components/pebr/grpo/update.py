@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pebr.grpo.experience import Experience
 from pebr.grpo.measures import Sums
 from pebr.grpo.micro_batches import MicroBatch, Packer
-from pebr.grpo.objective import MEASURES, objective
+from pebr.grpo.objective import measures, objective
 from pebr.grpo.settings import ObjectiveSettings
 from pebr.sampling.drift import DriftMeter
 from pebr.training.engine import TrainingEngine, UpdateReport
@@ -30,7 +30,7 @@ class Updater:
     packer: Packer
     settings: ObjectiveSettings
     temperature: float  # of the log-probabilities
-    sums: Sums = field(default_factory=partial(Sums, MEASURES))  # of the last training step
+    sums: Sums = field(default_factory=partial(Sums, ()))  # of the last training step
     drift: DriftMeter = field(default_factory=DriftMeter)
 
     def step(self, updates: Sequence[Sequence[Experience]]) -> list[UpdateReport]:
@@ -38,7 +38,7 @@ class Updater:
 
         Every rank passes the experiences of each update of all ranks.
         """
-        self.sums = Sums(MEASURES)
+        self.sums = Sums(measures(self.settings))
         batches: Iterable[list[MicroBatch]] = map(self.packer.pack, updates)
         if len(updates) > 1 and self.settings.old_logprobs == "recompute":  # all before the first update
             batches = [self._computed("old_logprobs", self.engine.module, update) for update in batches]

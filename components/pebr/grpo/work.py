@@ -101,7 +101,7 @@ def _stage_reward(settings: Settings, encoder: Encoder, checker: AnswerChecker, 
     """The stage's reward. The CLIP model is loaded only if it is needed."""
     needs_clip = settings.stage == "perception" and settings.clip_weight
     scorer = load_scorer(settings.clip_model, str(place.device)) if needs_clip else None
-    return build_reward(settings, Tools(checker, encoder.count_tokens, scorer))
+    return build_reward(settings, Tools(checker, encoder.count_tokens, scorer, settings.max_response_tokens))
 
 
 def _updater(settings: Settings, policy: Policy, encoder: Encoder, collector: Collector) -> Updater:

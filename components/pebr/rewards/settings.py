@@ -23,6 +23,12 @@ class RewardSettings(ReadingSettings):
     format_weight: Annotated[float, WEIGHT, "Weight of the format reward in both stages."] = 0.1
     length_weight: Annotated[float, WEIGHT, "Weight of the length reward in the perception stage."] = 0.1
     accuracy_weight: Annotated[float, WEIGHT, "Weight of the accuracy reward in the reasoning stage."] = 0.9
+    overlong_weight: Annotated[
+        float, WEIGHT, "Weight of the overlong penalty in both stages: up to -1 for answers near the token limit."
+    ] = 0.0
+    overlong_tokens: Annotated[
+        int, Bounds(1), "The overlong penalty grows over this many tokens before `max_response_tokens`."
+    ] = 256
     reward: Annotated[
         str, "Custom rewards, `package.module:function=weight` or `file.py:function=weight`, separated by commas."
     ] = ""

@@ -21,6 +21,7 @@ from pebr.rewards.custom import load_custom
 from pebr.rewards.format import format_reward
 from pebr.rewards.keywords import keyword_reward
 from pebr.rewards.length import length_reward
+from pebr.rewards.overlong import overlong_reward
 from pebr.rewards.settings import RewardSettings
 from pebr.vlm.settings import Reading
 
@@ -31,7 +32,9 @@ class Tools(NamedTuple):
     checker: AnswerChecker
     count_tokens: Callable[[str], int]  # the number of tokens of a text, by the model's tokenizer
     scorer: ClipScorer | None = None  # None if no component of the stage needs CLIP
+    max_response_tokens: int | None = None  # the token limit of an answer; None where nothing is sampled
     reading: Reading = "strict"  # of the final answer; `build_reward` takes it from the settings
+    overlong_tokens: int = 0  # likewise
 
 
 class BuiltIn(NamedTuple):
@@ -48,6 +51,7 @@ BUILT_IN = {  # in this order in the history
     "accuracy": BuiltIn(("reasoning",), accuracy_reward, released.accuracy_reward),
     "format": BuiltIn(("perception", "reasoning"), format_reward, released.format_reward),
     "length": BuiltIn(("perception",), length_reward, released.length_reward),
+    "overlong": BuiltIn(("perception", "reasoning"), overlong_reward, overlong_reward),
 }
 
 
@@ -105,16 +109,15 @@ def build_reward(settings: RewardSettings, tools: Tools) -> StageReward:
             weight is 0.
     """
     components: dict[str, tuple[float, Component]] = {}
-    tools = tools._replace(reading=settings.answer_reading)
+    tools = tools._replace(reading=settings.answer_reading, overlong_tokens=settings.overlong_tokens)
     for name, built_in in BUILT_IN.items():
         weight = getattr(settings, f"{name}_weight")
         if weight and settings.stage in built_in.stages:
             function = built_in.paper if settings.reward_mode == "paper" else built_in.released
             needed = {tool: getattr(tools, tool) for tool in list(inspect.signature(function).parameters)[1:]}
             if None in needed.values():
-                raise InputError(
-                    f"{name} weight {weight} without a CLIP model: name one in clip_model, or set weight 0"
-                )
+                missing = "a CLIP model: name one in clip_model" if name == "clip" else "a limit of the answers' tokens"
+                raise InputError(f"{name} weight {weight} without {missing}, or set weight 0")
             components[name] = (weight, partial(function, **needed))
     components |= load_custom(settings.reward, settings.reward_seconds)
     if not any(weight for weight, _ in components.values()):

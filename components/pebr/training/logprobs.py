@@ -44,7 +44,7 @@ class PolicyModel(nn.Module):
             temperature: divides the logits, as in the sampler.
 
         Returns:
-            Log-probabilities (T,), differentiable, and entropies (T,), not differentiable; both float32, in nats.
+            Log-probabilities and entropies, (T,) each, differentiable; both float32, in nats.
         """
         hidden = self.model.model(
             input_ids=row.input_ids,
@@ -70,8 +70,8 @@ def answer_logprobs(
         banned_token_ids: tokens that get probability 0.
 
     Returns:
-        Log-probabilities (T,), differentiable in `hidden` and `weight`, and entropies (T,), not differentiable; both
-        float32.
+        Log-probabilities and entropies, (T,) each, differentiable in `hidden` and `weight`; both float32. The gradient
+        of entropies costs nothing where they are not used.
     """
     return _AnswerLogprobs.apply(hidden, weight, targets, temperature, list(banned_token_ids))
 
@@ -89,7 +89,7 @@ def _logits(hidden: Tensor, weight: Tensor, temperature: float, banned: list[int
 
 
 class _AnswerLogprobs(torch.autograd.Function):
-    """d logprob_t / d logit_tv = [v = target_t] - softmax_tv."""
+    """d logprob_t / d logit_tv = [v = target_t] - p_tv, d entropy_t / d logit_tv = -p_tv (log p_tv + entropy_t)."""
 
     @staticmethod
     def forward(
@@ -101,20 +101,25 @@ class _AnswerLogprobs(torch.autograd.Function):
             distribution = _logits(hidden[part], weight, temperature, banned).log_softmax(dim=-1)
             logprobs[part] = distribution.gather(1, targets[part, None])[:, 0]
             entropies[part] = -(distribution.exp() * distribution).sum(dim=-1)
-        ctx.save_for_backward(hidden, weight, targets)
+        ctx.save_for_backward(hidden, weight, targets, entropies)
         ctx.temperature, ctx.banned = temperature, banned
-        ctx.mark_non_differentiable(entropies)
+        ctx.set_materialize_grads(False)
         return logprobs, entropies
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        of_logprobs = gradients[0].float() / ctx.temperature
-        hidden, weight, targets = ctx.saved_tensors
+        hidden, weight, targets, entropies = ctx.saved_tensors
+        of_logprobs, of_entropies = (None if g is None else g.float() / ctx.temperature for g in gradients)
+        if of_logprobs is None:
+            of_logprobs = torch.zeros_like(entropies)
         of_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         of_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         for part in _chunks(len(targets), len(weight)):
-            probabilities = _logits(hidden[part], weight, ctx.temperature, ctx.banned).softmax(dim=-1)
-            of_logits = probabilities.mul_(-of_logprobs[part, None])
+            logits = _logits(hidden[part], weight, ctx.temperature, ctx.banned)
+            factors = -of_logprobs[part, None]
+            if of_entropies is not None:
+                factors = factors - of_entropies[part, None] * (logits.log_softmax(dim=-1) + entropies[part, None])
+            of_logits = logits.softmax(dim=-1).mul_(factors)
             of_logits.scatter_add_(1, targets[part, None], of_logprobs[part, None])
             of_logits = of_logits.to(hidden.dtype)
             if of_hidden is not None:
