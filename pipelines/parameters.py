@@ -45,7 +45,10 @@ TASKS = {
     "report": Task("report", ("report",), {"ablation": False}),
 }
 # Each prefix: how the help text names the task, and the fields that take it.
-_STAGE = "reward questions_per_step questions_per_update epochs max_steps resume_from"
+_STAGE = (
+    "reward questions_per_step questions_per_update epochs max_steps resume_from overlong_weight seeing_weight"
+    " entropy_weight"
+)
 PREFIXED = {
     "sft": (
         "SFT",

@@ -45,7 +45,7 @@ def make_experience(prompts, rewards_of, seed=0):
         found.append(
             Experience(
                 row=row,
-                question={},
+                question={"qid": str(row)},
                 prompt_tokens=len(prompt.token_ids),
                 token_ids=[array("l", ids) for ids in answers],
                 logprobs=[array("f", [-6.0 + rng.random() for _ in ids]) for ids in answers],
@@ -90,7 +90,16 @@ def some_equal_rewards(row, rng):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"kl_weight": 0.1}, {"normalisation": "sequence"}, {"old_logprobs": "recompute"}], ids=str
+    "changes",
+    [
+        {},
+        {"kl_weight": 0.1},
+        {"normalisation": "sequence"},
+        {"old_logprobs": "recompute"},
+        {"ratio": "sequence", "off_policy_limit": 0.5, "entropy_weight": 0.01},
+        {"surrogate": "cispo", "seeing_weight": 0.1},
+    ],
+    ids=str,
 )
 def test_packing_changes_nothing(tiny_models, encoder, place, prompts, changes):
     experience = make_experience(prompts, random_rewards)
@@ -100,6 +109,27 @@ def test_packing_changes_nothing(tiny_models, encoder, place, prompts, changes):
         for budget in (100, 10_000)
     ]
     assert_same(*found)
+
+
+def test_the_blind_view_hides_most_of_the_image_and_the_answers_come_to_depend_on_it(
+    tiny_models, encoder, place, prompts
+):
+    """Without advantages, the seeing term alone moves the weights: its divergence grows."""
+    settings = ObjectiveSettings(kl_weight=0.0, seeing_weight=1.0)
+    model = load_model(tiny_models["qwen2_5_vl"])
+    engine = TrainingEngine(PolicyModel(model), EngineSettings(1e-3, total_steps=10), place, weights=model)
+    packer = Packer(encoder, lambda row: prompts[row], settings, 400, 32, engine.rank, engine.world_size)
+    updater = Updater(engine, None, packer, settings, temperature=1.2)
+    experience = make_experience(prompts, lambda row, rng: [0.5] * ANSWERS)
+    for batch in packer.pack(experience):
+        image = batch.row.input_ids[0] == encoder.image_token_id
+        assert not bool((batch.hidden & ~image).any())
+        assert 0.3 < float(batch.hidden.sum() / image.sum()) < 0.9
+    grown = []
+    for _ in range(4):
+        updater.step([experience])
+        grown.append(updater.sums.means()["seeing"])
+    assert grown[-1] > 2 * grown[0] > 0
 
 
 def test_groups_of_equal_rewards_are_left_out_and_change_nothing(tiny_models, encoder, place, prompts):

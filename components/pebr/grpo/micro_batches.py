@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pebr.grpo.blind import hidden_tokens
 from pebr.grpo.experience import Experience
 from pebr.grpo.loss import answer_weights
 from pebr.grpo.objective import Tokens, active_terms
@@ -18,19 +19,21 @@ from pebr.vlm.rows import Group, Row, blank_row, pack
 
 
 class MicroBatch(NamedTuple):
-    """A packed row of T predicted tokens, on the CPU. The fields after `row` have the order of those of `Tokens`."""
+    """A packed row of T predicted tokens, on the CPU. From `advantages` on, the order is that of `Tokens`."""
 
     row: Row
+    hidden: Tensor | None  # (L,) bool: tokens that the blind view does not see; None: no active term needs it
     advantages: Tensor  # (T,)
     weights: Tensor  # (T,)
     sampler_logprobs: Tensor  # (T,)
     old_logprobs: Tensor | None = None  # (T,)
     reference_logprobs: Tensor | None = None  # (T,)
+    blind_logprobs: Tensor | None = None  # (T,)
 
     def tokens(self, logprobs: Tensor, entropies: Tensor) -> Tokens:
         """Add the policy's output, (T,) each, and move everything to its device."""
         _, lengths = self.row.segments.unique_consecutive(return_counts=True)
-        known = [None if values is None else values.to(logprobs.device) for values in (*self[1:], lengths)]
+        known = [None if values is None else values.to(logprobs.device) for values in (*self[2:], lengths)]
         return Tokens(logprobs, entropies, *known)  # type: ignore[arg-type]
 
 
@@ -45,17 +48,22 @@ class Packer:
     max_response_tokens: int
     rank: int
     world_size: int
+    seed: int = 0  # of the tokens that are hidden
 
     @cached_property
     def filler(self) -> MicroBatch:
         """A micro-batch that predicts nothing."""
         none = torch.zeros(0)
-        return MicroBatch(blank_row(self.encoder), none, none, none, none, none)
+        return MicroBatch(blank_row(self.encoder), None, none, none, none, none, none, none)
 
-    def pack(self, experiences: Sequence[Experience]) -> list[MicroBatch]:
+    def pack(self, experiences: Sequence[Experience], step: int = 0) -> list[MicroBatch]:
         """Pack this rank's share of an update; [] if other ranks have everything.
 
         Every rank passes the experiences of the whole update, so that ranks divide it without communication.
+
+        Args:
+            experiences: of the update, over all ranks.
+            step: optimizer updates done so far.
         """
         # If every term needs an advantage, the loss of a group of equal rewards is exactly 0. Its tokens still count
         # in the normalisation.
@@ -78,12 +86,30 @@ class Packer:
         starts = lengths.cumsum(0) - lengths
         numbers = iter(range(len(lengths)))
         groups = [Group(self.prompt_of(e.row), e.token_ids, [next(numbers) for _ in e.token_ids]) for e in mine]
+        owners = [e for e in mine for _ in e.token_ids]
+        needs_blind = any(term.needs_blind for term in active_terms(self.settings))
         return [
             MicroBatch(
                 row,
+                self._hidden(row, owners, step) if needs_blind else None,
                 advantages=advantages[row.segments],
                 weights=weights[row.segments],
                 sampler_logprobs=logprobs[starts[row.segments] + row.offsets],
             )
             for row in pack(groups, self.tokens_per_batch, self.encoder)
         ]
+
+    def _hidden(self, row: Row, owners: Sequence[Experience], step: int) -> Tensor:
+        """The tokens of a row that the blind view does not see, (L,) bool; `owners` by number of the answer."""
+        hidden = torch.zeros(row.tokens, dtype=torch.bool)
+        numbers = iter(row.segments.unique_consecutive().tolist())
+        image_token, share = self.encoder.image_token_id, self.settings.hidden_share
+        for span in row.spans:
+            answers = [next(numbers) for _ in span.answers]
+            if answers:
+                prompt = row.input_ids[0, span.start : span.start + span.prompt].tolist()
+                qid = str(owners[answers[0]].question["qid"])
+                hidden[span.start : span.start + span.prompt] = hidden_tokens(
+                    prompt, image_token, share, self.seed, step, qid
+                )
+        return hidden

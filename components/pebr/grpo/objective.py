@@ -28,6 +28,7 @@ class Tokens(NamedTuple):
     sampler_logprobs: Tensor  # (T,)
     old_logprobs: Tensor | None  # (T,) denominator of the ratio; None: the policy's own
     reference_logprobs: Tensor | None  # (T,) None: no active term needs a reference
+    blind_logprobs: Tensor | None  # (T,) of the policy that sees little of the images; None: no active term needs them
     lengths: Tensor  # (A,) tokens of each answer
 
 
@@ -45,6 +46,7 @@ class Term(NamedTuple):
     coefficient: Callable[[ObjectiveSettings], float]  # 0: the term is not computed and its measures are 0
     measures: Callable[[ObjectiveSettings], tuple[str, ...]]  # names in the history
     needs_reference: bool = False  # reads `reference_logprobs`
+    needs_blind: bool = False  # reads `blind_logprobs`
     needs_advantage: bool = True  # its gradient is 0 for tokens whose advantage is 0
 
 
@@ -91,13 +93,33 @@ def kl(tokens: Tokens, settings: ObjectiveSettings) -> Part:
 
 
 def entropy(tokens: Tokens, settings: ObjectiveSettings) -> Part:
-    """The entropy bonus of A3C (arXiv 1602.01783): the loss falls as the entropy rises."""
+    """The entropy bonus of A3C (arXiv 1602.01783), or with a negative weight the penalty that guards `seeing`."""
     return Part(-tokens.entropies, {})
+
+
+def seeing(tokens: Tokens, settings: ObjectiveSettings) -> Part:
+    """The implicit perception loss of PAPO (arXiv 2507.06448, eq. 5): the divergence from the blind view is to grow.
+
+    As in PAPO's code, it is the k3 estimate of the KL divergence of the policy from its blind view, without a gradient
+    through the latter. Its gradient is (1 - q / p) times that of log p, with p seeing and q blind: a token that
+    the image makes likelier becomes likelier still. Tokens at the estimate's limit have no gradient.
+    """
+    if tokens.blind_logprobs is None:
+        raise ValueError("the seeing term needs log-probabilities of the blind view")
+    divergence = kl_divergence(tokens.logprobs, tokens.blind_logprobs, "k3")
+    return Part(-divergence, {"seeing": divergence})
 
 
 TERMS = {
     "policy": Term(policy, lambda _: 1.0, _policy_measures),
     "kl": Term(kl, lambda settings: settings.kl_weight, lambda _: ("kl",), needs_reference=True, needs_advantage=False),
+    "seeing": Term(
+        seeing,
+        lambda settings: settings.seeing_weight,
+        lambda settings: ("seeing",) if settings.seeing_weight else (),
+        needs_blind=True,
+        needs_advantage=False,
+    ),
     "entropy": Term(entropy, lambda settings: settings.entropy_weight, lambda _: (), needs_advantage=False),
 }
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pebr.errors import InputError
 from pebr.rewards.settings import RewardSettings
 from pebr.sampling.settings import SamplerSettings
-from pebr.step.settings import ANY_VALUE_RESUMES, WEIGHT, Bounds, Input, Output, StepSettings
+from pebr.step.settings import ANY_VALUE_RESUMES, SHARE, WEIGHT, Bounds, Input, Output, StepSettings
 from pebr.training.settings import TrainingSettings
 
 
@@ -51,8 +51,20 @@ class ObjectiveSettings(StepSettings):
         " than the sampler did; 0 for none.",
     ] = 0.0
     entropy_weight: Annotated[
-        float, WEIGHT, "Weight of an entropy bonus, which keeps answers varied. If 0, it is not computed."
+        float,
+        Bounds(-1000, 1000),
+        "Weight of an entropy bonus, which keeps answers varied; below 0 a penalty, which guards `seeing_weight`. If 0,"
+        " it is not computed.",
     ] = 0.0
+    seeing_weight: Annotated[
+        float,
+        WEIGHT,
+        "Weight of PAPO's implicit perception loss: answers shall depend on the image. If 0, it is not computed; it"
+        " costs a forward pass per update.",
+    ] = 0.0
+    hidden_share: Annotated[
+        float, SHARE, "Share of the image's tokens that the blind view of `seeing_weight` does not see."
+    ] = 0.6
     advantage: Annotated[
         Literal["std", "mean"], "std divides by the standard deviation of the group; mean only subtracts the mean."
     ] = "std"

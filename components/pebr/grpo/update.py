@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pebr.grpo.experience import Experience
 from pebr.grpo.measures import Sums
 from pebr.grpo.micro_batches import MicroBatch, Packer
-from pebr.grpo.objective import measures, objective
+from pebr.grpo.objective import active_terms, measures, objective
 from pebr.grpo.settings import ObjectiveSettings
 from pebr.sampling.drift import DriftMeter
 from pebr.training.engine import TrainingEngine, UpdateReport
@@ -39,7 +39,7 @@ class Updater:
         Every rank passes the experiences of each update of all ranks.
         """
         self.sums = Sums(measures(self.settings))
-        batches: Iterable[list[MicroBatch]] = map(self.packer.pack, updates)
+        batches: Iterable[list[MicroBatch]] = (self.packer.pack(update, self.engine.step) for update in updates)
         if len(updates) > 1 and self.settings.old_logprobs == "recompute":  # all before the first update
             batches = [self._computed("old_logprobs", self.engine.module, update) for update in batches]
         elif len(updates) > 1:
@@ -48,17 +48,24 @@ class Updater:
         for number, update in enumerate(batches):
             complete = update
             if self.reference is not None:
-                complete = self._computed("reference_logprobs", self.reference, update)
+                complete = self._computed("reference_logprobs", self.reference, complete)
+            if any(term.needs_blind for term in active_terms(self.settings)):
+                complete = self._computed("blind_logprobs", self.engine.module, complete)
             reports.append(self.engine.update(complete, partial(self._loss, first=number == 0), self.packer.filler))
         return reports
 
     @torch.no_grad()
     def _computed(self, name: str, module: nn.Module, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
-        """Fill a field of each batch with a module's log-probabilities. Ranks call sharded modules equally often."""
+        """Fill a field of each batch with a module's log-probabilities, `blind_logprobs` with those of the blind view.
+
+        Ranks call sharded modules equally often.
+        """
         most = torch.tensor(len(batches))
         dist.all_reduce(most, op=dist.ReduceOp.MAX)
-        rows = [batch.row for batch in batches] + [self.packer.filler.row] * (int(most) - len(batches))
-        found = [module(row.to(self.engine.device), self.temperature)[0].cpu() for row in rows]
+        blind = name == "blind_logprobs"
+        rows = [(batch.row, batch.hidden if blind else None) for batch in batches]
+        rows += [(self.packer.filler.row, None)] * (int(most) - len(batches))
+        found = [module(row.to(self.engine.device), self.temperature, hidden)[0].cpu() for row, hidden in rows]
         return [batch._replace(**{name: logprobs}) for batch, logprobs in zip(batches, found, strict=False)]
 
     def _loss(self, module: nn.Module, batch: MicroBatch, first: bool) -> Tensor:

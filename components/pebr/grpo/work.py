@@ -114,5 +114,6 @@ def _updater(settings: Settings, policy: Policy, encoder: Encoder, collector: Co
         settings.max_response_tokens,
         engine.rank,
         engine.world_size,
+        settings.seed,
     )
     return Updater(engine, policy.reference, packer, settings, settings.temperature)

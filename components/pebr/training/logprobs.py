@@ -36,12 +36,13 @@ class PolicyModel(nn.Module):
         self.model = model
         self.banned_token_ids = tuple(banned_token_ids)
 
-    def forward(self, row: Row, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    def forward(self, row: Row, temperature: float = 1.0, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Compute log-probabilities and entropies of a row's T predicted tokens.
 
         Args:
             row: the packed row, on the model's device.
             temperature: divides the logits, as in the sampler.
+            hidden: (L,) bool on the CPU, tokens of prompts to which no token attends; None for none.
 
         Returns:
             Log-probabilities and entropies, (T,) each, differentiable; both float32, in nats.
@@ -50,7 +51,16 @@ class PolicyModel(nn.Module):
             input_ids=row.input_ids,
             attention_mask=None,
             use_cache=False,
-            plans=[plan_group(span.start, span.prompt, span.answers, row.input_ids.device) for span in row.spans],
+            plans=[
+                plan_group(
+                    span.start,
+                    span.prompt,
+                    span.answers,
+                    row.input_ids.device,
+                    None if hidden is None else hidden[span.start : span.start + span.prompt],
+                )
+                for span in row.spans
+            ],
             **family_of(self.model.config).arguments(row.position_ids, row.pixel_values, row.image_grids),
         ).last_hidden_state[0]  # (L, D)
         weight = self.model.get_output_embeddings().weight  # (V, D)

@@ -42,16 +42,34 @@ class GroupPlan(NamedTuple):
     start: int  # in the row
     prompt: int  # P; a single answer counts as part of the prompt
     batches: tuple[AnswerBatch, ...]
+    shown: Tensor | None = None  # (S,) places in the prompt that other tokens attend to; None: all
+    visible: Tensor | None = None  # (P, S) bool: which of them each token of the prompt attends to
 
 
-def plan_group(start: int, prompt: int, answers: Sequence[int], device: torch.device) -> GroupPlan:
+def plan_group(
+    start: int, prompt: int, answers: Sequence[int], device: torch.device, hidden: Tensor | None = None
+) -> GroupPlan:
     """The plan of a group that begins at token `start` of the row, from the lengths of its prompt and answers.
 
     Neighboring answers of similar length share a batch.
+
+    Args:
+        start: the group's first token in the row.
+        prompt: P.
+        answers: (G,) tokens of each answer.
+        device: of the row.
+        hidden: (P,) bool on the CPU, tokens of the prompt to which no token attends; None for none. The first is none
+            of them.
     """
     answers = [length for length in answers if length]
+    shown = visible = None
+    if hidden is not None and bool(hidden.any()):
+        alone = prompt + (answers[0] if len(answers) == 1 else 0)
+        shown = F.pad(~hidden, (0, alone - prompt), value=True).nonzero()[:, 0]
+        visible = (shown <= torch.arange(alone)[:, None]).to(device)
+        shown = shown.to(device)
     if len(answers) == 1:
-        return GroupPlan(start, prompt + answers[0], ())
+        return GroupPlan(start, prompt + answers[0], (), shown, visible)
     batches: list[AnswerBatch] = []
     begin, first = start + prompt, 0
     while first < len(answers):
@@ -60,7 +78,7 @@ def plan_group(start: int, prompt: int, answers: Sequence[int], device: torch.de
             last += 1
         batches.append(_batch(begin, answers[first:last], device))
         begin, first = begin + sum(answers[first:last]), last
-    return GroupPlan(start, prompt, tuple(batches))
+    return GroupPlan(start, prompt, tuple(batches), shown, visible)
 
 
 def _fit(lengths: Sequence[int]) -> bool:
@@ -110,9 +128,17 @@ def row_attention(
     pieces: list[Tensor] = []
     for plan in plans:
         prompt = [row[plan.start : plan.start + plan.prompt].transpose(0, 1)[None] for row in rows]
+        if plan.shown is not None:
+            prompt[1:] = [of_prompt.index_select(2, plan.shown) for of_prompt in prompt[1:]]
         own_query, own_key, own_value = prompt
         seen = F.scaled_dot_product_attention(
-            own_query, own_key, own_value, is_causal=True, scale=scaling, enable_gqa=True
+            own_query,
+            own_key,
+            own_value,
+            attn_mask=plan.visible,
+            is_causal=plan.visible is None,
+            scale=scaling,
+            enable_gqa=True,
         )
         pieces.append(seen[0].transpose(0, 1))
         pieces += [_answers(batch, rows, prompt, scaling) for batch in plan.batches]
