@@ -13,6 +13,7 @@ RECIPE ?= toy
 BASE ?= debian:bookworm-slim
 TAG ?= pebr:latest
 ARGS ?=
+TESTS := -n 2 --dist loadscope # two modules of tests at a time
 BENCHMARKS := $(filter-out __init__ result,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 help:  ## this list
@@ -42,10 +43,10 @@ run: $(READY)  ## the whole pipeline on the tiny world, on this machine: no GPU,
 	$(BIN)/python -m pipelines.run --recipe $(RECIPE) $(ARGS)
 
 test: $(TOOLS)  ## the plain test suite (minutes)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
 test-slow: $(VLLM)  ## the slow tests: training, vLLM, a real S3 server, kills of the whole pipeline
-	$(BIN)/python -m pytest -m "(slow or vllm or s3 or e2e) and not docker" $(ARGS)
+	$(BIN)/python -m pytest $(TESTS) -m "(slow or vllm or s3 or e2e) and not docker" $(ARGS)
 
 vllm: $(VLLM)  ## vLLM's CPU build: for make run ARGS="--set sampling=vllm"
 
