@@ -1,6 +1,7 @@
 """The order of a run's questions: a pure function of the dataset and the seed, so resuming needs no state."""
 
 import json
+import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ class Plan:
     epochs: int  # passes over the questions
     max_steps: int  # maximum number of training steps; 0 means no maximum
     seed: int  # of the order
+    variances: Sequence[float] = ()  # of each question's accuracy in the rollout; () if none are drawn by it
+    variance_share: float = 0.0  # of a step's questions, drawn by variance; the others take turns
 
     @property
     def steps_per_epoch(self) -> int:
@@ -61,8 +64,42 @@ class Plan:
         epoch, place = divmod(step, self.steps_per_epoch)
         order = list(self.questions)
         random.Random(f"{self.seed}/{epoch}").shuffle(order)
-        chosen = order[place * self.per_step : (place + 1) * self.per_step]
+        drawn = round(self.variance_share * self.per_step)
+        in_turn = self.per_step - drawn
+        chosen = order[place * in_turn : (place + 1) * in_turn]
+        if drawn:
+            rng = random.Random(f"{self.seed}/{step}/variance")
+            chosen += self._by_variance(rng, drawn, set(chosen))
+            rng.shuffle(chosen)  # so that every update has both
         return [chosen[i : i + self.per_update] for i in range(0, len(chosen), self.per_update)]
+
+    def _by_variance(self, rng: random.Random, count: int, taken: set[int]) -> list[int]:
+        """Draw questions with probabilities in proportion to their variances, none twice; those without come last.
+
+        Source: weighted sampling without replacement by exponential keys (Efraimidis and Spirakis, 2006).
+        """
+        keys = []
+        for question, variance in zip(self.questions, self.variances, strict=True):
+            key = math.log(1.0 - rng.random())
+            if question not in taken:
+                keys.append((key / variance if variance else -math.inf, key, question))
+        return [question for _, _, question in sorted(keys, reverse=True)[:count]]
+
+
+def variances(dataset: Path | str, questions: Sequence[int]) -> list[float]:
+    """The variance p (1 - p) of the accuracy of each question's answers in the rollout (MMR1, arXiv 2509.21268).
+
+    Raises:
+        InputError: the dataset is no output of split, or no question has a variance.
+    """
+    rows = list(iter_rows(Path(dataset), columns=["correct", "samples"]))
+    if not all({"correct", "samples"} <= set(row) for row in rows):
+        raise InputError(f"{dataset}: no column correct: --variance-share needs an output of split")
+    shares = [rows[question]["correct"] / rows[question]["samples"] for question in questions]
+    found = [share * (1 - share) for share in shares]
+    if not any(found):
+        raise InputError(f"{dataset}: the accuracy of no question varies: give medium questions, or --variance-share 0")
+    return found
 
 
 def askable(

@@ -103,6 +103,11 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
         " updates.",
     ] = 128
     epochs: Annotated[int, Bounds(1), "Passes over the questions."] = 1
+    variance_share: Annotated[
+        float,
+        SHARE,
+        "Share of a step's questions drawn by the variance of their accuracy in the rollout, instead of in turn.",
+    ] = 0.0
     max_steps: Annotated[int, Bounds(0), "Stop after this many training steps; 0 for all epochs."] = 0
     top_p: Annotated[
         float,

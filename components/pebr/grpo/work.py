@@ -16,7 +16,7 @@ from pebr.grpo.experience import Collector
 from pebr.grpo.measures import overview
 from pebr.grpo.micro_batches import Packer
 from pebr.grpo.policy import Policy, load_policy
-from pebr.grpo.questions import Plan, askable
+from pebr.grpo.questions import Plan, askable, variances
 from pebr.grpo.record import Rollouts
 from pebr.grpo.settings import Settings
 from pebr.grpo.trainer import Trainer
@@ -67,6 +67,8 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
         settings.epochs,
         settings.max_steps,
         settings.seed,
+        variances(settings.dataset, kept) if settings.variance_share else (),
+        settings.variance_share,
     )
     log.info("%d questions, %d steps of %d updates", len(kept), plan.steps, plan.updates_per_step)
     if len(kept) < settings.questions_per_step:
