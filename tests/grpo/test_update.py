@@ -98,6 +98,8 @@ def some_equal_rewards(row, rng):
         {"old_logprobs": "recompute"},
         {"ratio": "sequence", "off_policy_limit": 0.5, "entropy_weight": 0.01},
         {"surrogate": "cispo", "seeing_weight": 0.1},
+        {"credit": "pgpo", "hidden_share": 1.0},
+        {"credit": "vppo", "hidden_share": 0.5},
     ],
     ids=str,
 )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pebr.training import logprobs
-from pebr.training.logprobs import answer_logprobs
+from pebr.training.logprobs import answer_divergences, answer_logprobs
 
 
 def full(hidden, weight, targets, temperature):
@@ -29,6 +29,18 @@ def test_equals_the_full_log_softmax_and_its_gradients(monkeypatch, chunk_values
         results.append((values.detach(), entropy.detach(), h.grad, w.grad))
     for expected, found in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk_values", [1, 700, 2**26])
+def test_divergences_are_those_of_the_full_distributions(monkeypatch, chunk_values):
+    monkeypatch.setattr(logprobs, "CHUNK_VALUES", chunk_values)
+    torch.manual_seed(0)
+    one, other, weight = torch.randn(23, 16), torch.randn(23, 16), torch.randn(101, 16)
+    p, q = ((states @ weight[:90].T / 1.2).softmax(-1) for states in (one, other))
+    expected = (p * (p / q).log()).sum(-1)
+    found = answer_divergences(one, other, weight, 1.2, banned_token_ids=range(90, 101))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert answer_divergences(one, one, weight).abs().max() == 0
 
 
 def test_a_banned_token_has_no_share():

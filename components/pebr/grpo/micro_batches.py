@@ -87,7 +87,7 @@ class Packer:
         numbers = iter(range(len(lengths)))
         groups = [Group(self.prompt_of(e.row), e.token_ids, [next(numbers) for _ in e.token_ids]) for e in mine]
         owners = [e for e in mine for _ in e.token_ids]
-        needs_blind = any(term.needs_blind for term in active_terms(self.settings))
+        needs_blind = self.settings.credit != "even" or any(term.needs_blind for term in active_terms(self.settings))
         return [
             MicroBatch(
                 row,

@@ -63,8 +63,16 @@ class ObjectiveSettings(StepSettings):
         " costs a forward pass per update.",
     ] = 0.0
     hidden_share: Annotated[
-        float, SHARE, "Share of the image's tokens that the blind view of `seeing_weight` does not see."
+        float,
+        SHARE,
+        "Share of the image's tokens that the blind view of `seeing_weight` and `credit` does not see.",
     ] = 0.6
+    credit: Annotated[
+        Literal["even", "pgpo", "vppo"],
+        "How an answer's advantage is shared among its tokens: even, or by how much they depend on the image: pgpo"
+        " (more for more dependency) or vppo (only to the most dependent). The last two cost two forward passes per"
+        " update.",
+    ] = "even"
     advantage: Annotated[
         Literal["std", "mean"], "std divides by the standard deviation of the group; mean only subtracts the mean."
     ] = "std"

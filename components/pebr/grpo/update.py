@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from pebr.grpo.credit import token_weights
 from pebr.grpo.experience import Experience
 from pebr.grpo.measures import Sums
 from pebr.grpo.micro_batches import MicroBatch, Packer
@@ -49,24 +50,43 @@ class Updater:
             complete = update
             if self.reference is not None:
                 complete = self._computed("reference_logprobs", self.reference, complete)
+            if self.settings.credit != "even":
+                complete = self._weighted(complete)
             if any(term.needs_blind for term in active_terms(self.settings)):
                 complete = self._computed("blind_logprobs", self.engine.module, complete)
             reports.append(self.engine.update(complete, partial(self._loss, first=number == 0), self.packer.filler))
         return reports
 
-    @torch.no_grad()
-    def _computed(self, name: str, module: nn.Module, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
-        """Fill a field of each batch with a module's log-probabilities, `blind_logprobs` with those of the blind view.
+    def _weighted(self, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
+        """Multiply the advantages of each batch by token weights."""
+        dependencies = self._passes(self.engine.module, batches, blind=True, compare=True)
+        lengths = [batch.row.segments.unique_consecutive(return_counts=True)[1].tolist() for batch in batches]
+        answers = [a for values, sizes in zip(dependencies, lengths, strict=True) for a in values.split(sizes)]
+        weights = iter(token_weights(self.settings.credit, answers))
+        return [
+            batch._replace(advantages=batch.advantages * torch.cat([next(weights) for _ in sizes]))
+            for batch, sizes in zip(batches, lengths, strict=True)
+        ]
 
-        Ranks call sharded modules equally often.
-        """
+    def _computed(self, name: str, module: nn.Module, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
+        """Fill a field with a module's log-probabilities, `blind_logprobs` with those of the blind view."""
+        found = self._passes(module, batches, blind=name == "blind_logprobs")
+        return [
+            batch._replace(**{name: logprobs})  # type: ignore[arg-type]
+            for batch, logprobs in zip(batches, found, strict=True)
+        ]
+
+    @torch.no_grad()
+    def _passes(
+        self, module: nn.Module, batches: Sequence[MicroBatch], blind: bool = False, compare: bool = False
+    ) -> list[Tensor]:
+        """What a module computes of each batch, (T,) each, on the CPU. Ranks call sharded modules equally often."""
         most = torch.tensor(len(batches))
         dist.all_reduce(most, op=dist.ReduceOp.MAX)
-        blind = name == "blind_logprobs"
         rows = [(batch.row, batch.hidden if blind else None) for batch in batches]
         rows += [(self.packer.filler.row, None)] * (int(most) - len(batches))
-        found = [module(row.to(self.engine.device), self.temperature, hidden)[0].cpu() for row, hidden in rows]
-        return [batch._replace(**{name: logprobs}) for batch, logprobs in zip(batches, found, strict=False)]
+        device, temperature = self.engine.device, self.temperature
+        return [module(row.to(device), temperature, hidden, compare)[0].cpu() for row, hidden in rows][: len(batches)]
 
     def _loss(self, module: nn.Module, batch: MicroBatch, first: bool) -> Tensor:
         """A batch's part of the update's loss."""

@@ -36,18 +36,30 @@ class PolicyModel(nn.Module):
         self.model = model
         self.banned_token_ids = tuple(banned_token_ids)
 
-    def forward(self, row: Row, temperature: float = 1.0, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, row: Row, temperature: float = 1.0, hidden: Tensor | None = None, compare: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Compute log-probabilities and entropies of a row's T predicted tokens.
 
         Args:
             row: the packed row, on the model's device.
             temperature: divides the logits, as in the sampler.
             hidden: (L,) bool on the CPU, tokens of prompts to which no token attends; None for none.
+            compare: return KL(without hidden tokens || with them) of each token's distribution, (T,), twice.
 
         Returns:
             Log-probabilities and entropies, (T,) each, differentiable; both float32, in nats.
         """
-        hidden = self.model.model(
+        weight = self.model.get_output_embeddings().weight  # (V, D)
+        states = self._states(row, hidden)
+        if compare:
+            found = answer_divergences(self._states(row, None), states, weight, temperature, self.banned_token_ids)
+            return found, found
+        return answer_logprobs(states, weight, row.targets, temperature, self.banned_token_ids)
+
+    def _states(self, row: Row, hidden: Tensor | None) -> Tensor:
+        """The last hidden states at the places that predict, (T, D)."""
+        states = self.model.model(
             input_ids=row.input_ids,
             attention_mask=None,
             use_cache=False,
@@ -63,8 +75,7 @@ class PolicyModel(nn.Module):
             ],
             **family_of(self.model.config).arguments(row.position_ids, row.pixel_values, row.image_grids),
         ).last_hidden_state[0]  # (L, D)
-        weight = self.model.get_output_embeddings().weight  # (V, D)
-        return answer_logprobs(hidden[row.predictors], weight, row.targets, temperature, self.banned_token_ids)
+        return states[row.predictors]
 
 
 def answer_logprobs(
@@ -84,6 +95,29 @@ def answer_logprobs(
         of entropies costs nothing where they are not used.
     """
     return _AnswerLogprobs.apply(hidden, weight, targets, temperature, list(banned_token_ids))
+
+
+@torch.no_grad()
+def answer_divergences(
+    one: Tensor, other: Tensor, weight: Tensor, temperature: float = 1.0, banned_token_ids: Sequence[int] = ()
+) -> Tensor:
+    """Compute KL(softmax(one @ weight.T / temperature) || the same of `other`) at T places, in chunks.
+
+    Args:
+        one: (T, D) hidden states.
+        other: (T, D) hidden states.
+        weight: (V, D) of the output head.
+        temperature: divides the logits.
+        banned_token_ids: tokens that get probability 0.
+
+    Returns:
+        (T,) float32, in nats.
+    """
+    divergences = one.new_empty(len(one), dtype=torch.float32)
+    for part in _chunks(len(one), len(weight)):
+        p, q = (_logits(x[part], weight, temperature, list(banned_token_ids)).log_softmax(-1) for x in (one, other))
+        divergences[part] = (p.exp() * (p - q)).sum(dim=-1)
+    return divergences
 
 
 def _chunks(count: int, vocabulary: int) -> list[slice]:
