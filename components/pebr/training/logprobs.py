@@ -33,6 +33,8 @@ class PolicyModel(nn.Module):
     def __init__(self, model: Any, banned_token_ids: Sequence[int] = ()) -> None:
         super().__init__()
         use_row_attention(model)
+        self.family = family_of(model.config)
+        self.family.prepare(model)
         self.model = model
         self.banned_token_ids = tuple(banned_token_ids)
 
@@ -46,13 +48,10 @@ class PolicyModel(nn.Module):
         Returns:
             Log-probabilities (T,), differentiable, and entropies (T,), not differentiable; both float32, in nats.
         """
-        hidden = self.model.model(
-            input_ids=row.input_ids,
-            attention_mask=None,
-            use_cache=False,
-            plans=[plan_group(span.start, span.prompt, span.answers, row.input_ids.device) for span in row.spans],
-            **family_of(self.model.config).arguments(row.position_ids, row.pixel_values, row.image_grids),
-        ).last_hidden_state[0]  # (L, D)
+        plans = [plan_group(span.start, span.prompt, span.answers, row.input_ids.device) for span in row.spans]
+        hidden = self.family.hidden_states(self.model, row.inputs, attention_mask=None, use_cache=False, plans=plans)[
+            0
+        ]  # (L, D)
         weight = self.model.get_output_embeddings().weight  # (V, D)
         return answer_logprobs(hidden[row.predictors], weight, row.targets, temperature, self.banned_token_ids)
 
@@ -73,7 +72,8 @@ def answer_logprobs(
         Log-probabilities (T,), differentiable in `hidden` and `weight`, and entropies (T,), not differentiable; both
         float32.
     """
-    return _AnswerLogprobs.apply(hidden, weight, targets, temperature, list(banned_token_ids))
+    banned = torch.tensor(list(banned_token_ids), dtype=torch.long).to(hidden.device, non_blocking=True)
+    return _AnswerLogprobs.apply(hidden, weight, targets, temperature, banned)
 
 
 def _chunks(count: int, vocabulary: int) -> list[slice]:
@@ -81,11 +81,10 @@ def _chunks(count: int, vocabulary: int) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def _logits(hidden: Tensor, weight: Tensor, temperature: float, banned: list[int]) -> Tensor:
+def _logits(hidden: Tensor, weight: Tensor, temperature: float, banned: Tensor) -> Tensor:
     """(T, V) float32."""
     logits = (hidden @ weight.T).float().div_(temperature)
-    logits[:, banned] = BANNED_LOGIT
-    return logits
+    return logits.index_fill_(1, banned, BANNED_LOGIT)
 
 
 class _AnswerLogprobs(torch.autograd.Function):
@@ -93,7 +92,7 @@ class _AnswerLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, banned: list[int]
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, banned: Tensor
     ) -> tuple[Tensor, Tensor]:
         logprobs = hidden.new_empty(len(targets), dtype=torch.float32)
         entropies = torch.empty_like(logprobs)
