@@ -6,10 +6,10 @@ whole:   each rank loads the model, then DeepSpeed cuts it up
 shares:  each rank reads its own elements of every weight (`pebr.training.zero_loading`)
 
 Counted is the resident memory beyond that of the same process before it begins, from the first byte read until the
-engine stands. All weights but one are frozen, so that loading and partitioning are measured and not the optimizer, which
-is the same in both. After an update of the trained weight, both must have the same weights to the last bit. Goal: with
-2 ranks at most 0.65 of the memory of `whole`, with 4 ranks at most 0.4. The printed ratio is the smaller of goal over
-share, so that 1 is the goal.
+engine stands; libraries are imported before. All weights but one are frozen, so that loading and partitioning are
+measured and not the optimizer, which is the same in both. After an update of the trained weight, both must have the
+same weights to the last bit. Goal: with 2 ranks at most 0.65 of the memory of `whole`, with 4 ranks at most 0.4. The
+printed ratio is the smaller of goal over share, so that 1 is the goal.
 """
 
 import json
@@ -51,9 +51,8 @@ def start(path: Path, way: str, place: launch.Place, made: list[TrainingEngine])
 
 def rank(path: Path, way: str, out: Path, place: launch.Place) -> None:
     """Measure one rank; rank 0 also writes a checksum of the weights after an update."""
-    torch.zeros(1).sum()
-    import deepspeed  # noqa: F401 - its memory is not the model's
-    import transformers  # noqa: F401
+    import deepspeed.runtime.zero.stage3  # noqa: F401 - the memory of libraries is not the model's
+    import transformers.models.qwen2_5_vl.modeling_qwen2_5_vl  # noqa: F401
 
     made: list[TrainingEngine] = []
     peak = peak_bytes(partial(start, path, way, place, made))
@@ -78,9 +77,8 @@ def measure(path: Path, way: str, ranks: int) -> dict[str, int]:
 
 def main() -> None:
     if sys.argv[1:]:
-        path, way, ranks, out = sys.argv[1:]
-        launch.relaunch_with_processes("benchmarks.loading", int(ranks))
-        launch.as_rank(partial(rank, Path(path), way, Path(out)))
+        launch.relaunch_with_processes("benchmarks.loading", int(sys.argv[3]))
+        launch.as_rank(partial(rank, Path(sys.argv[1]), sys.argv[2], Path(sys.argv[4])))
         return
     numbers: dict[str, Any] = {}
     ratio = float("inf")

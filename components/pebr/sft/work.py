@@ -31,6 +31,7 @@ from pebr.training.checkpoints import Checkpoints
 from pebr.training.consolidate import consolidate
 from pebr.training.engine import EngineSettings, TrainingEngine
 from pebr.training.logprobs import PolicyModel
+from pebr.training.memory import check_memory
 from pebr.training.randomness import seed_everything
 from pebr.training.zero_loading import load_trainable
 from pebr.vlm.encoding import Encoder
@@ -73,6 +74,7 @@ def _train(
     """The run on one of its ranks."""
     seed_everything(settings.seed)
     encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels), template)
+    check_memory(settings.model, engine_settings, place.world_size, trains_vision=False, lora_rank=settings.lora_rank)
     model = load_trainable(settings.model, engine_settings, place)
     if settings.lora_rank:
         lora.attach(model, settings.lora_rank, settings.seed)
