@@ -70,7 +70,9 @@ def our_update(
     model = load_model(path)
     engine = TrainingEngine(
         PolicyModel(model),
-        EngineSettings(LEARNING_RATE, total_steps=1000, weight_decay=0.01, gradient_checkpointing=recomputing),
+        EngineSettings(
+            LEARNING_RATE, total_steps=1000, weight_decay=0.01, gradient_checkpointing="on" if recomputing else "off"
+        ),
         join(),
         weights=model,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from torch import nn
 
@@ -14,9 +15,10 @@ from pebr.training import lora
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.engine import EngineSettings, TrainingEngine
 from pebr.training.logprobs import PolicyModel
+from pebr.training.memory import check_memory
+from pebr.training.zero_loading import frozen, load_trainable
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.families import train_vision
-from pebr.vlm.loading import DTYPES, load_model
 
 
 class Policy:
@@ -57,19 +59,30 @@ def load_policy(
     settings: Settings, encoder: Encoder, place: Place, optimizer_updates: int, checkpoints: Checkpoints
 ) -> Policy:
     """Load the model, start the engine and the sampler; `optimizer_updates` is the number of those of the whole run."""
-    dtype = DTYPES[settings.dtype]
-    model = load_model(settings.model, dtype)
+    options = EngineSettings.of(settings, optimizer_updates, settings.max_prompt_tokens + settings.max_response_tokens)
+    refers = any(term.needs_reference for term in active_terms(settings))
+    loads_reference = refers and not settings.lora_rank
+    check_memory(
+        settings.model,
+        options,
+        place.world_size,
+        not settings.freeze_vision,
+        settings.lora_rank,
+        settings.reference if loads_reference else "none",
+        settings.memory_share if settings.sampling == "vllm" else 0.0,
+    )
+    model = load_trainable(settings.model, options, place)
     train_vision(model, not settings.freeze_vision)
     if settings.lora_rank:
         lora.attach(model, settings.lora_rank, settings.seed)
     module = PolicyModel(model, encoder.banned_token_ids)
-    engine = TrainingEngine(
-        module, EngineSettings.of(settings, optimizer_updates), place, weights=model, checkpoints=checkpoints
-    )
-    reference = None
-    if any(term.needs_reference for term in active_terms(settings)):  # before the sampler measures free memory
-        initial = load_model(settings.model, dtype).to(place.device).requires_grad_(False)
-        reference = PolicyModel(initial, encoder.banned_token_ids).eval()
+    engine = TrainingEngine(module, options, place, weights=model, checkpoints=checkpoints)
+    reference: nn.Module | None = None  # loaded before the sampler measures free memory
+    if loads_reference:
+        wrap = partial(PolicyModel, banned_token_ids=encoder.banned_token_ids)
+        reference = frozen(settings.model, options, place, settings.reference == "host", wrap)
+    elif refers:
+        reference = lora.WithoutAdapters(engine.module)  # the model that training began with
     # The transformers engine can sample from the module that is trained, unless its weights are sharded.
     live = settings.sampling == "transformers" and settings.zero_stage < 3
     sampler = start_for(settings, settings.model, encoder, model if live else None, sleeps=True)

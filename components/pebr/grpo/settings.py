@@ -138,6 +138,13 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
         "Stop after so many training steps in a row that teach nothing: all answers cut off, all advantages zero, or no"
         " entropy left. Each is a warning. 0 for never.",
     ] = 20
+    reference: Annotated[
+        Literal["device", "host"],
+        ANY_VALUE_RESUMES,
+        "Where the reference model of the KL term lies: on the device (with --zero-stage 3 sharded over all, else whole"
+        " on each), or in the host's memory, from which each of its passes copies the whole model to the device."
+        " With --lora-rank there is none: it is the model without its adapters.",
+    ] = "device"
     freeze_vision: Annotated[bool, "Freeze the vision tower and its projector; the method trains them."] = False
 
     def __post_init__(self) -> None:

@@ -52,7 +52,7 @@ def budget(
     Raises:
         InputError: when not one answer fits, or less memory is free than the engine may use.
     """
-    total, free, device = _memory()
+    total, free, device = free_memory()
     weights = weight_count(model_path) * dtype.itemsize // parallel
     text = config.get_text_config()
     size = dtype.itemsize
@@ -99,16 +99,21 @@ def _head_width(text: Config) -> int:
     return int(text.to_dict().get("head_dim") or text.hidden_size // text.num_attention_heads)
 
 
-def _memory() -> tuple[int, int, str]:
-    """Total and free bytes of the device that the engine runs on, and the device's name."""
+def free_memory() -> tuple[int, int, str]:
+    """Total and free bytes of the device that models run on, and the device's name."""
     if torch.cuda.is_available():
         gc.collect()
         torch.cuda.empty_cache()  # memory that PyTorch only keeps in reserve counts as free
         free, total = torch.cuda.mem_get_info()
         return total, free, torch.cuda.get_device_name()
+    return _host("MemTotal"), host_memory(), "CPU"
+
+
+def host_memory() -> int:
+    """Free bytes of this machine's memory."""
+    return _host("MemAvailable")
+
+
+def _host(field: str) -> int:
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return _bytes(lines["MemTotal"]), _bytes(lines["MemAvailable"]), "CPU"
-
-
-def _bytes(kilobytes: str) -> int:
-    return int(kilobytes.split(maxsplit=1)[0]) * 1024
+    return int(lines[field].split(maxsplit=1)[0]) * 1024

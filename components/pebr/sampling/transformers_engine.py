@@ -22,7 +22,7 @@ from pebr.sampling.distribution import draw, next_token_logprobs, uniforms_of
 from pebr.sampling.shared_prompt import KeyValues, SharedPromptCache, attention_of, padded_rows
 from pebr.sampling.weights import checked
 from pebr.vlm.encoding import Encoder, Prompt
-from pebr.vlm.families.contract import Model
+from pebr.vlm.families.contract import Inputs, Model
 from pebr.vlm.loading import load_model
 
 ROWS = 256  # answers that are decoded together
@@ -42,6 +42,7 @@ class TransformersSampler:
     def __init__(self, model_path: Path | str, encoder: Encoder, dtype: torch.dtype, model: nn.Module | None) -> None:
         self.live = model is not None
         self.model: Model = model if model is not None else load_model(model_path, dtype)
+        encoder.family.prepare(self.model)
         if not self.live and torch.cuda.is_available():
             self.model.to("cuda")
         self.encoder, self.family = encoder, encoder.family
@@ -91,19 +92,23 @@ class TransformersSampler:
 
         device = self.model.device
         positions = self.encoder.positions(prompt)  # (A, P)
-        pixels, grids = (
-            None if tensor is None else tensor.to(device) for tensor in (prompt.pixel_values, prompt.image_grids)
-        )
+        token_ids = torch.tensor([prompt.token_ids])
         cache: Any = DynamicCache()
-        output = self.model.model(
-            input_ids=torch.tensor([prompt.token_ids], device=device),
+        hidden = self.family.hidden_states(
+            self.model,
+            Inputs(
+                token_ids.to(device),
+                positions[:, None].to(device),
+                None if prompt.pixel_values is None else prompt.pixel_values.to(device),
+                prompt.image_grids,
+                (token_ids[0] == self.encoder.image_token_id).nonzero()[:, 0].to(device),
+            ),
             attention_mask=_no_mask(device),
             past_key_values=cache,
             use_cache=True,
-            **self.family.arguments(positions[:, None].to(device), pixels, grids),
         )
         layers = [(layer.keys[0], layer.values[0]) for layer in cache.layers]
-        return _Prefilled(layers, output.last_hidden_state[0, -1], int(positions.max()) + 1)
+        return _Prefilled(layers, hidden[0, -1], int(positions.max()) + 1)
 
     def _decode(
         self, question_ids: Sequence[str], prefilled: Sequence[_Prefilled], settings: SamplingSettings, step: int

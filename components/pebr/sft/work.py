@@ -31,10 +31,12 @@ from pebr.training.checkpoints import Checkpoints
 from pebr.training.consolidate import consolidate
 from pebr.training.engine import EngineSettings, TrainingEngine
 from pebr.training.logprobs import PolicyModel
+from pebr.training.memory import check_memory
 from pebr.training.randomness import seed_everything
+from pebr.training.zero_loading import load_trainable
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.families import train_vision
-from pebr.vlm.loading import DTYPES, check_model, load_model, load_processor
+from pebr.vlm.loading import check_model, load_processor
 from pebr.vlm.prompt import PROMPT_FILE, PUBLISHED, read_template, template_of
 from pebr.vlm.rows import Row, blank_row
 
@@ -61,7 +63,7 @@ def work(settings: Settings) -> Mapping[str, float]:
     template = _template(settings, dataset)
     steps = math.ceil(len(dataset) / settings.batch_size) * settings.epochs
     steps = min(steps, settings.max_steps) if settings.max_steps else steps
-    engine_settings = EngineSettings.of(settings, steps, "cosine", settings.warmup_ratio)
+    engine_settings = EngineSettings.of(settings, steps, settings.max_tokens, "cosine", settings.warmup_ratio)
     launch.relaunch_with_processes("pebr.sft", settings.processes)
     return launch.as_rank(lambda place: _train(settings, engine_settings, dataset, template, place))
 
@@ -89,7 +91,8 @@ def _train(
     """The run on one of its ranks."""
     seed_everything(settings.seed)
     encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels), template)
-    model = load_model(settings.model, DTYPES[settings.dtype])
+    check_memory(settings.model, engine_settings, place.world_size, trains_vision=False, lora_rank=settings.lora_rank)
+    model = load_trainable(settings.model, engine_settings, place)
     if settings.lora_rank:
         lora.attach(model, settings.lora_rank, settings.seed)
     train_vision(model, train=False)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,45 +22,17 @@ from torch import Tensor, nn
 from pebr.errors import InputError, Preempted
 from pebr.files import partial
 from pebr.step.launch import Place, StopSignal
-from pebr.training import randomness, zero
+from pebr.training import randomness, recomputation, zero
 from pebr.training.checkpoints import Checkpoints
+from pebr.training.engine_settings import EngineSettings
 from pebr.training.lora import weights_of
-from pebr.training.schedule import Schedule, learning_rate
-from pebr.training.settings import TrainingSettings, check_precision
+from pebr.training.schedule import learning_rate
 from pebr.training.sharded import Run, share, write_index, write_shard
 
 log = logging.getLogger(__name__)
 MicroBatch = TypeVar("MicroBatch")
 
 REFUSALS_IN_A_ROW = 5  # after so many refused updates in a row the run is stopped
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """Settings of the engine."""
-
-    learning_rate: float  # peak learning rate of AdamW
-    total_steps: int  # optimizer updates of the whole run, for the schedule
-    weight_decay: float = 0.0  # decoupled weight decay of AdamW
-    schedule: Schedule = "constant"  # learning-rate schedule after the warm-up
-    warmup_ratio: float = 0.0  # share of the updates in which the learning rate rises
-    max_grad_norm: float = 1.0  # gradients with a larger norm are scaled down to it; 0 for never
-    # Of the forward and backward pass. The optimizer's weights and moments are float32.
-    dtype: Literal["bf16", "fp32"] = "fp32"
-    zero_stage: int = 0  # 0 to 3
-    gradient_checkpointing: bool = False  # recompute activations in the backward pass
-
-    def __post_init__(self) -> None:
-        check_precision(self.zero_stage, self.dtype)
-
-    @classmethod
-    def of(
-        cls, settings: TrainingSettings, total_steps: int, schedule: Schedule = "constant", warmup_ratio: float = 0.0
-    ) -> Self:
-        """The engine's part of a step's settings."""
-        names = ("learning_rate", "weight_decay", "max_grad_norm", "dtype", "zero_stage", "gradient_checkpointing")
-        taken = {name: getattr(settings, name) for name in names}
-        return cls(total_steps=total_steps, schedule=schedule, warmup_ratio=warmup_ratio, **taken)
 
 
 @dataclass(frozen=True)
@@ -106,12 +78,12 @@ class TrainingEngine:
         self.step = 0  # optimizer updates done, including refused ones
         self.refused_steps = 0
         self._refused_in_a_row = 0
+        self._chosen = False  # whether `auto` has chosen which layers recompute
         self._saved_step = 0  # step of the newest checkpoint; before the first update there is nothing to save
         self._saved_at = time.monotonic()  # when it was begun
         on_gpu = self.device.type == "cuda"
-        if settings.gradient_checkpointing:
-            enable: Any = self.weights.gradient_checkpointing_enable
-            enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if settings.gradient_checkpointing not in ("off", "auto"):
+            recomputation.use(self.weights, recomputation.interval(settings.gradient_checkpointing))
         module.train().to(self.device)
         self._optimizer = torch.optim.AdamW(
             [parameter for parameter in module.parameters() if parameter.requires_grad],
@@ -119,8 +91,7 @@ class TrainingEngine:
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        config = zero.configuration(settings.zero_stage, settings.dtype == "bf16", settings.max_grad_norm, on_gpu)
-        self._deepspeed = zero.initialize(module, self._optimizer, config, on_gpu)
+        self._deepspeed = zero.initialize(module, self._optimizer, settings.deepspeed(self.device), on_gpu)
 
     @property
     def module(self) -> nn.Module:
@@ -148,6 +119,8 @@ class TrainingEngine:
         if filler is None and not micro_batches:
             raise ValueError(f"rank {self.rank} has no micro-batch: give a filler")
         filler = micro_batches[-1] if filler is None else filler
+        if self.settings.gradient_checkpointing == "auto" and not self._chosen:
+            self._choose_recomputation(micro_batches)
         rounds = int(self._agree(max(len(micro_batches), 1), dist.ReduceOp.MAX))
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for turn in range(rounds):
@@ -304,6 +277,13 @@ class TrainingEngine:
             shutil.rmtree(directory, ignore_errors=True)
             beside.rename(directory)
         dist.barrier()
+
+    def _choose_recomputation(self, micro_batches: Sequence[object]) -> None:
+        """Recompute as few layers as the free memory needs; the rank with the least decides for all."""
+        steps = recomputation.STEPS
+        own = recomputation.choose(self.weights, micro_batches, self.settings.row_tokens, self.device)
+        recomputation.use(self.weights, steps[int(self._agree(steps.index(own), dist.ReduceOp.MAX))])
+        self._chosen = True
 
     def _apply(self) -> float:
         """Step the optimizer, or drop a gradient that is not finite. Returns the gradient's norm."""

@@ -33,6 +33,8 @@ class PolicyModel(nn.Module):
     def __init__(self, model: Any, banned_token_ids: Sequence[int] = ()) -> None:
         super().__init__()
         use_row_attention(model)
+        self.family = family_of(model.config)
+        self.family.prepare(model)
         self.model = model
         self.banned_token_ids = tuple(banned_token_ids)
 
@@ -59,23 +61,18 @@ class PolicyModel(nn.Module):
 
     def _states(self, row: Row, hidden: Tensor | None) -> Tensor:
         """The last hidden states at the places that predict, (T, D)."""
-        states = self.model.model(
-            input_ids=row.input_ids,
-            attention_mask=None,
-            use_cache=False,
-            plans=[
-                plan_group(
-                    span.start,
-                    span.prompt,
-                    span.answers,
-                    row.input_ids.device,
-                    None if hidden is None else hidden[span.start : span.start + span.prompt],
-                )
-                for span in row.spans
-            ],
-            **family_of(self.model.config).arguments(row.position_ids, row.pixel_values, row.image_grids),
-        ).last_hidden_state[0]  # (L, D)
-        return states[row.predictors]
+        plans = [
+            plan_group(
+                span.start,
+                span.prompt,
+                span.answers,
+                row.input_ids.device,
+                None if hidden is None else hidden[span.start : span.start + span.prompt],
+            )
+            for span in row.spans
+        ]
+        states = self.family.hidden_states(self.model, row.inputs, attention_mask=None, use_cache=False, plans=plans)
+        return states[0][row.predictors]
 
 
 def answer_logprobs(
@@ -94,7 +91,8 @@ def answer_logprobs(
         Log-probabilities and entropies, (T,) each, differentiable in `hidden` and `weight`; both float32. The gradient
         of entropies costs nothing where they are not used.
     """
-    return _AnswerLogprobs.apply(hidden, weight, targets, temperature, list(banned_token_ids))
+    banned = torch.tensor(list(banned_token_ids), dtype=torch.long).to(hidden.device, non_blocking=True)
+    return _AnswerLogprobs.apply(hidden, weight, targets, temperature, banned)
 
 
 @torch.no_grad()
@@ -113,9 +111,10 @@ def answer_divergences(
     Returns:
         (T,) float32, in nats.
     """
+    banned = torch.tensor(list(banned_token_ids), dtype=torch.long).to(one.device, non_blocking=True)
     divergences = one.new_empty(len(one), dtype=torch.float32)
     for part in _chunks(len(one), len(weight)):
-        p, q = (_logits(x[part], weight, temperature, list(banned_token_ids)).log_softmax(-1) for x in (one, other))
+        p, q = (_logits(x[part], weight, temperature, banned).log_softmax(-1) for x in (one, other))
         divergences[part] = (p.exp() * (p - q)).sum(dim=-1)
     return divergences
 
@@ -125,11 +124,10 @@ def _chunks(count: int, vocabulary: int) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def _logits(hidden: Tensor, weight: Tensor, temperature: float, banned: list[int]) -> Tensor:
+def _logits(hidden: Tensor, weight: Tensor, temperature: float, banned: Tensor) -> Tensor:
     """(T, V) float32."""
     logits = (hidden @ weight.T).float().div_(temperature)
-    logits[:, banned] = BANNED_LOGIT
-    return logits
+    return logits.index_fill_(1, banned, BANNED_LOGIT)
 
 
 class _AnswerLogprobs(torch.autograd.Function):
@@ -137,7 +135,7 @@ class _AnswerLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, banned: list[int]
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, banned: Tensor
     ) -> tuple[Tensor, Tensor]:
         logprobs = hidden.new_empty(len(targets), dtype=torch.float32)
         entropies = torch.empty_like(logprobs)

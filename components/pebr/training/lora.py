@@ -39,6 +39,26 @@ def attach(model: Any, rank: int, seed: int) -> None:
         inject_adapter_in_model(config, model, adapter_name=ADAPTER)
 
 
+class WithoutAdapters(nn.Module):
+    """The same module with its adapters switched off: the model that training began with, at no cost of memory."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self._adapted = (module,)  # in a tuple: its parameters are not this module's
+
+    def forward(self, *arguments: Any) -> Any:
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        layers = [layer for layer in self._adapted[0].modules() if isinstance(layer, BaseTunerLayer)]
+        for layer in layers:  # `enable_adapters` would also change what is trained
+            layer._disable_adapters = True
+        try:
+            return self._adapted[0](*arguments)
+        finally:
+            for layer in layers:
+                layer._disable_adapters = False
+
+
 def weights_of(model: nn.Module) -> Iterator[Weight]:
     """The model's weights under their Hugging Face names, with adapters (if any) merged. Tied weights come once."""
     parameters = dict(model.named_parameters())

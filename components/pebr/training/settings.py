@@ -1,11 +1,14 @@
 """Settings that every step that trains has."""
 
+import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pebr.errors import InputError
 from pebr.step.settings import ANY_VALUE_RESUMES, PROCESSES, Bounds, ResumableSettings
 from pebr.vlm.settings import ModelSettings
+
+RECOMPUTATION = re.compile(r"auto|on|off|every=([1-9]\d*)")  # forms of `gradient_checkpointing`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +36,17 @@ class TrainingSettings(ModelSettings, ResumableSettings):
         int, PROCESSES, ANY_VALUE_RESUMES, "Processes of the step; 0 for one per GPU, or one without GPUs."
     ] = 0
     gradient_checkpointing: Annotated[
-        bool, ANY_VALUE_RESUMES, "Recompute activations in the backward pass: less memory, a third more arithmetic."
-    ] = True
+        str,
+        ANY_VALUE_RESUMES,
+        "Layers that recompute their activations in the backward pass, for less memory and up to a third more"
+        " arithmetic: off, on (all), every=k (each k-th), auto (as few as the free memory needs; on a CPU all).",
+    ] = "auto"
+    offload: Annotated[
+        Literal["none", "optimizer"],
+        ANY_VALUE_RESUMES,
+        "What lies in the host's memory instead of the GPU's: optimizer, with --zero-stage 3, for float32 weights,"
+        " moments and gradients. Its step then runs on the CPU and takes seconds per billion weights.",
+    ] = "none"
     lora_rank: Annotated[
         int, Bounds(0, 4096), "Rank of LoRA adapters on the language model; 0 trains the full weights."
     ] = 0
@@ -58,6 +70,14 @@ class TrainingSettings(ModelSettings, ResumableSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_precision(self.zero_stage, self.dtype)
+        old_form = {"true": "on", "false": "off"}.get(str(self.gradient_checkpointing).lower())
+        object.__setattr__(self, "gradient_checkpointing", old_form or str(self.gradient_checkpointing))
+        if not RECOMPUTATION.fullmatch(self.gradient_checkpointing):
+            raise InputError(
+                f"--gradient-checkpointing {self.gradient_checkpointing}: give auto, on, off, or every=2 and the like"
+            )
+        if self.offload != "none" and self.zero_stage != 3:
+            raise InputError(f"--offload {self.offload}: it needs --zero-stage 3, not {self.zero_stage}")
 
 
 def check_precision(zero_stage: int, dtype: str) -> None:

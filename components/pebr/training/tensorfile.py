@@ -63,6 +63,26 @@ def read_header(path: Path | str) -> Header:
     return Header(entries, metadata)
 
 
+def read_elements(path: Path | str, entry: Entry, start: int, stop: int) -> Tensor:
+    """Elements `start` to `stop` of a flattened tensor of a file, (stop - start,); nothing else is read.
+
+    Raises:
+        ValueError: the file is cut short.
+    """
+    values = torch.empty(stop - start, dtype=entry.dtype)
+    if stop == start:
+        return values
+    buffer = memoryview(values.view(torch.uint8).numpy())  # type: ignore[arg-type]
+    with Path(path).open("rb", buffering=0) as file:
+        file.seek(entry.start + start * entry.dtype.itemsize)
+        while buffer:
+            count = file.readinto(buffer)
+            if not count:
+                raise ValueError(f"{path}: cut short in its tensors")
+            buffer = buffer[count:]
+    return values
+
+
 class TensorFileWriter:
     """Writes one file of tensors, each given as (name, dtype, shape), with `metadata` in its header.
 

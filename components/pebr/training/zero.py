@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pebr.training.lora import Weight
 
 Engine: TypeAlias = Any  # DeepSpeed's engine; the library has no types
+Configuration: TypeAlias = dict[str, object]  # DeepSpeed's, in its JSON form
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -31,25 +32,55 @@ class Piece:
     tensors: dict[str, Tensor]  # `weight`, `exp_avg`, `exp_avg_sq`: views into live memory, (length,) each
 
 
-def configuration(stage: int, bf16: bool, max_grad_norm: float, on_gpu: bool) -> dict[str, object]:
+def configuration(
+    stage: int,
+    bf16: bool,
+    max_grad_norm: float,
+    on_gpu: bool,
+    optimizer_on_host: bool = False,
+    weights_on_host: bool = False,
+) -> Configuration:
     """DeepSpeed's configuration for one stage.
 
-    Each rank accumulates gradients in float32. Ranks exchange them in the model's format.
+    Each rank accumulates gradients in float32. Ranks exchange them in the model's format. What lies on the host lies
+    in its memory; from there, weights are brought to the device layer by layer.
     """
+    on_host = {"device": "cpu", "pin_memory": on_gpu}
     return {
         "train_micro_batch_size_per_gpu": 1,  # DeepSpeed only checks its product with the ranks
         "gradient_accumulation_steps": 1,  # `update` sets the boundary itself, for any number of micro-batches
         "gradient_clipping": max_grad_norm if stage else 0.0,  # stage 0: the engine clips
         "zero_allow_untested_optimizer": True,  # torch's AdamW
-        "zero_optimization": {"stage": stage, "overlap_comm": on_gpu, "contiguous_gradients": True},
+        "zero_force_ds_cpu_optimizer": False,  # on the host too
+        "zero_optimization": {
+            "stage": stage,
+            "overlap_comm": on_gpu,
+            "contiguous_gradients": True,
+            **({"offload_optimizer": on_host} if optimizer_on_host else {}),
+            **({"offload_param": on_host} if weights_on_host else {}),
+        },
         "bf16": {"enabled": bf16},
         "data_types": {"grad_accum_dtype": "fp32"},
         "steps_per_print": 2**62,
     }
 
 
-def initialize(model: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, object], on_gpu: bool) -> Engine:
-    """Create DeepSpeed's engine around a model on its device, with the optimizer's state created and 0."""
+def initialize(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None, config: Configuration, on_gpu: bool
+) -> Engine:
+    """Create DeepSpeed's engine around a model on its device, with the optimizer's state (if any) created and 0."""
+    deepspeed = _library(on_gpu)
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=False)
+    for name, buffer in model.named_buffers():  # DeepSpeed rounds buffers to bf16, which would spoil rotary frequencies
+        buffer.data = buffers[name].to(buffer.device)
+    if optimizer is not None:
+        _create_moments(engine, optimizer)
+    return engine
+
+
+def _library(on_gpu: bool) -> Any:
+    """DeepSpeed, on this machine's accelerator or its CPU."""
     if not on_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed needs it even for a single process
@@ -59,12 +90,35 @@ def initialize(model: nn.Module, optimizer: torch.optim.Optimizer, config: dict[
     if not on_gpu:
         # It is compiled with g++ on first use: a minute, and a writable home folder. gloo replaces it.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=False)
-    for name, buffer in model.named_buffers():  # DeepSpeed rounds buffers to bf16, which would spoil rotary frequencies
-        buffer.data = buffers[name].to(buffer.device)
-    _create_moments(engine, optimizer)
-    return engine
+    return deepspeed
+
+
+def declarer(config: Configuration, device: torch.device) -> Any:
+    """What declares parameters to DeepSpeed as ZeRO-3's; its `rank` is this process's."""
+    deepspeed = _library(device.type == "cuda")
+    deepspeed.init_distributed(dist_init_required=False, verbose=False)
+    return deepspeed.zero.Init(config_dict_or_path=config)  # not entered: nothing of torch is patched
+
+
+def declare(init: Any, parameter: nn.Parameter) -> Tensor:
+    """Make a parameter, of which only shape, format and device matter, one of ZeRO-3's that is partitioned.
+
+    Returns this rank's share of its elements, to be filled: (ceil(elements / ranks),).
+    """
+    from deepspeed.runtime.zero.partition_parameters import PartitionedParamStatus, free_param
+
+    init._convert_to_deepspeed_param(parameter)
+    made: Any = parameter
+    made.ds_numel_aligned = init._aligned_size(parameter)
+    place = init.local_device if made.ds_persist else init.remote_device
+    share: Any = torch.empty(
+        made.ds_numel_aligned // init.dp_world_size, dtype=parameter.dtype, device=str(place), requires_grad=False
+    )
+    share.ds_numel, share.status, share.final_location = len(share), PartitionedParamStatus.AVAILABLE, None
+    made.ds_tensor = share
+    free_param(parameter)
+    values: Tensor = share
+    return values
 
 
 def pieces(engine: Engine) -> Iterator[Piece]:

@@ -94,8 +94,8 @@ def _batch(start: int, lengths: Sequence[int], device: torch.device) -> AnswerBa
     real = within < of_lengths[:, None]  # (G, R)
     places = kept = None
     if not bool(real.all()):
-        places = torch.where(real, starts[:, None] + within, starts[:, None]).flatten().to(device)
-        kept = real.flatten().nonzero()[:, 0].to(device)
+        places = torch.where(real, starts[:, None] + within, starts[:, None]).flatten().to(device, non_blocking=True)
+        kept = real.flatten().nonzero()[:, 0].to(device, non_blocking=True)
     return AnswerBatch(places, kept, start, start + sum(lengths), len(lengths))
 
 

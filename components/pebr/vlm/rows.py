@@ -13,7 +13,7 @@ Two details save more tokens: an answer's last token predicts nothing and is not
 of every answer is predicted at the same place, the prompt's last token.
 
 Shapes: G answers per group, P prompt tokens, R answer tokens, L tokens of a row, T predicted tokens of a row, A axes of
-positions, I images with N patches of C values.
+positions, I images with N patches of C values and K tokens.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from pebr.vlm.encoding import Encoder, Prompt
+from pebr.vlm.families.contract import Inputs
 
 
 class Group(NamedTuple):
@@ -55,7 +56,8 @@ class Row(NamedTuple):
     input_ids: Tensor  # (1, L)
     position_ids: Tensor  # (A, 1, L)
     pixel_values: Tensor  # (N, C) patches of all images, in order
-    image_grids: Tensor  # (I, 3)
+    image_grids: Tensor  # (I, 3), always on the CPU
+    image_places: Tensor  # (K,) index in the row of each image token
     spans: tuple[Span, ...]  # the groups, in order, without gaps
     predictors: Tensor  # (T,) index in the row of the hidden state that predicts the token
     targets: Tensor  # (T,) the token predicted
@@ -68,9 +70,18 @@ class Row(NamedTuple):
         return self.input_ids.shape[1]
 
     def to(self, device: torch.device | str) -> "Row":
-        """The same row with its tensors on a device."""
-        moved = [field.to(device) if isinstance(field, Tensor) else field for field in self]
-        return Row(*moved)  # type: ignore[arg-type]
+        """The same row with its tensors on a device, which the CPU does not wait for; the grids stay on the CPU."""
+        moved = [_moved(field, device) for field in self]
+        return Row(*moved)._replace(image_grids=self.image_grids)  # type: ignore[arg-type]
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the model's hidden states are computed of."""
+        return Inputs(self.input_ids, self.position_ids, self.pixel_values, self.image_grids, self.image_places)
+
+
+def _moved(field: object, device: torch.device | str) -> object:
+    return field.to(device, non_blocking=True) if isinstance(field, Tensor) else field
 
 
 def pack(groups: Sequence[Group], tokens_per_row: int, encoder: Encoder) -> list[Row]:
@@ -152,11 +163,13 @@ def _row(groups: Sequence[Group], encoder: Encoder) -> Row:
             positions.append(torch.arange(following, following + len(answer) - 1).expand(len(of_prompt), -1))
     pixels = [g.prompt.pixel_values for g in groups if g.prompt.pixel_values is not None]
     image_grids = [g.prompt.image_grids for g in groups if g.prompt.image_grids is not None]
+    input_ids = torch.tensor([token_ids])
     return Row(
-        input_ids=torch.tensor([token_ids]),
+        input_ids=input_ids,
         position_ids=torch.cat(positions, dim=1)[:, None],
         pixel_values=pixels[0] if len(pixels) == 1 else torch.cat(pixels),  # parts of a split group share one copy
         image_grids=torch.cat(image_grids),
+        image_places=(input_ids[0] == encoder.image_token_id).nonzero()[:, 0],
         spans=tuple(spans),
         predictors=torch.tensor(predictors, dtype=torch.long),
         targets=torch.tensor(targets, dtype=torch.long),

@@ -78,6 +78,34 @@ def check_weights(directory: Path, config: Config) -> None:
             raise InputError(f"{directory}: NaN or infinite values in {few(wrong)}: fetch or train the model again")
 
 
+def skeleton(directory: Path, config: Config) -> tuple[Model, dict[str, tuple[Path, str]]]:
+    """A model without values, and where the values are: the file and the name in it of each of its parameters.
+
+    All tensors are on the device "meta"; tied ones are one parameter. Only the headers of the files are read.
+
+    Raises:
+        InputError: a file is missing or broken, or weights do not fit.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    shapes: dict[str, Sequence[int]] = {}
+    files: dict[str, Path] = {}
+    for path in weight_files(directory):
+        with readable(directory, path.name), safe_open(path, "pt") as reader:
+            shapes |= {name: reader.get_slice(name).get_shape() for name in reader.keys()}  # noqa: SIM118 - no mapping
+            files |= dict.fromkeys(reader.keys(), path)
+    with readable(directory, "config.json"):
+        model = _compared(directory, config, shapes)
+    parameters = dict(model.named_parameters())
+    in_code = {id(parameter): name for name, parameter in parameters.items()}
+    in_files = {in_code[id(parameter)]: name for name, parameter in revert_weight_conversion(model, parameters).items()}
+    ties = {name: other for pair in model.all_tied_weights_keys.items() for name, other in (pair, pair[::-1])}
+    for name, on_disk in in_files.items():
+        if on_disk not in files and name in ties:  # stored under the name of the parameter that it is tied to
+            in_files[name] = next(known for known in files if known.endswith(ties[name]))
+    return model, {name: (files[on_disk], on_disk) for name, on_disk in in_files.items()}
+
+
 def weight_files(directory: Path) -> list[Path]:
     """The files of weights, by the index if there are several.
 

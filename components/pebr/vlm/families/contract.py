@@ -5,7 +5,7 @@ read from its Hugging Face directory.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -16,6 +16,19 @@ Tokenizer = Any  # of transformers
 VllmImages = Any  # `MultiModalKwargsItems` of vLLM
 Part = dict[str, Any]  # settings of a part of a model
 Size = tuple[int, int]  # width and height of an image in pixels
+
+
+class Inputs(NamedTuple):
+    """What a model computes hidden states of. Tensors are on its device, except `grids`.
+
+    Shapes: L tokens, K of them image tokens; A position axes; I images with N patches of C values.
+    """
+
+    token_ids: Tensor  # (1, L)
+    positions: Tensor  # (A, 1, L)
+    patches: Tensor | None  # (N, C) of all images in order; None without an image
+    grids: Tensor | None  # (I, 3) on the CPU: the work of the vision tower is planned there
+    image_places: Tensor | None  # (K,) index in the row of each image token
 
 
 class Family(Protocol):
@@ -68,8 +81,15 @@ class Family(Protocol):
         """
         ...
 
-    def arguments(self, positions: Tensor, patches: Tensor | None, grids: Tensor | None) -> dict[str, Tensor | None]:
-        """Arguments of the model's forward pass, from positions (A, 1, L), patches (N, C) and grids (I, 3)."""
+    def prepare(self, model: Model) -> None:
+        """Make a model ready for `hidden_states`, once. Other calls of it give the same results as before."""
+        ...
+
+    def hidden_states(self, model: Model, inputs: Inputs, **text: Any) -> Tensor:
+        """The last hidden states (1, L, D) of the text model; `text` are further arguments of its forward pass.
+
+        The forward pass does not wait for the device.
+        """
         ...
 
     def vllm_images(self, processor: Processor, patches: Tensor, grids: Tensor) -> tuple[VllmImages, list[int]]:

@@ -1,4 +1,4 @@
-"""What the Qwen-VL families share: tokens, patches, M-RoPE positions, arguments of the forward pass.
+"""What the Qwen-VL families share: tokens, patches, M-RoPE positions, the forward pass.
 
 Images are cut into patches; a square of merge_size x merge_size patches becomes one token. Positions have three axes
 (M-RoPE; Qwen2-VL, arXiv 2409.12191, section 2.1): text counts up on all three alike, an image of h x w tokens that
@@ -7,11 +7,16 @@ starts at position s takes (s, s + row, s + column), and what follows it starts 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pebr.vlm.families.contract import Config, Part, Processor, Size, Tokenizer, VllmImages
+from pebr.vlm.families.contract import Config, Inputs, Model, Part, Processor, Size, Tokenizer, VllmImages
+from pebr.vlm.segments import Segments, segments_of, use_segment_attention, uses_flash
+
+Grids = tuple[tuple[int, ...], ...]  # (time, height, width) of each image in patches
+VisionPlan = dict[str, Any]  # arguments of the vision tower: tensors, numbers, segments
 
 SYSTEM = "You are a helpful assistant."
 
@@ -97,8 +102,38 @@ class Qwen:
         of_images = [] if grids is None else grids.tolist()
         return prompt_positions(token_ids, image_token_id, of_images, processor.image_processor.merge_size)
 
-    def arguments(self, positions: Tensor, patches: Tensor | None, grids: Tensor | None) -> dict[str, Tensor | None]:
-        return {"position_ids": positions, "pixel_values": patches, "image_grid_thw": grids}
+    def prepare(self, model: Model) -> None:
+        use_segment_attention(model, self.vision[0])
+
+    def hidden_states(self, model: Model, inputs: Inputs, **text: Any) -> Tensor:
+        core = model.model
+        embedded = core.get_input_embeddings()(inputs.token_ids)  # (1, L, D)
+        if inputs.patches is not None and inputs.grids is not None and inputs.image_places is not None:
+            tower = core.visual
+            lanes = not uses_flash(inputs.patches.device, tower.dtype)
+            plan = self.vision_plan(tower, tuple(map(tuple, inputs.grids.tolist())), lanes)
+            seen = tower(inputs.patches.type(tower.dtype), grid_thw=inputs.grids, **_sent(plan, embedded.device))
+            images = seen.pooler_output.to(embedded.dtype)  # (K, D)
+            embedded = embedded.index_copy(1, inputs.image_places, images[None])
+            text |= self.of_images(seen, inputs.image_places)
+        states: Tensor = core.language_model(
+            inputs_embeds=embedded, position_ids=inputs.positions, **text
+        ).last_hidden_state
+        return states
+
+    def vision_plan(self, tower: Any, grids: Grids, lanes: bool) -> VisionPlan:
+        """What the vision tower would otherwise compute from the grids, in each pass and waiting for the device.
+
+        Args:
+            tower: the vision tower.
+            grids: of all images.
+            lanes: whether attention computes in lanes.
+        """
+        raise NotImplementedError
+
+    def of_images(self, seen: Any, places: Tensor) -> dict[str, Any]:
+        """Arguments of the text model from the vision tower's output, beside the embeddings of the image tokens."""
+        return {}
 
     def vllm_images(self, processor: Processor, patches: Tensor, grids: Tensor) -> tuple[VllmImages, list[int]]:
         from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
@@ -131,6 +166,27 @@ class Qwen:
         images = transformers.Qwen2VLImageProcessor(patch_size=patch_size, **pixels)
         videos = getattr(transformers, self.video_processor)(patch_size=patch_size)
         return getattr(transformers, self.processor)(images, tokenizer, videos, chat_template=CHAT_TEMPLATE)
+
+
+def frames(grids: Grids, lanes: bool) -> Segments:
+    """The segments of attention in whole images: each frame attends to itself."""
+    return segments_of([height * width for time, height, width in grids for _ in range(time)], lanes)
+
+
+def segment_arguments(name: str, segments: Segments) -> VisionPlan:
+    """The arguments `cu_NAMEseqlens` and `max_NAMEseqlen`; `name` is "" or "window_"."""
+    return {f"cu_{name}seqlens": segments.bounds, f"max_{name}seqlen": segments.longest}
+
+
+def _sent(plan: VisionPlan, device: torch.device) -> VisionPlan:
+    """The plan on a device; the CPU does not wait. Attention finds its segments by their bounds."""
+    kinds = [segments.to(device) for segments in plan["segments"]]
+    sent = {
+        key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for key, value in plan.items()
+    }
+    for name, segments in zip(("", "window_"), kinds, strict=False):
+        sent |= segment_arguments(name, segments)
+    return sent | {"segments": kinds}
 
 
 def token_side(processor: Processor) -> int:
