@@ -116,7 +116,7 @@ def test_an_error_of_a_run_closes_the_sampler(
         for name in ("sleep", "close"):
             monkeypatch.setattr(sampler, name, lambda name=name: calls.append(name))
         if place == "sampling":
-            monkeypatch.setattr(sampler, "sample", fail)
+            monkeypatch.setattr(sampler, "stream", fail)
         started.append(arguments[3])
         return sampler
 

@@ -1,5 +1,6 @@
 """The policy: the training engine, the frozen reference model, and the sampler that takes turns with training."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,14 +34,17 @@ class Policy:
         self.engine, self.module, self.reference = engine, module, reference
         self._sampler, self._live = sampler, live
         self._synced_step: int | None = 0  # optimizer updates of the sampler's weights; None: it has none
+        self.sync_seconds = 0.0  # of waking the sampler and giving it the weights, the last time
 
     @contextmanager
     def sampling(self) -> Iterator[Sampler]:
         """The sampler, awake with the policy's weights; the policy is in evaluation mode. All ranks call this."""
+        started = time.perf_counter()
         try:
             if not self._live and self._synced_step != self.engine.step:
                 self._sampler.wake()
                 self._sampler.sync(self.engine.gathered_parameters())
+            self.sync_seconds = time.perf_counter() - started
             self.module.eval()
             yield self._sampler
         finally:
