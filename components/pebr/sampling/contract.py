@@ -98,6 +98,14 @@ class Sampler(Protocol):
         """
         ...
 
+    def sync_adapters(self, parameters: Iterable[tuple[str, Tensor]], scaling: int) -> None:
+        """Replace the LoRA adapters by the trainer's; the other weights stay those that the sampler started with.
+
+        Only for a sampler that was started with a `lora_rank`. A layer's weight is then W + scaling * B A. Names are
+        the layers' in the Hugging Face model, with `.lora_A.weight` (rank, in) and `.lora_B.weight` (out, rank).
+        """
+        ...
+
     def sleep(self) -> None:
         """Free the accelerator's memory, as far as the engine can, until `wake` is called."""
         ...

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from pebr.sampling import vllm_args
 from pebr.step.settings import ANY_VALUE_RESUMES, Bounds
 from pebr.vlm.settings import ModelSettings
 
@@ -40,3 +41,12 @@ class SamplerSettings(ModelSettings):
         ANY_VALUE_RESUMES,
         "Share of a GPU's memory that vLLM may use for weights and key-value cache.",
     ] = 0.9
+    vllm_args: Annotated[
+        str,
+        "Further arguments of vLLM's engine, a JSON object: enforce_eager, quantization, kv_cache_dtype, max_num_seqs,"
+        " speculative_config and all others but those that pebr sets itself; empty for none.",
+    ] = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        vllm_args.parse(self.vllm_args)
