@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pebr.sampling import vllm_args
-from pebr.step.settings import ANY_VALUE_RESUMES, Bounds
+from pebr.step.settings import ANY_VALUE_RESUMES, PROCESSES, Bounds
 from pebr.vlm.settings import ModelSettings
 
 
@@ -50,3 +50,12 @@ class SamplerSettings(ModelSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         vllm_args.parse(self.vllm_args)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings(SamplerSettings):
+    """A sampler in each of several workers (`pebr.sampling.workers`)."""
+
+    processes: Annotated[
+        int, PROCESSES, ANY_VALUE_RESUMES, "Workers, each with its own model; 0 for one per GPU, or one without GPUs."
+    ] = 0

@@ -270,7 +270,8 @@ def _start(vllm: Vllm, chosen: Mapping[str, object], **own: object) -> Vllm:
     except (TypeError, ValueError) as error:
         if chosen.keys() <= {"enforce_eager"}:  # it is not for an argument of the user
             raise
-        raise InputError(f"--vllm-args: vLLM does not start: {' '.join(str(error).split())}") from error
+        said = " ".join(str(error).split()).partition(" For further information")[0]
+        raise InputError(f"--vllm-args: vLLM does not start: {said}") from error
 
 
 def _lora_arguments(rank: int) -> dict[str, object]:
