@@ -3,7 +3,11 @@
 import base64
 import json
 import logging
+import os
 import shutil
+import signal
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import pytest
 
 from pebr.data.shards import iter_rows, read_manifest
 from pebr.errors import InputError
+from pebr.evaluate import shards
 from pebr.evaluate.settings import Settings
 from pebr.evaluate.work import work
 from pebr.toy.formats import write_benchmarks
@@ -168,3 +173,58 @@ def test_a_benchmark_without_questions_is_said_and_nothing_is_written(benchmarks
     with pytest.raises(InputError, match=said):
         evaluate({"qwen2_5_vl": Path("/no/such/model")}, benchmarks)
     assert sorted(p.name for p in benchmarks.parent.iterdir()) == ["benchmarks"]
+
+
+def test_the_size_of_shards_changes_nothing(
+    tiny_models: dict[str, Path], benchmarks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(benchmarks, "question", "", "Why? " * 300)
+    settings = {"samples": 2, "temperature": 1.0, "max_prompt_tokens": 256}
+    _, whole = evaluate(tiny_models, benchmarks, **settings)
+    monkeypatch.setattr(shards, "ROWS", 2)
+    _, parted = evaluate(tiny_models, benchmarks, output="parted", **settings)
+    assert files_of(parted) == files_of(whole)
+
+
+@pytest.mark.slow
+def test_two_workers_score_what_one_scores(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    """Runs the command, because workers are processes; each has one of two shards."""
+    folder = tmp_path / "benchmarks"
+    write_benchmarks(folder, seed=0, rows=shards.ROWS + 2)
+    _, one = evaluate(tiny_models, folder, output="one", processes=1)
+    settings = SMALL | {"model": tiny_models["qwen2_5_vl"], "benchmarks": folder, "output": tmp_path / "two"}
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in (settings | {"processes": 2}).items()]
+    command = [sys.executable, "-m", "pebr.evaluate", *flags]
+    assert os.spawnve(os.P_WAIT, sys.executable, command, os.environ | {"OMP_NUM_THREADS": "1"}) == 0
+    assert files_of(tmp_path / "two") == files_of(one)
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_ends_with_the_same_bytes(
+    tiny_models: dict[str, Path], benchmarks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "ROWS", 1)
+    monkeypatch.setattr("pebr.sampling.transformers_engine.ROWS", 2)  # rows at a time: shards are finished one by one
+    settings = {"samples": 2, "temperature": 1.0}
+    _, whole = evaluate(tiny_models, benchmarks, output="whole", **settings)
+
+    def finished() -> int:
+        return len(list(benchmarks.parent.glob("killed.checkpoints/*/shard-*.json")))
+
+    done: list[int] = []  # finished shards at each kill
+    while len(done) < 3:
+        before, child = finished(), os.fork()
+        if child == 0:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+            try:
+                evaluate(tiny_models, benchmarks, output="killed", **settings)
+            finally:
+                os._exit(0)
+        while finished() == before:
+            time.sleep(0.001)
+        os.kill(child, signal.SIGKILL)
+        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        done.append(finished())
+    assert 0 < done[0] < 6
+    _, killed = evaluate(tiny_models, benchmarks, output="killed", **settings)
+    assert files_of(killed) == files_of(whole)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pebr.grpo.measures import HistoryRow, futile_steps, futility
-from pebr.sampling.contract import Sample, SampleError, check_logprobs
+from pebr.sampling.contract import Sample, SampleError, check_not_finite, is_finite
 from tests.grpo.conftest import ROOT, Command, environment, history
 
 GOOD: HistoryRow = {"truncated_share": 0.5, "zero_advantage_share": 0.5, "entropy": 0.7, "reward": 0.25}
@@ -39,16 +39,21 @@ def test_only_the_last_steps_in_a_row_count() -> None:
     assert [futile_steps(rows) for rows in ([], [GOOD], [bad], [bad, GOOD], [bad, GOOD, bad, bad])] == [0, 0, 1, 0, 2]
 
 
-def sample(*logprobs: float) -> Sample:
-    return Sample([1] * len(logprobs), list(logprobs), "stop")
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_log_probability_that_is_not_finite_is_counted_by_question(value: float) -> None:
-    check_logprobs({"a": [sample(-1.0, -2.0)], "b": []})
-    answers = {"a": [sample(-1.0)], "b": [sample(-1.0, value), sample(value)], "c": [sample(value)]}
-    with pytest.raises(SampleError, match="3 of 5 log-probabilities are NaN or infinite, in answers to question b, c:"):
-        check_logprobs(answers)
+def test_an_answer_with_a_log_probability_that_is_not_finite_is_known(value: float) -> None:
+    assert is_finite(Sample([1, 1], [-1.0, -2.0], "stop"))
+    assert not is_finite(Sample([1, 1], [-1.0, value], "stop"))
+
+
+def test_few_such_answers_are_a_warning_that_names_cause_and_remedy_and_many_stop_the_run() -> None:
+    assert check_not_finite({"a": 0}, 100) == ""
+    warning = check_not_finite({"a": 0, "b": 2, "c": 3}, 100)
+    assert warning.startswith(
+        "sampler: 5 of 100 answers have log-probabilities that are NaN or infinite, to question b, c; they are left out"
+    )
+    assert """CUDA graphs at large capture sizes (give --vllm-args '{"max_cudagraph_capture_size": 128}'""" in warning
+    with pytest.raises(SampleError, match=r"6 of 100 answers .* more than 5%: .*--learning-rate"):
+        check_not_finite({"a": 6}, 100)
 
 
 def run(command: Command, folder: Path, fault: str, **changes: object) -> subprocess.CompletedProcess[str]:
@@ -63,8 +68,7 @@ def run(command: Command, folder: Path, fault: str, **changes: object) -> subpro
 def test_a_sampler_with_nan_is_named(command: Command, tmp_path: Path) -> None:
     done = run(command, tmp_path, "nan")
     assert done.returncode == 1
-    assert "SampleError: sampler: 1 of " in done.stderr
-    assert "log-probabilities are NaN or infinite, in answers to question" in done.stderr.splitlines()[-1]
+    assert "SampleError: sampler: 1 of 8 answers have log-probabilities that are NaN" in done.stderr.splitlines()[-1]
     assert "synced" not in done.stderr
 
 

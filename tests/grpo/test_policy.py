@@ -23,6 +23,9 @@ class FakeEngine:
     def gathered_parameters(self) -> list[str]:
         return [f"weights of {self.step}"]
 
+    def gathered_adapters(self) -> list[str]:
+        return [f"adapters of {self.step}"]
+
 
 class FakeSampler:
     """Records its calls."""
@@ -42,6 +45,9 @@ class FakeSampler:
     def sync(self, parameters: list[str]) -> None:
         self._call(f"sync {parameters[0]}")
 
+    def sync_adapters(self, parameters: list[str], scaling: int) -> None:
+        self._call(f"sync {parameters[0]}, scaled by {scaling}")
+
     def sleep(self) -> None:
         self._call("sleep")
 
@@ -49,9 +55,9 @@ class FakeSampler:
         self._call("close")
 
 
-def make(sampler: Any, live: bool = False) -> Policy:
+def make(sampler: Any, live: bool = False, adapters: bool = False) -> Policy:
     engine: Any = FakeEngine()
-    return Policy(engine, torch.nn.Linear(1, 1).train(), sampler, live, None)
+    return Policy(engine, torch.nn.Linear(1, 1).train(), sampler, live, None, adapters)
 
 
 def test_weights_are_synced_except_the_first_time() -> None:
@@ -81,6 +87,15 @@ def test_a_sampler_that_slept_is_synced_again_even_without_an_update() -> None:
         with policy.sampling():
             pass
     assert sampler.calls == ["sleep", "wake", "sync weights of 0", "sleep"]
+
+
+def test_a_sampler_that_takes_adapters_gets_nothing_else() -> None:
+    sampler = FakeSampler()
+    policy = make(sampler, adapters=True)
+    policy.engine.step = 7
+    with policy.sampling():
+        pass
+    assert sampler.calls == ["wake", "sync adapters of 7, scaled by 2", "sleep"]
 
 
 def test_a_live_sampler_needs_no_weights() -> None:
@@ -116,7 +131,7 @@ def test_an_error_of_a_run_closes_the_sampler(
         for name in ("sleep", "close"):
             monkeypatch.setattr(sampler, name, lambda name=name: calls.append(name))
         if place == "sampling":
-            monkeypatch.setattr(sampler, "sample", fail)
+            monkeypatch.setattr(sampler, "stream", fail)
         started.append(arguments[3])
         return sampler
 

@@ -193,7 +193,7 @@ def test_answers_do_not_depend_on_the_shards(model: Path, dataset: Path, referen
 def test_rows_read_ahead_are_answered_the_same(
     model: Path, dataset: Path, reference: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("pebr.rollout.worker.rows_ahead", lambda: 5)
+    monkeypatch.setattr("pebr.sampling.sharded.rows_ahead", lambda: 5)
     work(settings(model, dataset, tmp_path / "out"))
     assert content(tmp_path / "out") == content(reference)
 

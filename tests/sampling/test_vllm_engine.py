@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 import torch
 
+from pebr.errors import InputError
 from pebr.sampling.contract import IncompleteError, Question, Sampler, SamplingSettings, SyncError
 from pebr.sampling.start import start_sampler
 from pebr.sampling.vllm_engine import VllmSampler
+from pebr.training import lora
+from pebr.vlm.loading import load_model
 
 pytestmark = pytest.mark.vllm
 
@@ -211,3 +214,41 @@ def test_memory_does_not_grow_with_syncs(tiny: Any, sampler: Sampler) -> None:
         round_trip(seed)
     weights = sum(parameter.nbytes for parameter in tiny.model.parameters())
     assert resident() - start < max(2 * weights, 8 * 2**20)
+
+
+def test_further_arguments_reach_the_engine_and_adapters_are_sampled_from_without_a_merge(tiny: Any) -> None:
+    """Two sets of adapters, the second in place of the first; merged into the model, they give the same values."""
+    chosen = {"max_num_seqs": 4, "enforce_eager": True}
+    sampler = start_sampler(
+        "vllm", tiny.path, tiny.encoder, max_tokens=256, memory_share=0.3, lora_rank=4, vllm_args=chosen
+    )
+    try:
+        assert isinstance(sampler, VllmSampler)
+        assert sampler.engine.vllm_config.scheduler_config.max_num_seqs == 4
+        assert tiny.difference(sampler, SETTINGS) < 1e-3
+        before = {name: value.clone() for name, value in tiny.model.state_dict().items()}
+        for seed in (1, 2):
+            adapted = load_model(tiny.path)
+            lora.attach(adapted, rank=4, seed=seed)
+            with torch.no_grad():
+                for name, parameter in adapted.named_parameters():
+                    if "lora_B" in name:
+                        parameter.normal_(0, 0.3, generator=torch.Generator().manual_seed(seed))
+            tiny.model.load_state_dict(before | {w.name: w.value() for w in lora.weights_of(adapted)})
+            assert tiny.difference(sampler, SETTINGS) > 0.05
+            sampler.sync_adapters(((w.name, w.value()) for w in lora.adapters_of(adapted)), lora.SCALING)
+            assert tiny.difference(sampler, SETTINGS) < 1e-3
+    finally:
+        sampler.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"max_num_seq": 4}, "this vLLM has no argument max_num_seq: did you mean max_num_seqs"),
+        ({"kv_cache_dtype": "fp7"}, "--vllm-args: vLLM does not start: .*cache_dtype Input should be"),
+    ],
+)
+def test_arguments_that_vllm_does_not_take_are_named(tiny: Any, given: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        start_sampler("vllm", tiny.path, tiny.encoder, max_tokens=256, memory_share=0.3, vllm_args=given)

@@ -1,4 +1,4 @@
-"""Asks a model all rows of one benchmark, scores the answers by rule and writes them.
+"""Asks a model the rows of a benchmark, scores the answers by rule and writes them.
 
 Besides accuracy, a benchmark gets the perception measures (format, and if the data allow it the CLIP and keyword
 rewards) and the share of responses without a final answer: a low accuracy can come from wrong answers or from missing
@@ -11,7 +11,6 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from pebr.answers.check import AnswerChecker
 from pebr.data.benchmark import BenchmarkRow
@@ -21,13 +20,14 @@ from pebr.data.shards import ShardWriter
 from pebr.errors import InputError
 from pebr.evaluate.judge import Judge
 from pebr.evaluate.rules import MAX_ANSWER_CHARACTERS, Comparison, benchmark_of, question_text
+from pebr.evaluate.shards import Answered, Outcome
 from pebr.evaluate.summary import Scores, mean, missing_columns, summarise
 from pebr.rewards.batch import RewardBatch
 from pebr.rewards.clip import ClipScorer
 from pebr.rewards.settings import RewardSettings
 from pebr.rewards.stages import Tools, build_reward
-from pebr.sampling.contract import Question, Sample, Sampler, SamplingSettings
-from pebr.telemetry.logs import progress
+from pebr.sampling.contract import Sample
+from pebr.sampling.sharded import Asked, Settled
 from pebr.vlm.admission import TOO_LONG, encode
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.reading import read_answer
@@ -37,24 +37,12 @@ log = logging.getLogger("pebr")
 MEASURES = ("format", "clip", "keyword", "no_answer", "read_leniently", "cut_off", "response_tokens")
 
 
-class Answered(NamedTuple):
-    """One scored response to one row."""
-
-    response: str
-    sample: Sample
-    given: str
-    correct: float
-    measures: dict[str, float | None]
-
-
 class Examiner:
-    """The model and the scorers that all benchmarks share.
+    """The encoder and the scorers that all benchmarks share.
 
     Args:
-        sampling: settings of sampling.
         max_prompt_tokens: questions with a longer prompt are not asked.
         encoder: of the model.
-        sampler: of the model.
         checker: of answers.
         clip: scores the image descriptions; None for no CLIP measure.
         judge: checks the answers that the rules call wrong; None for no judge.
@@ -62,89 +50,36 @@ class Examiner:
 
     def __init__(
         self,
-        sampling: SamplingSettings,
         max_prompt_tokens: int,
         encoder: Encoder,
-        sampler: Sampler,
         checker: AnswerChecker,
         clip: ClipScorer | None,
         judge: Judge | None,
     ) -> None:
-        self.sampling, self.max_prompt_tokens = sampling, max_prompt_tokens
-        self.encoder, self.sampler, self.checker = encoder, sampler, checker
+        self.max_prompt_tokens, self.encoder, self.checker = max_prompt_tokens, encoder, checker
         self.has_clip, self.judge = clip is not None, judge
         # Evaluation reports the components of the perception reward; their weights do not matter.
         settings = RewardSettings(stage="perception", clip_weight=float(self.has_clip), length_weight=0.0)
         self.reward = build_reward(settings, Tools(checker, encoder.count_tokens, clip))
 
-    def examine(self, name: str, rows: Sequence[BenchmarkRow], writer: ShardWriter) -> Scores:
-        """Ask, score and write all rows of a benchmark; returns its scores.
+    def read(self, rows: Sequence[BenchmarkRow], place: int) -> Asked[BenchmarkRow]:
+        """The row at a place of the benchmark, checked and encoded."""
+        row = rows[place]
+        return Asked(
+            row.index, row, row.fault or encode(question_text(row), row.images, self.encoder, self.max_prompt_tokens)
+        )
 
-        Raises:
-            InputError: no row can be asked.
-        """
-        if missing := missing_columns(name, rows):
-            log.warning(
-                "%s: no column %s, which its rule reads: the scores differ from published ones", name, missing[0]
-            )
-        faults = {place: row.fault for place, row in enumerate(rows) if row.fault}
-        streamed = self.sampler.stream(self._questions(rows, faults), self.sampling, step=0)
-        answers = dict(progress(streamed, len(rows) - len(faults), f"evaluate {name}"))
-        if not answers:
-            kind, detail = next(iter(faults.values()))
-            raise InputError(
-                f"{name}: not one of {len(rows)} rows can be asked; {kind} ({detail}): fix the table, or raise"
-                " --max-prompt-tokens"
-            )
-        asked = [row for place, row in enumerate(rows) if place not in faults]
-        scored = dict(zip((row.index for row in asked), self._score(name, asked, answers), strict=True))
-        for place, row in enumerate(rows):
-            if place in faults:
-                kind, detail = faults[place]
-                writer.reject({"qid": row.index, "question": row.question}, f"{kind}: {detail}", kind)
-                continue
-            for answered in scored[row.index]:
-                writer.write(_record(name, row, answered))
+    def score(self, name: str, settled: Sequence[Settled[BenchmarkRow]]) -> list[Outcome]:
+        """The scored answers of some rows of a benchmark, in order, or the fault of a row."""
+        asked = [(row, outcome) for row, outcome in settled if not isinstance(outcome, Fault)]
+        scored = iter(self._score(name, asked))
+        return [outcome if isinstance(outcome, Fault) else next(scored) for _, outcome in settled]
 
-        counted = [row for place, row in enumerate(rows) if place not in faults or faults[place].kind == TOO_LONG]
-        of_row = [scored.get(row.index, []) for row in counted]
-        measures = {m: [mean([answered.measures[m] for answered in answers]) for answers in of_row] for m in MEASURES}
-        correct = [mean([answered.correct for answered in answers]) or 0.0 for answers in of_row]
-        scores = summarise(name, counted, correct, measures)
-        kinds = Counter(fault.kind for fault in faults.values())
-        scores["too_long"] = kinds.pop(TOO_LONG, 0) / len(counted)
-        scores["set_aside"] = dict(sorted(kinds.items()))
-        scores["accuracy_all_rows"] = scores["accuracy"] * len(counted) / len(rows)  # rows that are not asked are wrong
-        log.info("%s: accuracy %.3f over %d rows, %d rejected", name, scores["accuracy"], len(counted), kinds.total())
-        if kinds:
-            reasons = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-            every = f"with them as wrong it is {scores['accuracy_all_rows']:.3f}"
-            log.warning(
-                "%s: %d of %d rows are not in the accuracy (%s); %s", name, kinds.total(), len(rows), reasons, every
-            )
-        return scores
-
-    def _questions(self, rows: Sequence[BenchmarkRow], faults: dict[int, Fault]) -> Iterator[Question]:
-        """The rows that can be asked, encoded one at a time as the sampler takes them.
-
-        Args:
-            rows: of the benchmark.
-            faults: of rows, by their place; those that are found are added.
-        """
-        for place, row in enumerate(rows):
-            if place in faults:
-                continue
-            prompt = encode(question_text(row), row.images, self.encoder, self.max_prompt_tokens)
-            if isinstance(prompt, Fault):
-                faults[place] = prompt
-            else:
-                yield Question(row.index, prompt)
-
-    def _score(
-        self, name: str, rows: Sequence[BenchmarkRow], answers: dict[str, list[Sample]]
-    ) -> Iterator[list[Answered]]:
+    def _score(self, name: str, asked: Sequence[tuple[BenchmarkRow, list[Sample]]]) -> Iterator[list[Answered]]:
         """The scored answers of each row, (rows, samples)."""
-        pairs = [(row, sample) for row in rows for sample in answers[row.index]]
+        pairs = [(row, sample) for row, samples in asked for sample in samples]
+        if not pairs:
+            return
         batch = RewardBatch(
             qids=[row.index for row, _ in pairs],
             questions=[row.question for row, _ in pairs],
@@ -162,7 +97,8 @@ class Examiner:
         scored = [
             Answered(
                 response=batch.responses[i],
-                sample=sample,
+                finish_reason=sample.finish_reason,
+                response_tokens=len(sample.token_ids),
                 given=given[i],
                 correct=correct[i],
                 measures={
@@ -177,8 +113,9 @@ class Examiner:
             )
             for i, (row, sample) in enumerate(pairs)
         ]
-        for start in range(0, len(scored), self.sampling.samples):
-            yield scored[start : start + self.sampling.samples]
+        remaining = iter(scored)
+        for _, samples in asked:
+            yield [next(remaining) for _ in samples]
 
     def _correct(self, name: str, rows: Sequence[BenchmarkRow], given: Sequence[str]) -> list[float]:
         """1.0 for each correct answer, 0.0 for each other one."""
@@ -202,6 +139,51 @@ class Examiner:
         return correct
 
 
+def report(name: str, rows: Sequence[BenchmarkRow], outcomes: Sequence[Outcome], writer: ShardWriter) -> Scores:
+    """Write the answers to all rows of a benchmark; returns its scores.
+
+    Raises:
+        InputError: no row could be asked.
+    """
+    if missing := missing_columns(name, rows):
+        log.warning("%s: no column %s, which its rule reads: the scores differ from published ones", name, missing[0])
+    faults = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, Fault)}
+    if len(faults) == len(rows):
+        kind, detail = next(iter(faults.values()))
+        raise InputError(
+            f"{name}: not one of {len(rows)} rows can be asked; {kind} ({detail}): fix the table, or raise"
+            " --max-prompt-tokens"
+        )
+    counted: list[BenchmarkRow] = []
+    of_row: list[list[Answered]] = []  # of the rows that count; [] for one that is too long, which is wrong
+    for row, outcome in zip(rows, outcomes, strict=True):
+        if isinstance(outcome, Fault):
+            writer.reject(
+                {"qid": row.index, "question": row.question}, f"{outcome.kind}: {outcome.detail}", outcome.kind
+            )
+        else:
+            for answered in outcome:
+                writer.write(_record(name, row, answered))
+        if not isinstance(outcome, Fault) or outcome.kind == TOO_LONG:
+            counted.append(row)
+            of_row.append([] if isinstance(outcome, Fault) else outcome)
+    measures = {m: [mean([answered.measures[m] for answered in answers]) for answers in of_row] for m in MEASURES}
+    correct = [mean([answered.correct for answered in answers]) or 0.0 for answers in of_row]
+    scores = summarise(name, counted, correct, measures)
+    kinds = Counter(fault.kind for fault in faults.values())
+    scores["too_long"] = kinds.pop(TOO_LONG, 0) / len(counted)
+    scores["set_aside"] = dict(sorted(kinds.items()))
+    scores["accuracy_all_rows"] = scores["accuracy"] * len(counted) / len(rows)  # rows that are not asked are wrong
+    log.info("%s: accuracy %.3f over %d rows, %d rejected", name, scores["accuracy"], len(counted), kinds.total())
+    if kinds:
+        reasons = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        every = f"with them as wrong it is {scores['accuracy_all_rows']:.3f}"
+        log.warning(
+            "%s: %d of %d rows are not in the accuracy (%s); %s", name, kinds.total(), len(rows), reasons, every
+        )
+    return scores
+
+
 def _record(name: str, row: BenchmarkRow, answered: Answered) -> AnswerRow:
     """An answer as a row of the answers dataset."""
     return {
@@ -212,8 +194,8 @@ def _record(name: str, row: BenchmarkRow, answered: Answered) -> AnswerRow:
         "category": row.category,
         "response": answered.response,
         "given": answered.given,
-        "finish_reason": answered.sample.finish_reason,
-        "response_tokens": len(answered.sample.token_ids),
+        "finish_reason": answered.finish_reason,
+        "response_tokens": answered.response_tokens,
         "correct": answered.correct,
         "format": answered.measures["format"],
         "clip": answered.measures["clip"],

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pebr.errors import InputError
-from pebr.sampling.settings import SamplerSettings
+from pebr.sampling.settings import WorkerSettings
 from pebr.step.settings import ANY_VALUE_RESUMES, Input, Output, ResumableSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(SamplerSettings, ResumableSettings):
+class Settings(WorkerSettings, ResumableSettings):
     """Score a model on benchmarks by rules, and on how well it describes their images."""
 
     model: Annotated[str, Input("Model"), "Hugging Face directory of the model."]

@@ -25,7 +25,8 @@ ADVANTAGES: dict[str, Callable[[Tensor], Tensor]] = {"std": _std, "mean": _mean}
 def group_advantages(rewards: Sequence[Sequence[float]], kind: str) -> list[Tensor]:
     """Compute the advantage of each answer relative to its group.
 
-    If all rewards of a group are equal, its advantages are exactly 0, without rounding errors of the mean.
+    If all rewards of a group are equal, or it has none, its advantages are exactly 0, without rounding errors of the
+    mean.
 
     Args:
         rewards: G rewards per group.
@@ -41,6 +42,6 @@ def group_advantages(rewards: Sequence[Sequence[float]], kind: str) -> list[Tens
     """
     groups = [torch.tensor(group, dtype=torch.float64) for group in rewards]
     return [
-        (torch.zeros_like(group) if bool((group == group[0]).all()) else ADVANTAGES[kind](group)).float()
+        (torch.zeros_like(group) if bool((group == group[:1]).all()) else ADVANTAGES[kind](group)).float()
         for group in groups
     ]

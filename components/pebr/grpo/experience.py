@@ -2,31 +2,45 @@
 
 Ranks divide a training step's questions for sampling, then exchange the results: token ids, log-probabilities and
 rewards are small. So every rank knows the whole step, and updates can be divided by length (`pebr.grpo.micro_batches`).
+While a rank samples, threads encode its further questions (`pebr.grpo.prompts`) and score the answers that are finished
+(`pebr.grpo.scoring`).
 """
 
+import logging
 import time
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch.distributed as dist
 from torch import Tensor
 
-from pebr.data.images import ImageError, decode
 from pebr.data.shards import ShardedDataset
-from pebr.errors import InputError
 from pebr.grpo.advantages import group_advantages
-from pebr.grpo.questions import QuestionRow, further_columns
-from pebr.rewards.batch import RewardBatch
+from pebr.grpo.prompts import Prompts
+from pebr.grpo.questions import QuestionRow
+from pebr.grpo.scoring import Answered, Scoring
 from pebr.rewards.stages import Scores, StageReward
-from pebr.sampling.contract import Sample, Sampler, SamplingSettings, check_logprobs
+from pebr.sampling.contract import (
+    Sample,
+    Sampler,
+    SamplingSettings,
+    check_complete,
+    check_not_finite,
+    is_finite,
+)
 from pebr.step.launch import Place
-from pebr.vlm.encoding import Encoder, Prompt
+from pebr.vlm.encoding import Encoder
+
+log = logging.getLogger(__name__)
 
 
 class Experience(NamedTuple):
-    """A question with its G answers, their rewards and advantages."""
+    """A question with its G answers, their rewards and advantages.
+
+    Answers whose log-probabilities are not finite are not among the G.
+    """
 
     row: int  # of the question in the dataset
     question: Mapping[str, object]  # qid, problem, answer, key_words
@@ -38,6 +52,7 @@ class Experience(NamedTuple):
     rewards: list[float]  # (G,)
     components: dict[str, list[float]]  # component -> (G,), before its weight
     advantages: Tensor  # (G,) float32
+    owner: int = 0  # the rank that has the encoded question
 
     @property
     def teaches(self) -> bool:
@@ -60,11 +75,12 @@ class Collector:
     reward: StageReward
     advantage: str  # see `group_advantages`
     place: Place
-    # Of the last call of `collect`, on this rank:
+    prompts: Prompts
+    # Of the last call of `collect`, on this rank: seconds of work and of waiting. The work of threads overlaps.
     seconds: dict[str, float] = field(default_factory=dict)
-    # Seconds per component; of all ranks, failed checks and the share of descriptions that CLIP reads in part.
+    # Seconds per component; of all ranks, failed checks, answers left out, and the share of descriptions that CLIP
+    # reads in part.
     measured: dict[str, float] = field(default_factory=dict)
-    _prompts: dict[int, Prompt] = field(default_factory=dict)  # by row
 
     def collect(self, sampler: Sampler, rows: Sequence[int], step: int) -> list[Experience]:
         """Sample and reward G answers per question of a training step. Returns the experience, in the order of `rows`.
@@ -72,78 +88,72 @@ class Collector:
         All ranks call this with the same arguments, the rows for all ranks, and get the same experience.
 
         Raises:
-            SampleError: a log-probability of the sampler is not finite.
+            SampleError: too many answers have log-probabilities that are not finite.
             RewardError: a component cannot score a sample.
         """
         started = time.perf_counter()
         rank, ranks = self.place.rank, self.place.world_size
         mine = rows[rank::ranks]
         read = {row: self.dataset[row] for row in sorted(mine)}  # neighbours are in one row group of the file
-        self._prompts = {row: self._encode(question) for row, question in read.items()}
-        groups = sampler.sample(
-            [self._prompts[row] for row in mine], [read[row]["qid"] for row in mine], self.sampling, step
-        )
-        check_logprobs({read[row]["qid"]: samples for row, samples in zip(mine, groups, strict=True)})
-        sampled = time.perf_counter()
-        experiences, scores = self._rewarded(mine, [read[row] for row in mine], groups)
-        self.seconds = {"sampling": sampled - started, "rewards": time.perf_counter() - sampled}
-        gathered: list[tuple[list[Experience], int, int | None]] = [([], 0, None)] * ranks
-        dist.all_gather_object(gathered, (experiences, scores.failures, scores.cut_off))
-        self.measured = {f"seconds_reward/{name}": round(value, 4) for name, value in scores.seconds.items()}
-        self.measured["checks_failed"] = sum(failures for _, failures, _ in gathered)
-        cut_off = [count for _, _, count in gathered if count is not None]
-        if cut_off:
-            self.measured["clip_cut_off_share"] = sum(cut_off) / (len(rows) * self.sampling.samples)
+        questions = {row: read[row] for row in mine}
+        by_qid = {question["qid"]: question for question in questions.values()}
+        finite: dict[str, list[Sample]] = {}
+        with Scoring(self.reward, self.encoder.decode) as scoring:
+            for qid, samples in sampler.stream(self.prompts.ask(questions), self.sampling, step):
+                check_complete(qid, samples, self.sampling)
+                finite[qid] = [sample for sample in samples if is_finite(sample)]
+                scoring.add(Answered(by_qid[qid], finite[qid]))
+            sampled = time.perf_counter()
+            responses, scores = scoring.scores(list(by_qid))
+        done = time.perf_counter()
+        left_out = {qid: self.sampling.samples - len(samples) for qid, samples in finite.items()}
+        experiences = self._experiences(questions, finite, responses, scores)
+        gathered: list[Any] = [None] * ranks
+        dist.all_gather_object(gathered, (experiences, left_out, scores.failures, scores.cut_off))
+        self.seconds = {
+            "encode": self.prompts.seconds,
+            "sampling": sampled - started,
+            "rewards": scoring.seconds,
+            "waiting": self.prompts.waited + done - sampled,
+        }
+        self._measure(gathered, scores.seconds, len(rows) * self.sampling.samples)
         return [gathered[place % ranks][0][place // ranks] for place in range(len(rows))]
 
-    def prompt(self, row: int) -> Prompt:
-        """The encoded question of a row. Questions that another rank sampled are encoded here again."""
-        return self._prompts[row] if row in self._prompts else self._encode(self.dataset[row])
+    def _measure(self, gathered: Sequence[Any], seconds: Mapping[str, float], answers: int) -> None:
+        """Fill `measured` from what all ranks have found."""
+        left_out = {qid: count for _, of_rank, _, _ in gathered for qid, count in of_rank.items()}
+        if (warning := check_not_finite(left_out, answers)) and self.place.rank == 0:
+            log.warning("%s", warning)
+        self.measured = {f"seconds_reward/{name}": round(value, 4) for name, value in seconds.items()}
+        self.measured["answers_left_out"] = sum(left_out.values())
+        self.measured["checks_failed"] = sum(failures for _, _, failures, _ in gathered)
+        cut_off = [count for *_, count in gathered if count is not None]
+        if cut_off:
+            self.measured["clip_cut_off_share"] = sum(cut_off) / answers
 
-    def _encode(self, question: QuestionRow) -> Prompt:
-        try:
-            images = [decode(image["bytes"]) for image in question["images"]]
-        except ImageError as error:
-            raise InputError(
-                f"{self.dataset.directory}: question {question['qid']}: {error}: filter the dataset again"
-            ) from error
-        return self.encoder.prompt(question["problem"], images)
-
-    def _rewarded(
-        self, rows: Sequence[int], questions: Sequence[QuestionRow], groups: Sequence[list[Sample]]
-    ) -> tuple[list[Experience], Scores]:
-        if not rows:
-            return [], Scores([], {}, {}, {}, 0)
-        answers = self.sampling.samples
-        responses = [self.encoder.decode(sample.token_ids) for group in groups for sample in group]
-        repeated = [question for question in questions for _ in range(answers)]
-        scores = self.reward.reward(
-            RewardBatch(
-                qids=[question["qid"] for question in repeated],
-                questions=[question["problem"] for question in repeated],
-                references=[question["answer"] for question in repeated],
-                responses=responses,
-                response_tokens=[len(sample.token_ids) for group in groups for sample in group],
-                key_words=[question["key_words"] for question in repeated],
-                images=[[image["bytes"] for image in question["images"]] for question in repeated],
-                extra=further_columns(questions, answers),
+    def _experiences(
+        self,
+        questions: Mapping[int, QuestionRow],
+        answers: Mapping[str, list[Sample]],
+        responses: Sequence[list[str]],
+        scores: Scores,
+    ) -> list[Experience]:
+        experiences, start = [], 0
+        for (row, question), texts in zip(questions.items(), responses, strict=True):
+            samples, part = answers[question["qid"]], slice(start, start := start + len(texts))
+            experiences.append(
+                Experience(
+                    row=row,
+                    question={name: question[name] for name in ("qid", "problem", "answer", "key_words")},
+                    prompt_tokens=len(self.prompts[row].token_ids),
+                    token_ids=[array("l", sample.token_ids) for sample in samples],
+                    logprobs=[array("f", sample.logprobs) for sample in samples],
+                    finish_reasons=[sample.finish_reason for sample in samples],
+                    responses=texts,
+                    rewards=scores.total[part],
+                    components={name: values[part] for name, values in scores.raw.items()},
+                    advantages=group_advantages([scores.total[part]], self.advantage)[0],
+                    owner=self.place.rank,
+                )
             )
-        )
-        parts = [slice(i * answers, (i + 1) * answers) for i in range(len(rows))]
-        advantages = group_advantages([scores.total[part] for part in parts], self.advantage)
-        experiences = [
-            Experience(
-                row=row,
-                question={name: question[name] for name in ("qid", "problem", "answer", "key_words")},
-                prompt_tokens=len(self._prompts[row].token_ids),
-                token_ids=[array("l", sample.token_ids) for sample in group],
-                logprobs=[array("f", sample.logprobs) for sample in group],
-                finish_reasons=[sample.finish_reason for sample in group],
-                responses=responses[part],
-                rewards=scores.total[part],
-                components={name: values[part] for name, values in scores.raw.items()},
-                advantages=advantage,
-            )
-            for row, question, group, part, advantage in zip(rows, questions, groups, parts, advantages, strict=True)
-        ]
-        return experiences, scores
+        return experiences

@@ -22,17 +22,18 @@ class Sums:
 
     def __init__(self, names: Iterable[str]) -> None:
         self.tokens = 0
-        self.values = dict.fromkeys(names, 0.0)
+        self.values: dict[str, list[Tensor]] = {name: [] for name in names}
 
     def add(self, tokens: int, sums: Mapping[str, Tensor]) -> None:
-        """Add sums over so many tokens; each is a scalar."""
+        """Add sums over so many tokens; each is a scalar, which stays on its device until `means`."""
         self.tokens += tokens
         for name, value in sums.items():
-            self.values[name] += float(value)
+            self.values[name].append(value.detach())
 
     def means(self) -> dict[str, float]:
         """Means over the tokens of all ranks. All ranks must call this."""
-        reduced = torch.tensor([self.tokens, *self.values.values()], dtype=torch.float64)
+        totals = [sum(map(float, values)) for values in self.values.values()]
+        reduced = torch.tensor([self.tokens, *totals], dtype=torch.float64)
         dist.all_reduce(reduced)
         tokens, *sums = reduced.tolist()
         return {name: value / max(tokens, 1.0) for name, value in zip(self.values, sums, strict=True)}
@@ -100,8 +101,8 @@ def finite(row: Mapping[str, float | None]) -> HistoryRow:
 
 
 def seconds_per_step(rows: Sequence[HistoryRow]) -> float:
-    """Mean seconds of these training steps."""
-    return fmean(sum(value or 0.0 for name, value in row.items() if name.startswith("seconds_")) for row in rows)
+    """Mean seconds of these training steps; 0 for those of an earlier version, which have no such number."""
+    return fmean(row.get("seconds_step") or 0.0 for row in rows)
 
 
 def overview(rows: Sequence[HistoryRow]) -> dict[str, float]:

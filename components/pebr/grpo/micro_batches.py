@@ -12,8 +12,9 @@ from pebr.grpo.blind import hidden_tokens
 from pebr.grpo.experience import Experience
 from pebr.grpo.loss import answer_weights
 from pebr.grpo.objective import Tokens, active_terms
+from pebr.grpo.prompts import Move
 from pebr.grpo.settings import ObjectiveSettings
-from pebr.training.balance import deal
+from pebr.training.balance import deal_from
 from pebr.vlm.encoding import Encoder, Prompt
 from pebr.vlm.rows import Group, Row, blank_row, pack
 
@@ -48,6 +49,7 @@ class Packer:
     max_response_tokens: int
     rank: int
     world_size: int
+    exchange: Callable[[Sequence[Move]], None] = lambda moves: None  # brings questions to the ranks that train on them
     seed: int = 0  # of the tokens that are hidden
 
     @cached_property
@@ -56,21 +58,39 @@ class Packer:
         none = torch.zeros(0)
         return MicroBatch(blank_row(self.encoder), None, none, none, none, none, none, none)
 
-    def pack(self, experiences: Sequence[Experience], step: int = 0) -> list[MicroBatch]:
-        """Pack this rank's share of an update; [] if other ranks have everything.
+    def gather(self, updates: Sequence[Sequence[Experience]]) -> None:
+        """Bring the encoded questions of some updates to the ranks that train on them. All ranks call this."""
+        self.exchange(
+            [
+                Move(experience.row, experience.owner, rank)
+                for experiences in updates
+                for rank, hand in enumerate(self._hands(experiences))
+                for experience in hand
+                if experience.owner != rank
+            ]
+        )
 
-        Every rank passes the experiences of the whole update, so that ranks divide it without communication.
-
-        Args:
-            experiences: of the update, over all ranks.
-            step: optimizer updates done so far.
-        """
+    def _hands(self, experiences: Sequence[Experience]) -> list[list[Experience]]:
+        """The experiences that each rank trains on."""
         # If every term needs an advantage, the loss of a group of equal rewards is exactly 0. Its tokens still count
         # in the normalisation.
         skips_equal = all(term.needs_advantage for term in active_terms(self.settings))
-        useful = [e for e in experiences if e.teaches or not skips_equal]
-        hands = deal([e.prompt_tokens + e.answer_tokens for e in useful], self.world_size)
-        mine = [useful[index] for index in hands[self.rank]]
+        useful = [e for e in experiences if e.token_ids and (e.teaches or not skips_equal)]
+        lengths = [e.prompt_tokens + e.answer_tokens for e in useful]
+        hands = deal_from([e.owner for e in useful], lengths, self.world_size)
+        return [[useful[index] for index in hand] for hand in hands]
+
+    def pack(self, experiences: Sequence[Experience], step: int = 0) -> list[MicroBatch]:
+        """Pack this rank's share of an update; [] if other ranks have everything.
+
+        Every rank passes the experiences of the whole update, so that ranks divide it without communication. Call
+        `gather` before.
+
+        Args:
+            experiences: of the update, over all ranks.
+            step: optimizer updates done before this one.
+        """
+        mine = self._hands(experiences)[self.rank]
         if not mine:
             return []
         lengths = torch.tensor([len(ids) for e in mine for ids in e.token_ids])

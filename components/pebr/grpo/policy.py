@@ -1,5 +1,6 @@
 """The policy: the training engine, the frozen reference model, and the sampler that takes turns with training."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,6 +11,7 @@ from pebr.grpo.objective import active_terms
 from pebr.grpo.settings import Settings
 from pebr.sampling.contract import Sampler
 from pebr.sampling.start import start_for
+from pebr.sampling.vllm_args import ADAPTER_RANKS
 from pebr.step.launch import Place
 from pebr.training import lora
 from pebr.training.checkpoints import Checkpoints
@@ -24,25 +26,37 @@ from pebr.vlm.families import train_vision
 class Policy:
     """A policy that is trained and sampled from in turns.
 
-    The sampler is asleep while the engine trains, and is woken and given the engine's weights for `sampling`. A live
-    sampler reads the module that is trained, so it needs no weights. The reference is the frozen initial policy, None
-    if no term of the objective needs it.
+    The sampler is asleep while the engine trains, and is woken and given the engine's weights for `sampling`, or its
+    LoRA adapters alone if the sampler takes them. A live sampler reads the module that is trained, so it needs no
+    weights. The reference is the frozen initial policy, None if no term of the objective needs it.
     """
 
     def __init__(
-        self, engine: TrainingEngine, module: nn.Module, sampler: Sampler, live: bool, reference: nn.Module | None
+        self,
+        engine: TrainingEngine,
+        module: nn.Module,
+        sampler: Sampler,
+        live: bool,
+        reference: nn.Module | None,
+        adapters: bool = False,
     ) -> None:
         self.engine, self.module, self.reference = engine, module, reference
-        self._sampler, self._live = sampler, live
+        self._sampler, self._live, self._adapters = sampler, live, adapters
         self._synced_step: int | None = 0  # optimizer updates of the sampler's weights; None: it has none
+        self.sync_seconds = 0.0  # of waking the sampler and giving it the weights, the last time
 
     @contextmanager
     def sampling(self) -> Iterator[Sampler]:
         """The sampler, awake with the policy's weights; the policy is in evaluation mode. All ranks call this."""
+        started = time.perf_counter()
         try:
             if not self._live and self._synced_step != self.engine.step:
                 self._sampler.wake()
-                self._sampler.sync(self.engine.gathered_parameters())
+                if self._adapters:
+                    self._sampler.sync_adapters(self.engine.gathered_adapters(), lora.SCALING)
+                else:
+                    self._sampler.sync(self.engine.gathered_parameters())
+            self.sync_seconds = time.perf_counter() - started
             self.module.eval()
             yield self._sampler
         finally:
@@ -85,5 +99,13 @@ def load_policy(
         reference = lora.WithoutAdapters(engine.module)  # the model that training began with
     # The transformers engine can sample from the module that is trained, unless its weights are sharded.
     live = settings.sampling == "transformers" and settings.zero_stage < 3
-    sampler = start_for(settings, settings.model, encoder, model if live else None, sleeps=True)
-    return Policy(engine, module, sampler, live, reference)
+    adapters = settings.sampling == "vllm" and 0 < settings.lora_rank <= ADAPTER_RANKS[-1]
+    sampler = start_for(
+        settings,
+        settings.model,
+        encoder,
+        model if live else None,
+        sleeps=True,
+        lora_rank=settings.lora_rank if adapters else 0,
+    )
+    return Policy(engine, module, sampler, live, reference, adapters)

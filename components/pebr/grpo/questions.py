@@ -132,12 +132,13 @@ def askable(
     return kept, rejected
 
 
-def further_columns(rows: Sequence[QuestionRow], repeats: int) -> dict[str, list[Any]]:
+def further_columns(rows: Sequence[QuestionRow], repeats: Sequence[int]) -> dict[str, list[Any]]:
     """Parse the dataset's further columns (JSON text in `extra`) for reward functions, and repeat each row.
 
-    >>> further_columns([{"extra": '{"kind": "count"}'}, {"extra": ""}], repeats=2)
-    {'kind': ['count', 'count', None, None]}
+    >>> further_columns([{"extra": '{"kind": "count"}'}, {"extra": ""}], repeats=[2, 1])
+    {'kind': ['count', 'count', None]}
     """
     parsed = [json.loads(row["extra"] or "{}") for row in rows]
     names = sorted({name for extra in parsed for name in extra})
-    return {name: [extra.get(name) for extra in parsed for _ in range(repeats)] for name in names}
+    repeated = [extra for extra, times in zip(parsed, repeats, strict=True) for _ in range(times)]
+    return {name: [extra.get(name) for extra in repeated] for name in names}

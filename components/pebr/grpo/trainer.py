@@ -60,14 +60,17 @@ class Trainer:
 
     def step(self, step: int) -> None:
         """Run one training step, counted from 0."""
-        updates = self.plan.updates(step)
+        updates, begun = self.plan.updates(step), time.perf_counter()
         with self.policy.sampling() as sampler:
             experiences = self.collector.collect(sampler, [row for rows in updates for row in rows], step)
         self._checkpoint(due=False)  # if stopped here, the resumed run draws the same samples
         started = time.perf_counter()
         remaining = iter(experiences)
         reports = self.updater.step([[next(remaining) for _ in rows] for rows in updates])
-        seconds = {**self.collector.seconds, "training": time.perf_counter() - started}
+        ended = time.perf_counter()
+        seconds = {**self.collector.seconds, **self.updater.seconds, "sync": self.policy.sync_seconds}
+        seconds |= {"training": ended - started, "step": ended - begun}
+        seconds["waiting"] = self.collector.seconds["waiting"] + self.updater.seconds["waiting"]
         drift = self.updater.drift.drift()
         row = finite(
             {
@@ -86,7 +89,7 @@ class Trainer:
         if self._history is not None:
             self.rollouts.write(step + 1, experiences)
             self._history.append(row)
-            self._log(row, sum(seconds.values()))
+            self._log(row, seconds["step"])
         if self.settings.drift_limit:
             drift.check(self.settings.drift_limit)
         futile, limit = futile_steps(self.rows), self.settings.futile_steps

@@ -16,6 +16,7 @@ from pebr.grpo.experience import Collector
 from pebr.grpo.measures import overview
 from pebr.grpo.micro_batches import Packer
 from pebr.grpo.policy import Policy, load_policy
+from pebr.grpo.prompts import Prompts
 from pebr.grpo.questions import Plan, askable, variances
 from pebr.grpo.record import Rollouts
 from pebr.grpo.settings import Settings
@@ -76,7 +77,8 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
     with AnswerChecker() as checker:
         reward = _stage_reward(settings, encoder, checker, place)
         sampling = SamplingSettings.of(settings, settings.seed)
-        collector = Collector(dataset, encoder, sampling, reward, settings.advantage, place)
+        prompts = Prompts(settings.dataset, encoder, place)
+        collector = Collector(dataset, encoder, sampling, reward, settings.advantage, place, prompts)
         checkpoints = Checkpoints.of(settings, run_facts(settings), place)
         with closing(load_policy(settings, encoder, place, plan.optimizer_updates, checkpoints)) as policy:
             updater = _updater(settings, policy, encoder, collector)
@@ -110,12 +112,13 @@ def _updater(settings: Settings, policy: Policy, encoder: Encoder, collector: Co
     engine = policy.engine
     packer = Packer(
         encoder,
-        collector.prompt,
+        collector.prompts.__getitem__,
         settings,
         settings.tokens_per_batch,
         settings.max_response_tokens,
         engine.rank,
         engine.world_size,
+        collector.prompts.exchange,
         settings.seed,
     )
     return Updater(engine, policy.reference, packer, settings, settings.temperature)

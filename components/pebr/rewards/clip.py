@@ -31,8 +31,10 @@ CACHED_IMAGES = 100_000  # features of 512 to 1024 float32 values: 200 to 400 MB
 class ClipScorer:
     """Cosines of images and texts by one model, with a bounded cache of image features."""
 
-    def __init__(self, model: FeatureModel, batch_size: int = 64, cached_images: int = CACHED_IMAGES) -> None:
-        self.model = model
+    def __init__(
+        self, model: FeatureModel, batch_size: int = 64, cached_images: int = CACHED_IMAGES, on_gpu: bool = False
+    ) -> None:
+        self.model, self.on_gpu = model, on_gpu
         self.batch_size = batch_size
         self.cached_images = cached_images
         self._features: OrderedDict[bytes, Tensor] = OrderedDict()  # digest of the image file -> (D,) unit vector, CPU
@@ -92,7 +94,7 @@ class ClipScorer:
 
 def load_scorer(path_or_name: str, device: str = "cpu") -> ClipScorer:
     """Load a CLIP model and make its scorer; the arguments are those of `load_feature_model`."""
-    return ClipScorer(load_feature_model(path_or_name, device))
+    return ClipScorer(load_feature_model(path_or_name, device), on_gpu=device != "cpu")
 
 
 def clip_reward(batch: RewardBatch, scorer: ClipScorer) -> list[float]:

@@ -6,7 +6,7 @@ the field `NAME_weight` in `pebr.rewards.settings`.
 
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -38,7 +38,10 @@ class Tools(NamedTuple):
 
 
 class BuiltIn(NamedTuple):
-    """A built-in reward: a function of the batch and of any `Tools`, by name. It returns one value per sample, (S,)."""
+    """A built-in reward: a function of the batch and of any `Tools`, by name. It returns one value per sample, (S,).
+
+    A value depends on its own sample only, so the samples of a step can be scored in parts.
+    """
 
     stages: tuple[str, ...]  # where it counts
     paper: Callable[..., list[float]]
@@ -67,6 +70,13 @@ class Scores:
     cut_off: int | None = None  # descriptions that are longer than the CLIP model's window; None without CLIP
 
 
+class Part(NamedTuple):
+    """Some components' values of S samples."""
+
+    raw: dict[str, list[float]]  # component -> (S,)
+    seconds: dict[str, float]  # component -> wall-clock seconds
+
+
 @dataclass(frozen=True)
 class StageReward:
     """A weighted sum of components."""
@@ -74,6 +84,7 @@ class StageReward:
     components: Mapping[str, tuple[float, Component]]
     checker: AnswerChecker
     scorer: ClipScorer | None = None  # of the CLIP component
+    by_sample: frozenset[str] = frozenset()  # components that may score the samples of a step in parts
 
     @property
     def weights(self) -> dict[str, float]:
@@ -86,16 +97,30 @@ class StageReward:
         Raises:
             RewardError: if a component cannot score a sample. A failure never becomes a low reward.
         """
-        raw, weighted, seconds = {}, {}, {}
         failures = self.checker.failures
-        for name, (weight, component) in self.components.items():
-            started = time.perf_counter()
-            raw[name] = component(batch)
-            seconds[name] = time.perf_counter() - started
-            weighted[name] = [weight * value for value in raw[name]]
-        total = [sum(parts) for parts in zip(*weighted.values(), strict=True)]
-        cut_off = self.scorer.cut_off([r.description for r in batch.parsed]) if self.scorer else None
-        return Scores(total, raw, weighted, seconds, self.checker.failures - failures, cut_off)
+        part = self.part(batch, self.components)
+        return self.scores(part, self.checker.failures - failures, self.cut_off(batch))
+
+    def part(self, batch: RewardBatch, names: Collection[str]) -> Part:
+        """The values of the components in `names`."""
+        raw, seconds = {}, {}
+        for name, (_, component) in self.components.items():
+            if name in names:
+                started = time.perf_counter()
+                raw[name] = component(batch)
+                seconds[name] = time.perf_counter() - started
+        return Part(raw, seconds)
+
+    def cut_off(self, batch: RewardBatch) -> int | None:
+        """How many descriptions are longer than the CLIP model's window; None without CLIP."""
+        return self.scorer.cut_off([r.description for r in batch.parsed]) if self.scorer else None
+
+    def scores(self, part: Part, failures: int, cut_off: int | None) -> Scores:
+        """The sum of the components, of which `part` has all."""
+        raw = {name: part.raw[name] for name in self.components}
+        weighted = {name: [weight * value for value in raw[name]] for name, (weight, _) in self.components.items()}
+        total = [sum(values) for values in zip(*weighted.values(), strict=True)]
+        return Scores(total, raw, weighted, part.seconds, failures, cut_off)
 
 
 def build_reward(settings: RewardSettings, tools: Tools) -> StageReward:
@@ -119,7 +144,9 @@ def build_reward(settings: RewardSettings, tools: Tools) -> StageReward:
                 missing = "a CLIP model: name one in clip_model" if name == "clip" else "a limit of the answers' tokens"
                 raise InputError(f"{name} weight {weight} without {missing}, or set weight 0")
             components[name] = (weight, partial(function, **needed))
+    # On a CPU there is nothing to gain from CLIP in parts: its batches fill all cores.
+    by_sample = frozenset(name for name in components if name != "clip" or (tools.scorer and tools.scorer.on_gpu))
     components |= load_custom(settings.reward, settings.reward_seconds)
     if not any(weight for weight, _ in components.values()):
         raise InputError(f"stage {settings.stage}: every reward weight is 0, so there is nothing to learn: set one")
-    return StageReward(components, tools.checker, tools.scorer if "clip" in components else None)
+    return StageReward(components, tools.checker, tools.scorer if "clip" in components else None, by_sample)

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from pebr.sampling.settings import SamplerSettings
-from pebr.step.settings import ANY_VALUE_RESUMES, PROCESSES, Bounds, Input, Output, ResumableSettings
+from pebr.sampling.settings import WorkerSettings
+from pebr.step.settings import Bounds, Input, Output, ResumableSettings
 from pebr.vlm.settings import ReadingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(SamplerSettings, ReadingSettings, ResumableSettings):
+class Settings(WorkerSettings, ReadingSettings, ResumableSettings):
     """Sample answers to every question of the RL set and score each for accuracy."""
 
     model: Annotated[str, Input("Model"), "Hugging Face directory of the model to sample from."]
@@ -19,6 +19,3 @@ class Settings(SamplerSettings, ReadingSettings, ResumableSettings):
     ]
     top_p: float = 0.99
     rows_per_shard: Annotated[int, Bounds(1), "Rows per Parquet file. A killed rollout loses at most one file."] = 512
-    processes: Annotated[
-        int, PROCESSES, ANY_VALUE_RESUMES, "Workers, each with its own model; 0 for one per GPU, or one without GPUs."
-    ] = 0

@@ -1,60 +1,27 @@
-"""A worker: admits, samples, scores and saves the questions of its shards.
-
-The sampler gets the questions of all shards as one stream, so that it always has work while the last answers of a shard
-are sampled. With a GPU, one thread reads and encodes questions ahead of the sampler. Another thread scores and saves
-finished shards.
-"""
+"""A worker of the rollout: admits, samples, scores and saves the questions of its shards."""
 
 import json
 import tempfile
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import Any
 
 from pebr.answers.check import AnswerChecker
 from pebr.answers.options import options_of
-from pebr.data.read_ahead import read_ahead
 from pebr.data.readers import Fault
 from pebr.data.records import ROLLOUT_SCHEMA, Response
 from pebr.data.shards import ShardedDataset, ShardWriter, iter_rows
 from pebr.rollout.shards import Finished, Plan
-from pebr.sampling.contract import Question, Sample, Sampler, SamplingSettings
-from pebr.telemetry.logs import progress
+from pebr.sampling.contract import Sample, Sampler, SamplingSettings
+from pebr.sampling.sharded import Asked, Settled, ShardSampler
 from pebr.vlm.admission import admit, image_bytes
-from pebr.vlm.encoding import Encoder, Prompt
+from pebr.vlm.encoding import Encoder
 from pebr.vlm.reading import read_answer
 from pebr.vlm.settings import Reading
 
 Row = Mapping[str, Any]  # of `RL_SCHEMA`
-
-
-def rows_ahead() -> int:
-    """How many rows are read and encoded before the sampler asks for them.
-
-    0 without a GPU, because a second thread would slow down the engine's own threads.
-    """
-    return 32 if torch.cuda.is_available() else 0
-
-
-class _Read(NamedTuple):
-    """A row that was read and checked."""
-
-    shard: int
-    place: int  # in the source
-    row: Row
-    admitted: Prompt | Fault
-
-
-class _Settled(NamedTuple):
-    """A row with its answers, or with the reason why it has none."""
-
-    row: Row
-    outcome: Fault | list[Sample]
 
 
 @dataclass
@@ -71,70 +38,23 @@ class Worker:
     max_prompt_tokens: int  # longer prompts are rejected
     reading: Reading  # of the final answers
 
-    def __post_init__(self) -> None:
-        self._first = first_rows(self.dataset.directory)
-        self._asked: dict[str, _Read] = {}  # by question id
-        self._open: dict[int, dict[int, _Settled]] = {}  # shard -> index of the row -> its outcome
-
     def run(self, shards: Sequence[int]) -> None:
         """Sample and save these shards, in this order."""
-        rows = sum(len(self.plan.rows_of(shard)) for shard in shards)
-        saving: Future[None] | None = None
-        with ThreadPoolExecutor(1) as saver:
-            for read in progress(self._settled_rows(shards), rows, "rollout: questions"):
-                if whole := self._whole(read.shard):
-                    if saving:
-                        saving.result()  # at most one shard waits; an error is raised now and not at the end
-                    saving = saver.submit(self._save, read.shard, whole)
-            if saving:
-                saving.result()
+        sharded = ShardSampler(self.sampler, self.sampling, self._read, self._save, "rollout: questions")
+        sharded.run({shard: self.plan.rows_of(shard) for shard in shards})
 
-    def _settled_rows(self, shards: Sequence[int]) -> Iterator[_Read]:
-        """The rows of these shards, each once, as soon as its answers or its reason are known."""
-        rejected: deque[tuple[_Read, Fault]] = deque()
-        for question_id, samples in self.sampler.stream(self._questions(shards, rejected), self.sampling, step=0):
-            yield self._settle(self._asked.pop(question_id), self._complete(samples))
-            while rejected:
-                yield self._settle(*rejected.popleft())
-        while rejected:
-            yield self._settle(*rejected.popleft())
+    @cached_property
+    def _first(self) -> dict[str, int]:
+        return first_rows(self.dataset.directory)
 
-    def _questions(self, shards: Sequence[int], rejected: deque[tuple[_Read, Fault]]) -> Iterator[Question]:
-        """The questions of these shards, read and encoded ahead; rejected rows are added to `rejected`."""
-        places = ((shard, index) for shard in shards for index in self.plan.rows_of(shard))
-        for read in read_ahead(lambda place: self._read(*place), places, rows_ahead()):
-            if isinstance(read.admitted, Fault):
-                rejected.append((read, read.admitted))
-            else:
-                self._asked[read.row["qid"]] = read
-                yield Question(read.row["qid"], read.admitted)
-
-    def _read(self, shard: int, index: int) -> _Read:
+    def _read(self, index: int) -> Asked[Row]:
         row = self.dataset[index]
         qid = row["qid"]
         if self._first[qid] != index:  # it would get the same random numbers as the first row
-            return _Read(shard, index, row, Fault("qid not unique", f"qid {qid}: an earlier row has the same"))
-        admitted = admit(row["problem"], image_bytes(row["images"]), self.encoder, self.max_prompt_tokens)
-        return _Read(shard, index, row, admitted)
+            return Asked(qid, row, Fault("qid not unique", f"qid {qid}: an earlier row has the same"))
+        return Asked(qid, row, admit(row["problem"], image_bytes(row["images"]), self.encoder, self.max_prompt_tokens))
 
-    def _complete(self, samples: list[Sample]) -> list[Sample] | Fault:
-        """The answers to a question, or a fault where the engine gave up some of them."""
-        if len(samples) >= self.sampling.samples:
-            return samples
-        return Fault("incomplete", f"{len(samples)} of {self.sampling.samples} answers: the engine gave up the others")
-
-    def _settle(self, read: _Read, outcome: Fault | list[Sample]) -> _Read:
-        self._open.setdefault(read.shard, {})[read.place] = _Settled(read.row, outcome)
-        return read
-
-    def _whole(self, shard: int) -> list[_Settled]:
-        """All rows of a shard, in order; [] until the last one is settled."""
-        if len(self._open[shard]) < len(self.plan.rows_of(shard)):
-            return []
-        settled = self._open.pop(shard)
-        return [settled[index] for index in sorted(settled)]
-
-    def _save(self, shard: int, settled: Sequence[_Settled]) -> None:
+    def _save(self, shard: int, settled: Sequence[Settled[Row]]) -> None:
         """Score a shard's answers and put the shard into the store."""
         texts = [
             [self.encoder.decode(sample.token_ids) for sample in outcome] if isinstance(outcome, list) else []

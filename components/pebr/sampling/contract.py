@@ -20,6 +20,7 @@ from pebr.sampling.settings import SamplerSettings
 from pebr.vlm.encoding import Prompt
 
 QUESTIONS_TOLD = 5
+NOT_FINITE_SHARE = 0.05  # of a step's answers; with more, training on the others would be wrong too
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,14 @@ class Sampler(Protocol):
         """
         ...
 
+    def sync_adapters(self, parameters: Iterable[tuple[str, Tensor]], scaling: int) -> None:
+        """Replace the LoRA adapters by the trainer's; the other weights stay those that the sampler started with.
+
+        Only for a sampler that was started with a `lora_rank`. A layer's weight is then W + scaling * B A. Names are
+        the layers' in the Hugging Face model, with `.lora_A.weight` (rank, in) and `.lora_B.weight` (out, rank).
+        """
+        ...
+
     def sleep(self) -> None:
         """Free the accelerator's memory, as far as the engine can, until `wake` is called."""
         ...
@@ -122,29 +131,54 @@ class SampleError(RuntimeError):
     """Samples that cannot be used; the message names the questions and the usual causes."""
 
 
-def check_logprobs(answers: Mapping[str, Sequence[Sample]]) -> None:
-    """Check that the log-probabilities of samples are finite.
+def is_finite(sample: Sample) -> bool:
+    """Whether all log-probabilities of a sample are finite."""
+    return all(map(math.isfinite, sample.logprobs))
+
+
+def check_not_finite(left_out: Mapping[str, int], answers: int) -> str:
+    """Check how many of a step's answers have log-probabilities that are not finite.
 
     Args:
-        answers: by question id.
+        left_out: such answers by question id; questions without any need not be there.
+        answers: of the step, these included.
+
+    Returns:
+        A warning that names the usual causes; "" if there are none.
 
     Raises:
-        SampleError: with the number of values that are not, and some of the questions.
+        SampleError: they are more than `NOT_FINITE_SHARE` of the answers.
     """
-    found = {
-        question: sum(not math.isfinite(value) for sample in samples for value in sample.logprobs)
-        for question, samples in answers.items()
-    }
-    wrong = [question for question, count in found.items() if count]
-    if not wrong:
-        return
-    tokens = sum(len(sample.logprobs) for samples in answers.values() for sample in samples)
-    more = f" and {len(wrong) - QUESTIONS_TOLD} more" if len(wrong) > QUESTIONS_TOLD else ""
-    raise SampleError(
-        f"sampler: {sum(found.values())} of {tokens} log-probabilities are NaN or infinite, in answers to question"
-        f" {', '.join(wrong[:QUESTIONS_TOLD])}{more}: usually the weights have diverged (lower --learning-rate), or"
-        " --dtype bf16 overflows (try fp32)"
+    questions = [question for question, count in left_out.items() if count]
+    if not questions:
+        return ""
+    count = sum(left_out.values())
+    more = f" and {len(questions) - QUESTIONS_TOLD} more" if len(questions) > QUESTIONS_TOLD else ""
+    found = (
+        f"sampler: {count} of {answers} answers have log-probabilities that are NaN or infinite, to question"
+        f" {', '.join(questions[:QUESTIONS_TOLD])}{more}"
     )
+    causes = (
+        "in single answers of vLLM this usually comes from CUDA graphs at large capture sizes (give --vllm-args"
+        """ '{"max_cudagraph_capture_size": 128}' or '{"enforce_eager": true}'), in many answers from weights"""
+        " that have diverged (lower --learning-rate) or from --dtype bf16 that overflows (try fp32)"
+    )
+    if count > NOT_FINITE_SHARE * answers:
+        raise SampleError(f"{found}, more than {NOT_FINITE_SHARE:.0%}: {causes}")
+    return f"{found}; they are left out of the update: {causes}"
+
+
+def check_complete(question_id: str, samples: Sequence[Sample], settings: SamplingSettings) -> None:
+    """Check that a question has all its answers.
+
+    Raises:
+        IncompleteError: naming the question.
+    """
+    if len(samples) < settings.samples:
+        raise IncompleteError(
+            f"question {question_id}: {len(samples)} of {settings.samples} answers, the engine gave up the others:"
+            " see the log for the reason"
+        )
 
 
 def sample_seed(run_seed: int, step: int, question_id: str, place: int) -> int:
@@ -166,9 +200,5 @@ def in_order(
     questions = (Question(qid, prompt) for qid, prompt in zip(question_ids, prompts, strict=True))
     answers = dict(sampler.stream(questions, settings, step))
     for question_id, samples in answers.items():
-        if len(samples) < settings.samples:
-            raise IncompleteError(
-                f"question {question_id}: {len(samples)} of {settings.samples} answers, the engine gave up the others:"
-                " see the log for the reason"
-            )
+        check_complete(question_id, samples, settings)
     return [answers[question_id] for question_id in question_ids]

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pebr.step.settings import ANY_VALUE_RESUMES, Bounds
+from pebr.sampling import vllm_args
+from pebr.step.settings import ANY_VALUE_RESUMES, PROCESSES, Bounds
 from pebr.vlm.settings import ModelSettings
 
 
@@ -40,3 +41,21 @@ class SamplerSettings(ModelSettings):
         ANY_VALUE_RESUMES,
         "Share of a GPU's memory that vLLM may use for weights and key-value cache.",
     ] = 0.9
+    vllm_args: Annotated[
+        str,
+        "Further arguments of vLLM's engine, a JSON object: enforce_eager, quantization, kv_cache_dtype, max_num_seqs,"
+        " speculative_config and all others but those that pebr sets itself; empty for none.",
+    ] = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        vllm_args.parse(self.vllm_args)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings(SamplerSettings):
+    """A sampler in each of several workers (`pebr.sampling.workers`)."""
+
+    processes: Annotated[
+        int, PROCESSES, ANY_VALUE_RESUMES, "Workers, each with its own model; 0 for one per GPU, or one without GPUs."
+    ] = 0

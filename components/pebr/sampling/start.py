@@ -1,5 +1,6 @@
 """Start a sampling engine; only the selected engine is imported."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,7 @@ from torch import nn
 
 from pebr.sampling.contract import Sampler
 from pebr.sampling.settings import SamplerSettings
+from pebr.sampling.vllm_args import parse
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import DTYPES
 
@@ -22,6 +24,8 @@ def start_sampler(
     memory_share: float = 0.9,
     tensor_parallel: int = 1,
     sleeps: bool = False,
+    lora_rank: int = 0,
+    vllm_args: Mapping[str, object] | None = None,
 ) -> Sampler:
     """Start an engine.
 
@@ -35,6 +39,8 @@ def start_sampler(
         memory_share: vLLM only: maximum share of the accelerator's memory.
         tensor_parallel: vLLM only: number of accelerators that share the model.
         sleeps: vLLM only: `sleep` frees the accelerator's memory and `wake` takes it again.
+        lora_rank: vLLM only: rank of the adapters that `sync_adapters` will bring; 0 for none.
+        vllm_args: vLLM only: further arguments of its engine.
 
     Raises:
         InputError: when the model or the engine is missing, or the model does not fit into the memory.
@@ -45,11 +51,18 @@ def start_sampler(
         return TransformersSampler(model_path, encoder, dtype, model)
     from pebr.sampling.vllm_engine import VllmSampler
 
-    return VllmSampler(model_path, encoder, dtype, max_tokens, memory_share, tensor_parallel, sleeps)
+    return VllmSampler(
+        model_path, encoder, dtype, max_tokens, memory_share, tensor_parallel, sleeps, lora_rank, vllm_args or {}
+    )
 
 
 def start_for(
-    settings: SamplerSettings, model_path: str, encoder: Encoder, model: nn.Module | None = None, sleeps: bool = False
+    settings: SamplerSettings,
+    model_path: str,
+    encoder: Encoder,
+    model: nn.Module | None = None,
+    sleeps: bool = False,
+    lora_rank: int = 0,
 ) -> Sampler:
     """Start the engine of a step's settings; see `start_sampler`."""
     return start_sampler(
@@ -62,4 +75,6 @@ def start_for(
         settings.memory_share,
         settings.tensor_parallel,
         sleeps,
+        lora_rank,
+        parse(settings.vllm_args),
     )

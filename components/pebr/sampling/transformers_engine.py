@@ -67,6 +67,9 @@ class TransformersSampler:
             for name, tensor in checked(parameters, {name: parameter.shape for name, parameter in own.items()}):
                 own[name].copy_(tensor)
 
+    def sync_adapters(self, parameters: Iterable[tuple[str, Tensor]], scaling: int) -> None:
+        raise SyncError("this sampler takes no adapters: sync the merged weights")
+
     def sleep(self) -> None:
         """Does nothing: the key-value cache exists only while sampling."""
 

@@ -4,18 +4,26 @@ Images are not preprocessed again: the engine gets the same pixel patches as the
 digest of the image. This key does not change when the vision tower does (vLLM issue 44910), so every sync resets the
 encoder cache together with the prefix cache. Log-probabilities are those of the distribution sampled from.
 
+With LoRA the engine keeps the weights that it started with, and gets the adapters alone. So they are never rounded into
+the weights' format, and sleep keeps the weights in the CPU's memory.
+
 On a GPU the seed of an answer is its question's seed plus its place, so it can be drawn again. On the CPU vLLM cannot
 seed a request; the engine's generator is seeded from (run seed, step) instead, and an answer depends on the rest of the
 batch. The log says so once.
 """
 
+import dataclasses
 import gc
 import hashlib
+import itertools
+import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -24,6 +32,7 @@ from torch import Tensor
 from pebr.errors import InputError
 from pebr.sampling.contract import Question, Sample, SamplingSettings, SyncError, in_order, sample_seed
 from pebr.sampling.memory import budget
+from pebr.sampling.vllm_args import ADAPTER_RANKS, check_names
 from pebr.sampling.weights import checked, expected_weights
 from pebr.vlm.encoding import Encoder, Prompt
 from pebr.vlm.loading import check_model, load_config
@@ -31,6 +40,10 @@ from pebr.vlm.loading import check_model, load_config
 Vllm = Any  # an object of vLLM
 log = logging.getLogger(__name__)
 
+# Questions that may join the batch between two passes on a GPU: it starts while the others are still encoded. On a CPU
+# all join at once, because there an answer depends on its batch.
+JOINING = 8
+PEFT = "base_model.model"  # before the names of weights in the files of adapters
 BAN = -100.0  # added to a banned token's logit: it multiplies the probability by e^-100
 
 
@@ -46,6 +59,8 @@ class VllmSampler:
         memory_share: float,
         tensor_parallel: int,
         sleeps: bool,
+        lora_rank: int = 0,
+        arguments: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self.encoder, self.dtype = encoder, dtype
         self.on_gpu = torch.cuda.is_available()
@@ -60,7 +75,11 @@ class VllmSampler:
         self._joined = torch.distributed.is_initialized()  # a trainer's process group, which `close` must leave
         several = self._joined and torch.distributed.get_world_size() > 1
         self._partners = _group_of_partners(tensor_parallel) if self._joined and tensor_parallel > 1 else None
-        self.llm: Vllm = vllm.LLM(
+        self._adapter: Vllm = None  # the request for the adapters; None before the first ones
+        self._lora_rank = lora_rank
+        self.llm: Vllm = _start(
+            vllm,
+            {"enforce_eager": not self.on_gpu, **arguments},
             model=str(model_path),
             dtype=str(dtype).removeprefix("torch."),
             max_model_len=max_tokens,
@@ -68,7 +87,6 @@ class VllmSampler:
             distributed_executor_backend="external_launcher" if several else None,
             gpu_memory_utilization=memory_share,
             kv_cache_memory_bytes=None if self.on_gpu else plan.cache,
-            enforce_eager=not self.on_gpu,
             enable_sleep_mode=self.sleeps,
             enable_prefix_caching=True,  # the answers of a question share its prompt
             logprobs_mode="processed_logprobs",
@@ -77,9 +95,8 @@ class VllmSampler:
             mm_processor_kwargs={"size": dict(encoder.processor.image_processor.size)},
             mm_device_do_normalize=False,  # the processor has normalized the pixels
             mm_processor_cache_gb=0,
-            use_tqdm_on_load=False,
-            disable_log_stats=True,
             seed=0,
+            **_lora_arguments(lora_rank),
         )
         self.engine = self.llm.llm_engine
         self._most = self.engine.vllm_config.scheduler_config.max_num_seqs
@@ -95,14 +112,17 @@ class VllmSampler:
     ) -> Iterator[tuple[str, list[Sample]]]:
         self._wake_cache()
         self._random = torch.Generator().manual_seed(sample_seed(settings.seed, step, "", 0)).get_state()
-        source = iter(questions)
+        asked, source = None, iter(questions)
+        if self._partners is not None:  # ranks that share one model sample all their questions together, in lockstep
+            asked, source = self._everyones(list(source))
         running: set[str] = set()
         try:
             while True:
-                while len(running) * settings.samples < 2 * self._most and (question := next(source, None)):
+                for question in itertools.islice(source, self._room(len(running), settings.samples)):
                     running.add(question.question_id)
                     params = self._params(settings, step, question.question_id)
-                    self.engine.add_request(question.question_id, self._request(question.prompt), params)
+                    request = self._request(question.prompt)
+                    self.engine.add_request(question.question_id, request, params, lora_request=self._adapter)
                 if not running:
                     return
                 with self._own_randomness():
@@ -110,7 +130,8 @@ class VllmSampler:
                 for output in outputs:
                     if output.finished:
                         running.remove(output.request_id)
-                        yield output.request_id, _samples(output, settings)
+                        if asked is None or output.request_id in asked:
+                            yield output.request_id, _samples(output, settings)
         finally:
             if running:  # the caller stopped early
                 self.engine.abort_request(list(running))
@@ -118,17 +139,7 @@ class VllmSampler:
     def sample(
         self, prompts: Sequence[Prompt], question_ids: Sequence[str], settings: SamplingSettings, step: int
     ) -> list[list[Sample]]:
-        if self._partners is None:
-            return in_order(self, prompts, question_ids, settings, step)
-        # Ranks that share one model sample all their questions together, in lockstep.
-        own = list(zip(prompts, question_ids, strict=True))
-        shares: list[Any] = [None] * torch.distributed.get_world_size(self._partners)
-        torch.distributed.all_gather_object(shares, own, group=self._partners)
-        everyones = [question for share in shares for question in share]
-        answers = in_order(self, [p for p, _ in everyones], [q for _, q in everyones], settings, step)
-        rank = torch.distributed.get_rank(self._partners)
-        start = sum(len(share) for share in shares[:rank])
-        return answers[start : start + len(own)]
+        return in_order(self, prompts, question_ids, settings, step)
 
     def sync(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
         # vLLM keeps tensors until a layer is complete, but the trainer may free them earlier: hence clones.
@@ -142,9 +153,26 @@ class VllmSampler:
         self.engine.reset_mm_cache()
         self._wake_cache()
 
+    def sync_adapters(self, parameters: Iterable[tuple[str, Tensor]], scaling: int) -> None:
+        from safetensors.torch import save_file
+        from vllm.lora.request import LoRARequest
+
+        tensors = {f"{PEFT}.{name}": tensor.detach().to("cpu", copy=True) for name, tensor in parameters}
+        if not self.engine.reset_prefix_cache():
+            raise SyncError("vLLM is still sampling and uses its prefix cache: finish sampling before the sync")
+        modules = sorted({name.split(".")[-3] for name in tensors})
+        facts = {"r": self._lora_rank, "lora_alpha": scaling * self._lora_rank, "target_modules": modules}
+        with tempfile.TemporaryDirectory() as folder:
+            save_file(tensors, Path(folder) / "adapter_model.safetensors")
+            (Path(folder) / "adapter_config.json").write_text(json.dumps(facts))
+            self.engine.add_lora(LoRARequest("policy", 1, folder, load_inplace=True))
+            self._adapter = LoRARequest("policy", 1, folder)  # loaded: the folder is not read again
+        self._wake_cache()
+
     def sleep(self) -> None:
         if self.sleeps and not self._asleep:
-            self.llm.sleep(level=2)  # drops the weights instead of copying them to the CPU: a sync brings new ones
+            # Level 2 drops the weights instead of copying them to the CPU: a sync brings new ones, except with LoRA.
+            self.llm.sleep(level=1 if self._lora_rank else 2)
             self._asleep = True
 
     def wake(self) -> None:
@@ -164,6 +192,17 @@ class VllmSampler:
             core.shutdown()
         self.llm = self.engine = core = None
         gc.collect()
+
+    def _room(self, running: int, samples: int) -> int:
+        """How many questions may join the batch now."""
+        free = max(0, -(-2 * self._most // samples) - running)
+        return min(free, JOINING) if self.on_gpu else free
+
+    def _everyones(self, own: list[Question]) -> tuple[set[str], Iterator[Question]]:
+        """The ids of this rank's questions, and the questions of all ranks that share its model."""
+        shares: list[Any] = [None] * torch.distributed.get_world_size(self._partners)
+        torch.distributed.all_gather_object(shares, own, group=self._partners)
+        return {question.question_id for question in own}, itertools.chain.from_iterable(shares)
 
     def _wake_cache(self) -> None:
         if self._asleep:
@@ -217,6 +256,28 @@ class VllmSampler:
         finally:
             self._random = torch.get_rng_state()
             torch.set_rng_state(before)
+
+
+def _start(vllm: Vllm, chosen: Mapping[str, object], **own: object) -> Vllm:
+    """Start vLLM with arguments that the user may choose, and with pebr's own.
+
+    Raises:
+        InputError: vLLM does not know a name, or refuses a value.
+    """
+    check_names(chosen, {field.name for field in dataclasses.fields(vllm.EngineArgs)})
+    try:
+        return vllm.LLM(**{"use_tqdm_on_load": False, "disable_log_stats": True, **chosen}, **own)
+    except (TypeError, ValueError) as error:
+        if chosen.keys() <= {"enforce_eager"}:  # it is not for an argument of the user
+            raise
+        said = " ".join(str(error).split()).partition(" For further information")[0]
+        raise InputError(f"--vllm-args: vLLM does not start: {said}") from error
+
+
+def _lora_arguments(rank: int) -> dict[str, object]:
+    """What vLLM needs to take one set of adapters of this rank; {} for rank 0."""
+    most = next(reserved for reserved in ADAPTER_RANKS if reserved >= rank)
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": most} if rank else {}
 
 
 def _group_of_partners(tensor_parallel: int) -> torch.distributed.ProcessGroup:

@@ -25,7 +25,7 @@ from pebr.step.launch import Place, StopSignal
 from pebr.training import randomness, recomputation, zero
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.engine_settings import EngineSettings
-from pebr.training.lora import weights_of
+from pebr.training.lora import Weight, adapters_of, weights_of
 from pebr.training.schedule import learning_rate
 from pebr.training.sharded import Run, share, write_index, write_shard
 
@@ -150,10 +150,17 @@ class TrainingEngine:
         A value is valid until the next one is requested. Tied weights come once; LoRA adapters are merged. With ZeRO-3,
         weights are gathered in buckets of `bucket_bytes`.
         """
+        yield from self._gathered(weights_of(self.weights), bucket_bytes)
+
+    def gathered_adapters(self, bucket_bytes: int = 1 << 30) -> Iterator[tuple[str, Tensor]]:
+        """Yield the LoRA adapters, as `gathered_parameters` does the weights."""
+        yield from self._gathered(adapters_of(self.weights), bucket_bytes)
+
+    def _gathered(self, weights: Iterator[Weight], bucket_bytes: int) -> Iterator[tuple[str, Tensor]]:
         if self.settings.zero_stage == 3:
-            yield from zero.gathered(weights_of(self.weights), bucket_bytes)
+            yield from zero.gathered(weights, bucket_bytes)
         else:
-            yield from ((weight.name, weight.value()) for weight in weights_of(self.weights))
+            yield from ((weight.name, weight.value()) for weight in weights)
 
     @torch.no_grad()
     def resume(self) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """LoRA (arXiv 2106.09685): train low-rank adapters of the language model's linear layers; everything else is frozen.
 
-Adapters stay inside the engine. The sampler and the sharded output get merged weights, W + scaling * B A, under the
-names of the model without adapters.
+The sharded output gets merged weights, W + scaling * B A, under the names of the model without adapters, and so does a
+sampler that takes no adapters.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pebr.vlm.families import family_of
 
 ADAPTER = "default"  # peft's name for the one adapter
+SCALING = 2
 
 
 class Weight(NamedTuple):
@@ -26,13 +27,13 @@ class Weight(NamedTuple):
 def attach(model: Any, rank: int, seed: int) -> None:
     """Freeze a model and add adapters to every linear layer of its language model. Their initial output is 0.
 
-    `seed` is that of A, the random one of the two matrices; it must be the same in every process. The scaling is 2.
+    `seed` is that of A, the random one of the two matrices; it must be the same in every process.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
     language = f"{family_of(model.config).language_model}."
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=[n for n in layers if n.startswith(language)])
+    config = LoraConfig(r=rank, lora_alpha=SCALING * rank, target_modules=[n for n in layers if n.startswith(language)])
     model.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -72,6 +73,13 @@ def weights_of(model: nn.Module) -> Iterator[Weight]:
             yield Weight(f"{layer}.{kind}", (parameter,), _itself(parameter))
         elif ".lora_" not in name:
             yield Weight(name, (parameter,), _itself(parameter))
+
+
+def adapters_of(model: nn.Module) -> Iterator[Weight]:
+    """The adapters: `LAYER.lora_A.weight` (rank, in) and `LAYER.lora_B.weight` (out, rank)."""
+    for name, parameter in model.named_parameters():
+        if f".{ADAPTER}.weight" in name:
+            yield Weight(name.replace(f".{ADAPTER}", ""), (parameter,), _itself(parameter))
 
 
 def _itself(parameter: nn.Parameter) -> Callable[[], Tensor]:
