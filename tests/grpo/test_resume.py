@@ -15,13 +15,13 @@ from tests.training.resumed import newest_checkpoint, run_with_kills
 pytestmark = pytest.mark.slow
 
 STEPS, KILLS = 6, 24
-SETTINGS = {"max_steps": STEPS, "epochs": 2, "keep_checkpoints": 2}
+SETTINGS = {"max_steps": STEPS, "epochs": 3, "keep_checkpoints": 1, "validate_every": 2, "validation_questions": 6}
 
 
 def digests(folder: Path) -> dict[str, str]:
     """Weights and rollouts of a finished run."""
-    files = [*(folder / "weights").iterdir(), *(folder / "rollouts").iterdir()]
-    return {f"{file.parent.name}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    files = [path for name in ("weights", "rollouts") for path in (folder / name).rglob("*") if path.is_file()]
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def started(arguments: list[str]) -> subprocess.Popen[bytes]:

@@ -1,14 +1,15 @@
 """The settings of the SFT warm-up."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
+from pebr.errors import InputError
 from pebr.step.settings import SHARE, Bounds, Input, Output
-from pebr.training.settings import TrainingSettings
+from pebr.training.settings import TrainingSettings, ValidationSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(TrainingSettings):
+class Settings(TrainingSettings, ValidationSettings):
     """Fine-tune the language model on the response format; the vision tower and the projector are frozen."""
 
     model: Annotated[str, Input("Model"), "Hugging Face directory of the base model."]
@@ -33,3 +34,12 @@ class Settings(TrainingSettings):
     )
     tokens_per_batch: int = 8192
     save_every: int = 200
+    weights: Annotated[
+        Literal["last", "best"],
+        "Write the weights of the last training step, or of that with the lowest validation loss.",
+    ] = "last"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weights == "best" and not self.validate_every:
+            raise InputError("--weights best: it is found by validations, give --validate-every")
