@@ -8,10 +8,11 @@ place). So a run that was killed and resumed gives the same bytes.
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pebr.errors import InputError
-from pebr.grpo.experience import Collector
+from pebr.grpo.experience import Collector, Experience
 from pebr.grpo.measures import (
     HistoryRow,
     exhausted,
@@ -25,10 +26,12 @@ from pebr.grpo.measures import (
 from pebr.grpo.policy import Policy
 from pebr.grpo.questions import Plan
 from pebr.grpo.record import Rollouts
+from pebr.grpo.sample import sample_of
 from pebr.grpo.settings import Settings
 from pebr.grpo.update import Updater
 from pebr.grpo.validation import Validator
 from pebr.telemetry.history import History
+from pebr.telemetry.live import Live
 from pebr.telemetry.logs import duration
 from pebr.training.validation import save_weights
 
@@ -46,6 +49,7 @@ class Trainer:
     updater: Updater
     rollouts: Rollouts
     validator: Validator | None = None
+    live: Live | None = None  # on rank 0
     rows: list[HistoryRow] = field(default_factory=list)
     _history: History | None = None  # on rank 0
     _resumed_from: str = ""  # the checkpoint of another run from which the next step continues
@@ -87,8 +91,9 @@ class Trainer:
         if self._resumed_from:
             row["resumed_from"], self._resumed_from = self._resumed_from, ""
         is_last = step + 1 == self.plan.steps
+        validated: list[Experience] = []
         if self.validator and self.validator.due(step + 1, is_last):
-            measures, _ = self.validator.validate(self.policy)
+            measures, validated = self.validator.validate(self.policy)
             row |= finite(measures)
         self.rows.append(row)
         if not is_last and (reason := self.ended()):
@@ -97,6 +102,7 @@ class Trainer:
             self.rollouts.write(step + 1, experiences)
             self._history.append(row)
             self._log(row, seconds_per_step([row]))
+            self._show(experiences, validated)
         if self.settings.drift_limit:
             drift.check(self.settings.drift_limit)
         futile, limit = futile_steps(self.rows), self.settings.futile_steps
@@ -134,10 +140,18 @@ class Trainer:
         self.policy.engine.finish()
         if self._history is not None:
             self.rollouts.complete(self.settings.rollouts, len(self.rows))
+        if self.live is not None:
+            self.live.write(now=True, done=True)
 
     def _checkpoint(self, due: bool) -> None:
         best = self.best()
         self.policy.engine.checkpoint({"history": self.rows}, due, best["validation/updates"] if best else 0)
+
+    def _show(self, trained: list[Experience], validated: list[Experience]) -> None:
+        if self.live is not None:
+            kind = "held-out" if validated else "training"
+            sample = partial(sample_of, self.collector.dataset, validated or trained)
+            self.live.write(bool(validated), f"to {kind} questions in step {len(self.rows)}", sample)
 
     def _log(self, row: HistoryRow, seconds: float) -> None:
         done = len(self.rows)

@@ -28,6 +28,7 @@ from pebr.rewards.stages import StageReward, Tools, build_reward
 from pebr.sampling.contract import SamplingSettings
 from pebr.step import launch
 from pebr.step.identity import facts_of
+from pebr.telemetry.live import Live
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.randomness import seed_everything
 from pebr.training.validation import held_out
@@ -84,7 +85,9 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
             updater = _updater(settings, policy, encoder, collector)
             rollouts = Rollouts(checkpoints.location, reward.weights, settings.reward_mode)
             validator = validator_of(settings, collector, validated) if validated else None
-            trainer = Trainer(settings, plan, policy, collector, updater, rollouts, validator)
+            title = f"GRPO, {settings.stage}"
+            live = Live(checkpoints.location, title, plan.steps, settings.history) if place.rank == 0 else None
+            trainer = Trainer(settings, plan, policy, collector, updater, rollouts, validator, live)
             step = trainer.resume()
             while step < plan.steps and not trainer.ended():
                 trainer.step(step)

@@ -27,6 +27,7 @@ from pebr.sft.validation import validation_loss
 from pebr.step import launch
 from pebr.step.identity import facts_of
 from pebr.telemetry.history import History
+from pebr.telemetry.live import Live
 from pebr.telemetry.logs import duration
 from pebr.training import lora
 from pebr.training.checkpoints import Checkpoints
@@ -118,7 +119,8 @@ def _train(
     if held:
         log.info("%d rows are held out for validation, %d of them rejected", len(data.validated), held.rejected.total())
     score = Score("validation/loss", False, settings.stop_at, settings.stop_patience)
-    totals = _run(settings, engine, batches, held, score, blank_row(encoder).to(engine.device))
+    live = Live(checkpoints.location, "SFT warm-up", steps, settings.history) if place.rank == 0 else None
+    totals = _run(settings, engine, batches, held, score, live, blank_row(encoder).to(engine.device))
     if totals.rejected:
         log.warning("rows rejected: %s", totals.reasons())
     if engine.step < steps:
@@ -129,6 +131,8 @@ def _train(
         engine.restore(best["step"])
     _write(engine, settings, template)
     engine.finish()
+    if live is not None:
+        live.write(now=True, done=True)
     return {
         "loss": totals.loss,
         "steps": made,
@@ -161,7 +165,13 @@ class _Totals:
 
 
 def _run(
-    settings: Settings, engine: TrainingEngine, batches: Batches, held: Batch | None, score: Score, filler: Row
+    settings: Settings,
+    engine: TrainingEngine,
+    batches: Batches,
+    held: Batch | None,
+    score: Score,
+    live: Live | None,
+    filler: Row,
 ) -> _Totals:
     """Train from the newest checkpoint to the last training step, or until `score` says to stop.
 
@@ -200,6 +210,8 @@ def _run(
             row["stopped"] = reason
         if history is not None:
             history.append(row)
+        if live is not None:
+            live.write(now=score.key in row)
         if now - logged > LOG_SECONDS or engine.step == steps:
             logged = now
             left = (now - started) / (engine.step - first) * (steps - engine.step)
