@@ -81,6 +81,9 @@ def _lines(histories: Histories) -> View:
 
     def view(statuses: Mapping[str, Status]) -> None:
         for step, status in statuses.items():
+            if status.state != shown.get(step, "waiting"):
+                shown[step] = status.state
+                tell(step, status.state + (f" in {status.seconds:.1f} s" if status.state == "done" else ""))
             found = {condition.name: condition.text for condition in histories.conditions(status)}
             before = held.get(step, set())
             for name in sorted(found.keys() - before):
@@ -88,9 +91,6 @@ def _lines(histories: Histories) -> View:
             for name in sorted(before - found.keys() if status.state == "running" else ()):
                 tell(step, f"{name} no longer holds")
             held[step] = set(found)
-            if status.state != shown.get(step, "waiting"):
-                shown[step] = status.state
-                tell(step, status.state + (f" in {status.seconds:.1f} s" if status.state == "done" else ""))
 
     return view
 

@@ -87,7 +87,7 @@ def _cut_off(_: Rows, recent: Rows) -> Iterator[str]:
 
 
 def _refused(_: Rows, recent: Rows) -> Iterator[str]:
-    count = sum(int(row["refused_updates"]) if "refused_updates" in row else row.get("loss") is None for row in recent)
+    count = sum(int(row.get("refused_updates", row.get("loss", 0.0) is None)) for row in recent)
     if count:
         yield f"{count} updates were refused, because a number was not finite: lower the learning rate"
 
