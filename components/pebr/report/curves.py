@@ -9,7 +9,15 @@ from pebr.report import charts
 from pebr.report.charts import Series
 
 WINDOW = 5  # training steps per running mean
-REWARD_STYLES = {"accuracy": "s1", "clip": "s2", "keyword": "s3", "format": "s4", "length": "s5", "reward": "s5"}
+REWARD_STYLES = {
+    "accuracy": "s1",
+    "clip": "s2",
+    "keyword": "s3",
+    "format": "s4",
+    "length": "s5",
+    "reward": "s5",
+    "loss": "s1",
+}
 OTHER_REWARD_STYLE = "s6"
 HistoryRow = Mapping[str, Any]  # one training step, see `pebr.telemetry.history`
 

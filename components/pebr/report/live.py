@@ -18,8 +18,8 @@ import jinja2
 from pebr.errors import InputError
 from pebr.report.charts import Series
 from pebr.report.curves import (
-    OTHER_REWARD_STYLE,
     REWARD_STYLES,
+    WINDOW,
     HistoryRow,
     Stage,
     loss_chart,
@@ -38,6 +38,26 @@ from pebr.telemetry.tail import Tail
 HERE = Path(__file__).parent
 REFRESH_SECONDS = 15
 SHOWN_RUNS = 6  # of a place of checkpoints, which has those of all runs
+STAGE_CHARTS = (  # caption, and the keys of the history by their names on the chart
+    (
+        "questions that teach nothing, answers cut off",
+        {"no advantage": "zero_advantage_share", "cut off": "truncated_share"},
+    ),
+    ("entropy", {"entropy": "entropy"}),
+    ("KL of sampler and trainer", {"drift": "drift/kl"}),
+    ("loss", {"loss": "loss"}),
+    ("gradient norm", {"norm": "grad_norm"}),
+    (
+        "seconds per step",
+        {"sampling": "seconds_sampling", "rewards": "seconds_rewards", "training": "seconds_training"},
+    ),
+)
+SFT_CHARTS = (
+    ("gradient norm", {"norm": "grad_norm"}),
+    ("seconds per step", {"step": "seconds"}),
+    ("learning rate", {"rate": "learning_rate"}),
+)
+OTHER_STYLES = ("s1", "s2", "s3", "s4", "s5", "s6")
 
 
 @dataclass(frozen=True)
@@ -177,7 +197,7 @@ def _shown(training: Training) -> dict[str, object]:
         "stopped": last.get("stopped", ""),
         "numbers": list(_numbers(rows)),
         "stage": next(stage_charts([Stage(training.title, rows)])) if training.is_stage else None,
-        "loss": "" if training.is_stage else loss_chart(rows, width=500),
+        "loss": "" if training.is_stage else loss_chart(rows, width=1000),
         "charts": [(caption, chart) for caption, chart in _charts(training) if chart],
         "sampled": training.shown.get("sampled", ""),
         "sample": [_sampled(question) for question in training.shown.get("sample", [])],
@@ -204,40 +224,27 @@ def _numbers(rows: Sequence[HistoryRow]) -> Iterator[tuple[str, str]]:
 
 def _charts(training: Training) -> Iterator[tuple[str, str]]:
     """Caption and chart of the further measures of a training."""
-    rows, title = training.rows, training.title
-
-    def chart(caption: str, keys: Mapping[str, str], highest: float | None = None) -> tuple[str, str]:
-        styles = ("s1", "s2", "s3", "s4")
-        lines = [
-            Series(name, points(rows, key), style) for (name, key), style in zip(keys.items(), styles, strict=False)
-        ]
-        return caption, small_chart(lines, f"{title}: {caption}", None if highest is None else (0.0, highest), window=5)
-
-    if not training.is_stage:
-        yield "held-out loss", validation_chart(rows)
+    rows = training.rows
     if training.is_stage:
-        yield chart(
-            "questions that teach nothing, answers cut off",
-            {"no advantage": "zero_advantage_share", "cut off": "truncated_share"},
-            1.0,
-        )
-        yield "spread of rewards in groups", _spreads(training)
-        yield chart("entropy", {"entropy": "entropy"})
-        yield chart("sampler and trainer", {"drift": "drift/kl"})
-        yield chart("loss", {"loss": "loss"})
-    yield chart("gradient norm", {"norm": "grad_norm"})
-    parts = ("sampling", "rewards", "training") if training.is_stage else ()
-    yield chart("seconds per step", {part: f"seconds_{part}" for part in parts} or {"step": "seconds"})
-    yield chart("learning rate", {"rate": "learning_rate"}) if not training.is_stage else ("", "")
+        yield "spread of rewards in groups", _small(training, "spread of rewards", _spreads(rows[-1]))
+    else:
+        yield "held-out loss", validation_chart(rows)
+    for caption, keys in STAGE_CHARTS if training.is_stage else SFT_CHARTS:
+        yield caption, _small(training, caption, keys)
 
 
-def _spreads(training: Training) -> str:
-    names = [key.removeprefix("reward_spread/") for key in training.rows[-1] if key.startswith("reward_spread/")]
+def _small(training: Training, caption: str, keys: Mapping[str, str]) -> str:
+    """A small chart of measures, by their names on the chart."""
+    styles = [REWARD_STYLES.get(name, style) for name, style in zip(keys, OTHER_STYLES, strict=False)]
     lines = [
-        Series(name, points(training.rows, f"reward_spread/{name}"), REWARD_STYLES.get(name, OTHER_REWARD_STYLE))
-        for name in names
+        Series(name, points(training.rows, key), style)
+        for (name, key), style in zip(keys.items(), styles, strict=False)
     ]
-    return small_chart(lines, f"{training.title}: spread of rewards in groups", window=5)
+    return small_chart(lines, f"{training.title}: {caption}", number="{:.3g}".format, window=WINDOW)
+
+
+def _spreads(row: HistoryRow) -> dict[str, str]:
+    return {key.removeprefix("reward_spread/"): key for key in row if key.startswith("reward_spread/")}
 
 
 def _sampled(question: Mapping[str, Any]) -> dict[str, object]:
