@@ -14,6 +14,7 @@ from pebr.grpo.measures import exhausted
 from pebr.grpo.settings import Settings
 from pebr.merge.settings import Settings as MergeSettings
 from pebr.merge.work import work as merge
+from pebr.report.live import CheckpointPlace
 from pebr.training.consolidate import consolidate
 from tests.grpo.conftest import ROOT, Command, environment, finish, history
 from tests.training.resumed import files
@@ -64,6 +65,13 @@ def test_a_validation_changes_neither_samples_nor_weights(
     assert weights(tmp_path / "rarely" / "weights") == weights(tmp_path / "always" / "weights")
     asked = {row["qid"] for row in iter_rows(tmp_path / "always" / "rollouts", ["qid"])}
     assert len(asked) < len({row["qid"] for row in iter_rows(question_rows, ["qid"])})
+    [live] = CheckpointPlace(str(tmp_path / "always" / "weights.checkpoints")).read().trainings
+    assert (live.running, live.shown["steps"], len(live.rows)) == (False, 3, 3)
+    assert live.shown["sampled"] == "to held-out questions in step 3"
+    assert live.shown["sample"][0]["image"].startswith("data:image/png;base64,")
+    assert not {question["question"] for question in live.shown["sample"]} & {
+        row["problem"] for row in iter_rows(tmp_path / "always" / "rollouts", ["problem"])
+    }
 
 
 def broken(arguments: list[str]) -> str:
