@@ -13,7 +13,7 @@ SIDE = 320  # px
 
 def sample_of(dataset: ShardedDataset, experiences: Sequence[Experience]) -> list[SampledQuestion]:
     """The first questions of a training step or a validation, each with its image and its best and worst answer."""
-    return [_question(dataset, experience) for experience in experiences[:QUESTIONS]]
+    return [_question(dataset, experience) for experience in experiences[:QUESTIONS] if experience.rewards]
 
 
 def _question(dataset: ShardedDataset, experience: Experience) -> SampledQuestion:

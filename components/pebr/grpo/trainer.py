@@ -101,7 +101,7 @@ class Trainer:
         if self._history is not None:
             self.rollouts.write(step + 1, experiences)
             self._history.append(row)
-            self._log(row, seconds_per_step([row]))
+            self._log(row, sum(seconds.values()))
             self._show(experiences, validated)
         if self.settings.drift_limit:
             drift.check(self.settings.drift_limit)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pebr.errors import InputError
-from pebr.step.settings import SHARE, Bounds, Input, Output
+from pebr.step.settings import ANY_VALUE_RESUMES, SHARE, Bounds, Input, Output
 from pebr.training.settings import TrainingSettings, ValidationSettings
 
 
@@ -36,6 +36,7 @@ class Settings(TrainingSettings, ValidationSettings):
     save_every: int = 200
     weights: Annotated[
         Literal["last", "best"],
+        ANY_VALUE_RESUMES,
         "Write the weights of the last training step, or of that with the lowest validation loss.",
     ] = "last"
 

@@ -133,7 +133,15 @@ CONDITIONS: dict[str, Callable[[Rows, Rows], Iterator[str]]] = {
 
 
 def seconds_of(row: Mapping[str, Any]) -> float:
-    """Seconds of a training step: those of its parts, validation included."""
+    """Seconds of a training step, validation included: `seconds_step` if it is measured, else the sum of the parts.
+
+    >>> seconds_of({"seconds_sampling": 2.0, "seconds_rewards": 1.0, "seconds_reward/clip": 1.0})
+    3.0
+    >>> seconds_of({"seconds_step": 2.5, "seconds_sampling": 2.0, "seconds_rewards": 1.0, "seconds_validation": 1.0})
+    3.5
+    """
+    if row.get("seconds_step"):
+        return float(row["seconds_step"] + (row.get("seconds_validation") or 0.0))
     parts = [row[key] for key in row if key.startswith("seconds") and not key.startswith("seconds_reward/")]
     return float(sum(part or 0.0 for part in parts))
 
