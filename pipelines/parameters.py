@@ -53,7 +53,8 @@ PREFIXED = {
     "sft": (
         "SFT",
         "source image_root files columns epochs max_steps batch_size learning_rate weight_decay max_grad_norm"
-        " warmup_ratio max_tokens save_every resume_from",
+        " warmup_ratio max_tokens save_every resume_from validate_every validation_questions stop_at stop_patience"
+        " weights",
     ),
     "rl": ("RL", "source image_root files columns"),
     "benchmarks": ("Benchmarks", "source"),
@@ -64,7 +65,7 @@ PREFIXED = {
     "perception": ("Stage 1", _STAGE),
     "reasoning": ("Stage 2", _STAGE),
     "ablation": ("Ablation", "max_steps resume_from"),
-    "merged": ("Merged models", "dtype"),
+    "merged": ("Merged models", "dtype weights"),
     "evaluate": ("Evaluation", "only samples temperature top_p tensor_parallel memory_share"),
     "report": ("Report", "title examples"),
 }
@@ -154,6 +155,7 @@ def check(pipeline: Pipeline, values: Mapping[str, object]) -> None:
     Raises:
         InputError: a step refuses its settings; the message names the pipeline's parameters.
     """
+    made: dict[str, StepSettings] = {}
     for step in pipeline.plan({name: Given(name, value) for name, value in values.items()}):
         if not re.fullmatch(r"pebr\.\w+", step.module):
             continue
@@ -166,9 +168,12 @@ def check(pipeline: Pipeline, values: Mapping[str, object]) -> None:
         artifacts = {name: name for name in (*step.artifacts, *step.artifact_outputs)}
         construct: Callable[..., StepSettings] = settings_of(step.module.removeprefix("pebr."))
         try:
-            construct(**taken, **artifacts)
+            made[step.id] = settings = construct(**taken, **artifacts)
         except InputError as error:
             raise InputError(f"step {step.id}: {_in_parameters(str(error), names)}") from None
+        trained = made.get(getattr(step.artifacts.get("checkpoint"), "step", ""))
+        if trained and getattr(settings, "weights", "") == "best" and not getattr(trained, "validate_every", 0):
+            raise InputError(f"step {step.id}: {names['weights']} best: validations find it, give validate_every")
 
 
 def _in_parameters(message: str, names: Mapping[str, str]) -> str:

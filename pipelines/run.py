@@ -9,7 +9,7 @@ A finished step does not run again while its command, parameters, inputs and cod
 the step that was killed resumes from its own checkpoints. A run writes to --work:
 
     run.json         parameters, and the state of each step
-    report.html      the report
+    report.html      the report; while the run lasts, a live one (also: python -m pebr.report --follow WORK)
     logs/STEP.log    output of each step
     artifacts/       output artifacts of each step (elsewhere with --store)
 
@@ -25,7 +25,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -34,9 +34,11 @@ from pebr.store.contract import StoreError
 from pipelines import recipes
 from pipelines.ir.kinds import MERGE, REPORT, SFT
 from pipelines.ir.reader import Pipeline
-from pipelines.local.artifacts import Artifacts
+from pipelines.local.artifacts import Artifacts, Status
 from pipelines.local.docker import Docker
 from pipelines.local.execution import Place, StepError, Stopped
+from pipelines.local.page import LivePage
+from pipelines.local.progress import Histories
 from pipelines.local.runner import Run, locked
 from pipelines.local.terminal import results, show_end, watching
 from pipelines.parameters import check
@@ -100,6 +102,7 @@ def start(options: argparse.Namespace) -> int:
         stop.set()
 
     with locked(work) as lock:
+        page = LivePage(work)
         run = Run(pipeline, parameters, Artifacts(work / "artifacts", options.store), work)
         docker = Docker(options.docker, options.network) if options.docker else None
         # More threads than CPUs make a run slower: the threads of two steps would wait for each other.
@@ -108,14 +111,21 @@ def start(options: argparse.Namespace) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, ask_to_stop)
         try:
-            with watching(run.steps, run.log) as view:
+            with watching(run.steps, run.log, Histories(run.artifacts.folder)) as show:
+
+                def view(statuses: Mapping[str, Status]) -> None:
+                    show(statuses)
+                    page.update(statuses)
+
                 run.execute(place, options.parallel, view)
         except Stopped:
             run.save("stopped")
+            page.write()
             print("stopped; the same command continues from here", file=sys.stderr)
             return code
         except BaseException:
             run.save("failed")
+            page.write()
             raise
         run.save("done")
         if options.scores:

@@ -7,8 +7,6 @@ was found, and writes a page with examples:
 """
 
 import argparse
-import base64
-import io
 import json
 import sys
 import tempfile
@@ -21,7 +19,7 @@ from typing import Any
 import jinja2
 
 from pebr.data.column_names import columns_of
-from pebr.data.images import decode, size_of
+from pebr.data.images import data_uri, size_of
 from pebr.data.sources import Kind, Source, find_sources
 from pebr.errors import EXIT_WRONG_INPUT, InputError
 from pebr.filter.work import Checked, Tally, check
@@ -177,16 +175,8 @@ def _example(checked: Checked) -> Mapping[str, object]:
     return {
         "qid": row["qid"],
         "texts": [text[:LONGEST_TEXT] for text in texts],
-        "images": [_thumbnail(image["bytes"]) for image in checked.images],
+        "images": [data_uri(image["bytes"], THUMBNAIL) for image in checked.images],
     }
-
-
-def _thumbnail(data: bytes) -> str:
-    image = decode(data)
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _short(value: object) -> str:

@@ -139,6 +139,7 @@ class Run:
             "pipeline": self.pipeline.name,
             "state": state,
             "parameters": self.parameters,
+            "artifacts": str(self.artifacts.root),
             "steps": [asdict(self.statuses[step.id]) for step in self.steps],
         }
         text = json.dumps(document, indent=1) + "\n"

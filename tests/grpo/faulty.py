@@ -1,4 +1,4 @@
-"""The command of a GRPO stage with a faulty sampler: FAULT=nan or spoiled python -m tests.grpo.faulty --model ..."""
+"""The command of a GRPO stage with a fault: FAULT=nan, spoiled or rising python -m tests.grpo.faulty --model ..."""
 
 import math
 import os
@@ -10,6 +10,7 @@ from pebr.grpo.work import work
 from pebr.sampling.contract import Sample
 from pebr.sampling.transformers_engine import TransformersSampler
 from pebr.step.command import main
+from pebr.training import engine
 
 PLAIN = TransformersSampler.stream
 
@@ -24,6 +25,14 @@ def stream(self: TransformersSampler, questions: Any, settings: Any, step: int) 
         yield name, samples
 
 
+def rising(_schedule: str, peak: float, step: int, *_: float) -> float:
+    """A learning rate that grows without end."""
+    return min(peak * 2.0**step, 1.0)
+
+
 if __name__ == "__main__":
-    TransformersSampler.stream = stream  # type: ignore[method-assign]
+    if os.environ["FAULT"] == "rising":
+        engine.learning_rate = rising  # type: ignore[assignment]
+    else:
+        TransformersSampler.stream = stream  # type: ignore[method-assign]
     main(Settings, work)

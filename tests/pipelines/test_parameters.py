@@ -46,6 +46,13 @@ def test_every_field_of_every_step_can_be_set(pipeline: Pipeline) -> None:
     assert pipeline.inputs.keys() == PARAMETERS.keys()
 
 
+def test_best_weights_need_validations(pipeline: Pipeline) -> None:
+    values = recipes.load("toy", ["merged_weights=best"], pipeline.inputs)
+    with pytest.raises(InputError, match="merged_weights best: validations find it, give validate_every"):
+        check(pipeline, values)
+    check(pipeline, values | {"validate_every": 5})
+
+
 def test_the_compiled_pipeline_gives_every_parameter_to_its_steps(pipeline: Pipeline) -> None:
     values = {name: f"<{name}>" for name in pipeline.inputs}
     given = {

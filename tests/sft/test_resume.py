@@ -31,6 +31,8 @@ def settings(sft_dataset: Path, tiny_models: dict[str, Path]) -> dict[str, Any]:
         "gradient_checkpointing": "false",
         "processes": 1,
         "save_every": 1,
+        "validate_every": 5,
+        "validation_questions": 4,
     }
 
 

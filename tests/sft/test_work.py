@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from pebr.sft.batches import Batches
 from pebr.sft.settings import Settings
 from pebr.sft.work import work
 from pebr.telemetry.history import read_history
+from pebr.training.validation import held_out
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import load_model, load_processor
 from pebr.vlm.prompt import TEMPLATE
@@ -86,11 +88,18 @@ def test_it_trains_the_language_model_alone(base: Settings) -> None:
 def test_the_loss_is_that_of_transformers_row_by_row(base: Settings, tiny_models: dict[str, Path], family: str) -> None:
     """The slow reference: each row alone, unpacked, with the model's own loss."""
     history, _, _ = run(base, model=str(tiny_models[family]), max_steps=1)
-    model, encoder = load_model(tiny_models[family]), Encoder(load_processor(tiny_models[family]))
-    batches = Batches(ShardedDataset(base.dataset), encoder, 8, 300, 1, 0, 0, 1)  # a budget of 1: one example per row
+    rows = Batches(ShardedDataset(base.dataset), None, 8, 300, 1, 0, 0, 1).indices(0)  # type: ignore[arg-type]
+    assert history[0]["loss"] == pytest.approx(loss_of(tiny_models[family], base.dataset, rows), rel=1e-5)
+
+
+def loss_of(path: Path | str, dataset: str, rows: Sequence[int]) -> float:
+    """The loss of a model on rows, each row alone and unpacked, with transformers' own loss."""
+    model, encoder = load_model(path), Encoder(load_processor(path))
+    batches = Batches(ShardedDataset(dataset), encoder, 8, 300, 1, 0, 0, 1)  # a budget of 1: one example per row
     total, count = 0.0, 0
-    for index in batches.indices(0):
-        example = batches.measure(index)
+    for example in map(batches.measure, rows):
+        if isinstance(example, str):  # rejected
+            continue
         prompt = batches.encode(example).prompt
         ids = torch.tensor([[*prompt.token_ids, *example.answer]])
         labels = ids.clone()
@@ -101,7 +110,23 @@ def test_the_loss_is_that_of_transformers_row_by_row(base: Settings, tiny_models
         with torch.no_grad():
             loss = model(input_ids=ids, labels=labels, mm_token_type_ids=types, **inputs).loss
         total, count = total + loss.item() * len(example.answer), count + len(example.answer)
-    assert history[0]["loss"] == pytest.approx(total / count, rel=1e-5)
+    return total / count
+
+
+@pytest.mark.slow
+def test_the_best_weights_are_those_before_the_learning_rate_broke_training(base: Settings) -> None:
+    rising = {"learning_rate": 0.3, "warmup_ratio": 1.0, "max_grad_norm": 0.0, "epochs": 12}
+    validated = {"validate_every": 1, "validation_questions": 6, "stop_patience": 3, "weights": "best"}
+    history, _, metrics = run(base, **rising, **validated)
+    losses = [row["validation/loss"] for row in history]
+    best = losses.index(min(losses))
+    assert 1 < best + 1 == metrics["best_step"] == len(history) - 3 < 30
+    assert losses[best] < losses[0] - 0.2
+    assert losses[-1] > losses[best] + 0.2
+    assert history[-1]["stopped"].startswith("3 validations in a row without a better validation/loss")
+    trained, held = held_out([str(row) for row in range(24)], 6)
+    assert losses[best] == pytest.approx(loss_of(base.output, base.dataset, held), rel=1e-5)
+    assert metrics["rows"] == len(trained) == 18
 
 
 def test_budget_and_recomputation_change_nothing(base: Settings, tmp_path: Path) -> None:

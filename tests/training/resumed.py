@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from pebr.store.opening import open_store
@@ -28,9 +29,9 @@ def run_with_kills(settings: str, work: str, flags: list[str], kills: int, secon
     return float(report["seconds"])
 
 
-def files(directory: Path) -> dict[str, bytes]:
+def files(directory: Path, without: Collection[str] = ()) -> dict[str, bytes]:
     """The contents of a directory's files by name."""
-    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(directory.iterdir()) if path.name not in without}
 
 
 def without_times(rows: list[dict]) -> list[dict]:

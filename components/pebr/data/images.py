@@ -1,5 +1,6 @@
 """Decodes images from bytes, and rejects unusable ones with the reason."""
 
+import base64
 import io
 import struct
 import warnings
@@ -97,3 +98,16 @@ def _open(data: bytes) -> Image.Image:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+def data_uri(data: bytes, side: int = 448) -> str:
+    """An image as a PNG data URI, shrunk to at most `side` px per side.
+
+    Raises:
+        ImageError: see `decode`.
+    """
+    image = decode(data)
+    image.thumbnail((side, side))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

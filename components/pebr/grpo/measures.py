@@ -95,6 +95,23 @@ def futile_steps(rows: Sequence[HistoryRow]) -> int:
     return next((done for done, row in enumerate(reversed(rows)) if not futility(row)), len(rows))
 
 
+def futile_run(rows: Sequence[HistoryRow]) -> str:
+    """What the last training steps, which have taught nothing, have in common."""
+    step = rows[-1]["step"]
+    return f"{futile_steps(rows)} training steps in a row, up to step {step}, taught nothing: {futility(rows[-1])}"
+
+
+def exhausted(rows: Sequence[HistoryRow], limit: int) -> str:
+    """Why there is nothing left to learn: the last `limit` steps have taught nothing, earlier ones have; else "".
+
+    It is no such end if no step has taught anything, or if all answers are cut off: then something is wrong.
+    """
+    futile = futile_steps(rows)
+    if not limit or futile < limit or futile == len(rows) or rows[-1]["truncated_share"] == 1:
+        return ""
+    return f"{futile_run(rows)} (--futile-steps {limit})"
+
+
 def finite(row: Mapping[str, float | None]) -> HistoryRow:
     """Replace values that are not finite by None: JSON has none of them."""
     return {name: value if value is None or math.isfinite(value) else None for name, value in row.items()}

@@ -7,7 +7,7 @@ from pebr.errors import InputError
 from pebr.rewards.settings import RewardSettings
 from pebr.sampling.settings import SamplerSettings
 from pebr.step.settings import ANY_VALUE_RESUMES, SHARE, WEIGHT, Bounds, Input, Output, StepSettings
-from pebr.training.settings import TrainingSettings
+from pebr.training.settings import TrainingSettings, ValidationSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class ObjectiveSettings(StepSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSettings):
+class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSettings, ValidationSettings):
     """Train one stage of GRPO: sample answers, score them, update the model, repeat."""
 
     model: Annotated[
@@ -136,7 +136,8 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
         Bounds(0),
         ANY_VALUE_RESUMES,
         "Stop after so many training steps in a row that teach nothing: all answers cut off, all advantages zero, or no"
-        " entropy left. Each is a warning. 0 for never.",
+        " entropy left. Each is a warning. An error, unless earlier steps have taught something and answers still end;"
+        " then the stage is done. 0 for never.",
     ] = 20
     reference: Annotated[
         Literal["device", "host"],
@@ -145,6 +146,15 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
         " on each), or in the host's memory, from which each of its passes copies the whole model to the device."
         " With --lora-rank there is none: it is the model without its adapters.",
     ] = "device"
+    validation_samples: Annotated[int, Bounds(1), "Answers per question in a validation."] = 1
+    validation_temperature: Annotated[
+        float, Bounds(0, 100), "Sampling temperature in a validation; 0 takes the most likely token."
+    ] = 0.0
+    best_by: Annotated[
+        str,
+        "Validation score that names the best checkpoint: reward, or a component of the reward such as accuracy, which"
+        " validations of both stages measure.",
+    ] = "reward"
     freeze_vision: Annotated[bool, "Freeze the vision tower and its projector; the method trains them."] = False
 
     def __post_init__(self) -> None:
@@ -182,6 +192,11 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
             raise InputError(f"--clip-dual {self.clip_dual}: give more than 1, or 0 for no bound")
         if not self.temperature:
             raise InputError(f"--temperature {self.temperature}: greedy answers are all the same, give more than 0")
+        if self.validation_samples > 1 and not self.validation_temperature:
+            raise InputError(
+                f"--validation-samples {self.validation_samples}: greedy answers are all the same, give 1, or"
+                " --validation-temperature above 0"
+            )
         if self.top_p < 1 and self.old_logprobs == "sampler" and several:
             raise InputError(
                 f"--top-p {self.top_p}: the sampler's probabilities are then not the model's; give"

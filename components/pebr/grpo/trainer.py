@@ -8,15 +8,17 @@ place). So a run that was killed and resumed gives the same bytes.
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pebr.errors import InputError
-from pebr.grpo.experience import Collector
+from pebr.grpo.experience import Collector, Experience
 from pebr.grpo.measures import (
     HistoryRow,
+    exhausted,
     finite,
+    futile_run,
     futile_steps,
-    futility,
     of_answers,
     of_updates,
     seconds_per_step,
@@ -24,10 +26,14 @@ from pebr.grpo.measures import (
 from pebr.grpo.policy import Policy
 from pebr.grpo.questions import Plan
 from pebr.grpo.record import Rollouts
+from pebr.grpo.sample import sample_of
 from pebr.grpo.settings import Settings
 from pebr.grpo.update import Updater
+from pebr.grpo.validation import Validator
 from pebr.telemetry.history import History
+from pebr.telemetry.live import Live
 from pebr.telemetry.logs import duration
+from pebr.training.validation import save_weights
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +48,8 @@ class Trainer:
     collector: Collector
     updater: Updater
     rollouts: Rollouts
+    validator: Validator | None = None
+    live: Live | None = None  # on rank 0
     rows: list[HistoryRow] = field(default_factory=list)
     _history: History | None = None  # on rank 0
     _resumed_from: str = ""  # the checkpoint of another run from which the next step continues
@@ -85,34 +93,68 @@ class Trainer:
         )
         if self._resumed_from:
             row["resumed_from"], self._resumed_from = self._resumed_from, ""
+        is_last = step + 1 == self.plan.steps
+        validated: list[Experience] = []
+        if self.validator and self.validator.due(step + 1, is_last):
+            measures, validated = self.validator.validate(self.policy)
+            row |= finite(measures)
         self.rows.append(row)
+        if not is_last and (reason := self.ended()):
+            row["stopped"] = reason
         if self._history is not None:
             self.rollouts.write(step + 1, experiences)
             self._history.append(row)
             self._log(row, seconds["step"])
+            self._show(experiences, validated)
         if self.settings.drift_limit:
             drift.check(self.settings.drift_limit)
         futile, limit = futile_steps(self.rows), self.settings.futile_steps
-        stopped = bool(limit) and futile >= limit
+        failed = bool(limit) and futile >= limit and not self.ended()
         due = self.policy.engine.is_due(step + 1, self.settings.save_every, self.settings.save_minutes)
-        self._checkpoint(due=due or stopped or step + 1 == self.plan.steps)
+        self._checkpoint(due=due or failed or is_last or "stopped" in row or self.best() is row)
         if futile:
-            told = f"{futile} training steps in a row, up to step {step + 1}, taught nothing: {futility(row)}"
-            if stopped:
+            told = futile_run(self.rows)
+            if failed:
                 self.policy.engine.finish()
                 raise InputError(f"{told}; stopped by --futile-steps {limit}, with a checkpoint of this step")
             if self._history is not None:
                 log.warning("%s", told)
 
+    def best(self) -> HistoryRow | None:
+        """The row of the training step with the best validation; None without validation."""
+        return self.validator.score.best(self.rows) if self.validator else None
+
+    def ended(self) -> str:
+        """Why training ends after the last row, before its last step; "" if it does not."""
+        if self.validator and self.rows and (reason := self.validator.score.stop(self.rows)):
+            return reason
+        return exhausted(self.rows, self.settings.futile_steps)
+
     def finish(self) -> None:
         """Write the outputs that other steps of the pipeline read."""
+        if self._history is not None and len(self.rows) < self.plan.steps:
+            log.warning("stopped early, after step %d of %d: %s", len(self.rows), self.plan.steps, self.ended())
+        save_weights(
+            self.policy.engine,
+            Path(self.settings.output),
+            self.validator.score if self.validator else None,
+            self.best(),
+        )
         self.policy.engine.finish()
-        self.policy.engine.save_sharded(Path(self.settings.output))
         if self._history is not None:
-            self.rollouts.complete(self.settings.rollouts, self.plan.steps)
+            self.rollouts.complete(self.settings.rollouts, len(self.rows))
+        if self.live is not None:
+            self.live.write(now=True, done=True)
 
     def _checkpoint(self, due: bool) -> None:
-        self.policy.engine.checkpoint({"history": self.rows}, due=due)
+        best = self.best()
+        self.policy.engine.checkpoint({"history": self.rows}, due, best["validation/updates"] if best else 0)
+
+    def _show(self, trained: list[Experience], validated: list[Experience]) -> None:
+        if self.live is not None:
+            kind = "held-out" if validated else "training"
+            sample = partial(sample_of, self.collector.dataset, validated or trained)
+            self.live.write(bool(validated), f"to {kind} questions in step {len(self.rows)}", sample)
 
     def _log(self, row: HistoryRow, seconds: float) -> None:
         done = len(self.rows)

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 from pebr.answers.check import AnswerChecker
 from pebr.data.records import RL_SCHEMA
-from pebr.data.shards import ShardedDataset
+from pebr.data.shards import ShardedDataset, iter_rows
 from pebr.errors import InputError
 from pebr.grpo.experience import Collector
 from pebr.grpo.measures import overview
@@ -22,13 +23,16 @@ from pebr.grpo.record import Rollouts
 from pebr.grpo.settings import Settings
 from pebr.grpo.trainer import Trainer
 from pebr.grpo.update import Updater
+from pebr.grpo.validation import validator_of
 from pebr.rewards.clip import load_scorer
 from pebr.rewards.stages import StageReward, Tools, build_reward
 from pebr.sampling.contract import SamplingSettings
 from pebr.step import launch
 from pebr.step.identity import facts_of
+from pebr.telemetry.live import Live
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.randomness import seed_everything
+from pebr.training.validation import held_out
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import check_model, load_processor
 
@@ -61,6 +65,7 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
     if rejected:
         reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.most_common())
         log.warning("questions rejected: %s", reasons)
+    kept, validated = _divided(settings, kept)
     plan = Plan(
         kept,
         settings.questions_per_step,
@@ -83,17 +88,36 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
         with closing(load_policy(settings, encoder, place, plan.optimizer_updates, checkpoints)) as policy:
             updater = _updater(settings, policy, encoder, collector)
             rollouts = Rollouts(checkpoints.location, reward.weights, settings.reward_mode)
-            trainer = Trainer(settings, plan, policy, collector, updater, rollouts)
-            for step in range(trainer.resume(), plan.steps):
+            validator = validator_of(settings, collector, validated) if validated else None
+            title = f"GRPO, {settings.stage}"
+            live = Live(checkpoints.location, title, plan.steps, settings.history) if place.rank == 0 else None
+            trainer = Trainer(settings, plan, policy, collector, updater, rollouts, validator, live)
+            step = trainer.resume()
+            while step < plan.steps and not trainer.ended():
                 trainer.step(step)
+                step += 1
         trainer.finish()
+    best = trainer.best()
     return {
-        "steps": plan.steps,
+        "steps": len(trainer.rows),
         "questions": len(kept),
+        "validation_questions": len(validated),
+        **({"best_step": best["step"]} if best else {}),
         "refused_questions": rejected.total(),
         "refused_updates": policy.engine.refused_steps,
         **overview(trainer.rows),
     }
+
+
+def _divided(settings: Settings, kept: list[int]) -> tuple[list[int], list[int]]:
+    """The questions to train on, and those that are held out for validation."""
+    if not settings.validate_every:
+        return kept, []
+    qids = [row["qid"] for row in iter_rows(Path(settings.dataset), columns=["qid"])]
+    trained, validated = held_out([qids[row] for row in kept], settings.validation_questions)
+    if len(validated) < settings.validation_questions:
+        log.warning("%d of %d questions are held out for validation", len(validated), len(kept))
+    return [kept[place] for place in trained], [kept[place] for place in validated]
 
 
 def run_facts(settings: Settings) -> dict[str, object]:

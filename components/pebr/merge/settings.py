@@ -15,6 +15,10 @@ class Settings(StepSettings):
         str, Input("Model"), "Model that the stage started from; gives configuration, tokenizer and processor."
     ]
     output: Annotated[str, Output("Model"), "Hugging Face directory to write."]
+    weights: Annotated[
+        Literal["last", "best"],
+        "Weights of the last training step, or of that with the best validation, which needs `validate_every`.",
+    ] = "last"
     dtype: Annotated[
         Literal["keep", "float32", "bfloat16", "float16"],
         "Number format of the merged model; keep for the shards' own.",

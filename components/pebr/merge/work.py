@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pebr.errors import InputError
 from pebr.merge.settings import Settings
+from pebr.training.best import weights_in
 from pebr.training.consolidate import consolidate
 from pebr.training.sharded import ShardedTensors
 
@@ -16,11 +17,10 @@ def work(settings: Settings) -> Mapping[str, float]:
     """Merge a sharded checkpoint; returns the number of bytes written.
 
     Raises:
-        InputError: the checkpoint is damaged, or does not fit the model.
+        InputError: the checkpoint is damaged, does not fit the model, or has no best weights.
     """
-    if damage := ShardedTensors(settings.checkpoint).damage():
+    sharded = weights_in(Path(settings.checkpoint), settings.weights)
+    if damage := ShardedTensors(sharded).damage():
         raise InputError(f"{'; '.join(damage)}: run the step that wrote {Path(settings.checkpoint).name} again")
-    written = consolidate(
-        settings.checkpoint, settings.model, settings.output, settings.dtype, settings.max_shard_bytes
-    )
+    written = consolidate(sharded, settings.model, settings.output, settings.dtype, settings.max_shard_bytes)
     return {"bytes": float(written)}

@@ -5,19 +5,16 @@ the warm-up and is wrong now, and one is still wrong: the reader should also see
 questions of each kind.
 """
 
-import base64
-import io
 import random
 from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from pebr.data.images import decode
+from pebr.data.images import data_uri
 from pebr.report.findings import AnswerRow, Model
 from pebr.vlm.response import Problem, parse
 
 Key = tuple[str, str]  # benchmark, question id
-SIDE = 448  # px; larger images are shrunk
 VERDICTS = {
     (False, True): "learned",
     (True, False): "lost",
@@ -109,19 +106,10 @@ def _example(models: Sequence[Model], rows: Sequence[AnswerRow]) -> Example:
         question=first["question"].replace("<image>", "").strip(),
         reference=first["answer"],
         category=first["category"],
-        image=_data_uri(first["images"][0]["bytes"]) if first["images"] else "",
+        image=data_uri(first["images"][0]["bytes"]) if first["images"] else "",
         verdict=_verdict(first, rows[2]),
         answers=[
             Answer(model.name, model.style, row["response"], row["given"], row["correct"] >= 0.5)
             for model, row in zip(models, rows, strict=True)
         ],
     )
-
-
-def _data_uri(data: bytes) -> str:
-    """An image as a PNG data URI, shrunk to at most SIDE px per side."""
-    image = decode(data)
-    image.thumbnail((SIDE, SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

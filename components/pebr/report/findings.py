@@ -8,11 +8,11 @@ from typing import Any, NotRequired, TypedDict
 
 from pebr.data.shards import iter_rows
 from pebr.errors import InputError
+from pebr.report.curves import HistoryRow, Stage
 from pebr.report.settings import Settings
 from pebr.telemetry.history import read_history
 
 STEPS = [field.name.removesuffix("_metrics") for field in fields(Settings) if field.name.endswith("_metrics")]
-HistoryRow = Mapping[str, float | None]  # one training step: its number `step`, and values by name
 AnswerRow = Mapping[str, Any]  # a `pebr.data.records.AnswerRow`, or some of its columns
 
 
@@ -45,14 +45,6 @@ class Model:
         """Its answers to all benchmarks; `columns` limits the columns that are read."""
         for benchmark in self.benchmarks:
             yield from iter_rows(self.answers / benchmark, columns)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """An RL stage: its name on the page and its history, one row per training step."""
-
-    name: str
-    rows: Sequence[HistoryRow]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The report: one HTML file with the numbers, charts and example answers of a run."""
 
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -10,18 +9,15 @@ import jinja2
 
 from pebr.files import atomic_file
 from pebr.report import charts, dag
-from pebr.report.charts import Series
+from pebr.report.curves import loss_chart, share, stage_charts
 from pebr.report.examples import Example, choose
-from pebr.report.findings import Findings, HistoryRow, Model, Stage, gather
+from pebr.report.findings import Findings, Model, gather
 from pebr.report.settings import Settings
 from pebr.telemetry.logs import duration
 
 log = logging.getLogger("pebr")
 
 HERE = Path(__file__).parent
-WINDOW = 5  # training steps per running mean
-REWARD_STYLES = {"accuracy": "s1", "clip": "s2", "keyword": "s3", "format": "s4", "length": "s5"}
-OTHER_REWARD_STYLE = "s6"
 MEASURES = {  # of an evaluation: title and number format
     "accuracy": ("Accuracy", "share"),
     "clip": ("CLIP reward", "number"),
@@ -70,24 +66,12 @@ def render(findings: Findings, title: str, examples: Sequence[Example]) -> str:
             _filtered("RL data", findings.metrics["rl_filter"]),
         ],
         split=_split(findings.metrics["split"]),
-        loss=charts.line_chart(
-            [Series("loss", _points(findings.sft, "loss"), "s1")],
-            "Loss of the warm-up, by optimizer update", window=WINDOW, width=1000,
-        ),
+        loss=loss_chart(findings.sft, width=1000),
         refused=int(findings.metrics["sft"]["refused_steps"]),
-        stages=list(_stage_charts(findings.stages)),
+        stages=list(stage_charts(findings.stages)),
         measures=list(_measures(findings.models)),
         benchmarks=list(_benchmarks(findings.models)),
     )  # fmt: skip
-
-
-def share(value: float) -> str:
-    """Format a share as a percentage.
-
-    >>> share(0.6149)
-    '61.5 %'
-    """
-    return f"{100 * value:.1f} %"
 
 
 def _heroes(models: Sequence[Model]) -> Iterator[dict[str, str]]:
@@ -128,53 +112,6 @@ def _split(metrics: Mapping[str, float]) -> dict[str, object]:
         "levels": [(level, int(metrics[level])) for level in ("easy", "medium", "hard")],
         "incomplete": int(metrics["incomplete"]),
     }
-
-
-def _stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, object]]:
-    """The charts of each RL stage. All stages share the vertical ranges of KL and of length."""
-    highest_kl = max((kl for stage in stages for _, kl in _points(stage.rows, "kl")), default=0.0)
-    longest = max((length for stage in stages for _, length in _points(stage.rows, "response_tokens")), default=1.0)
-    for stage in stages:
-        names = [key.removeprefix("reward/") for row in stage.rows[:1] for key in row if key.startswith("reward/")]
-        lines = [
-            Series(name, _points(stage.rows, f"reward/{name}"), REWARD_STYLES.get(name, OTHER_REWARD_STYLE))
-            for name in names
-        ]
-        label = f"{stage.name}: mean rewards, by training step"
-        kl = Series("KL", _points(stage.rows, "kl"), "s1")
-        tokens = Series("tokens", _points(stage.rows, "response_tokens"), "s5")
-        kl_label = f"{stage.name}: KL to the stage's initial model, by training step"
-        tokens_label = f"{stage.name}: tokens per answer, by training step"
-        yield {
-            "name": stage.name,
-            "rewards": charts.line_chart(lines, label, y_range=(0.0, 1.0), window=WINDOW, height=360),
-            "kl": _small_chart(kl, kl_label, 1.05 * highest_kl or 1.0, "{:.3f}".format),
-            "length": _small_chart(tokens, tokens_label, 1.1 * longest, "{:.0f}".format),
-            "components": [_component(stage.rows, name) for name in names],
-            "cut_off": _last(stage.rows, "clip_cut_off_share"),
-        }
-
-
-def _component(rows: Sequence[HistoryRow], name: str) -> dict[str, object]:
-    """A reward component at the end of a stage: its mean, its shares at 0 and 1, its spread within groups."""
-    keys = {"mean": "reward", "at_0": "reward_at_0", "at_1": "reward_at_1", "spread": "reward_spread"}
-    return {"name": name} | {column: _last(rows, f"{key}/{name}") for column, key in keys.items()}
-
-
-def _last(rows: Sequence[HistoryRow], key: str) -> float | None:
-    """The mean of a measure over the last tenth of the training steps; None if they have none."""
-    values = [value for _, value in _points(rows[-max(len(rows) // 10, 1) :], key)]
-    return sum(values) / len(values) if values else None
-
-
-def _small_chart(line: Series, label: str, highest: float, number: charts.Format) -> str:
-    return charts.line_chart([line], label, y_range=(0.0, highest), number=number, width=390, height=150)
-
-
-def _points(rows: Sequence[HistoryRow], key: str) -> list[tuple[float, float]]:
-    """(step, value) of the rows with a finite value; the row of a refused update has none."""
-    points = [(row["step"], row.get(key)) for row in rows]
-    return [(step, value) for step, value in points if step is not None and value is not None and math.isfinite(value)]
 
 
 def _measures(models: Sequence[Model]) -> Iterator[dict[str, object]]:

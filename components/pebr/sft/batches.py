@@ -6,7 +6,7 @@ its own share without communication, and decodes the images of its share only.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,11 +60,17 @@ class Batches:
     seed: int  # of the row order, which differs between epochs
     rank: int
     world_size: int
+    places: Sequence[int] | None = None  # rows to train on; None for all
+
+    @property
+    def trained(self) -> Sequence[int]:
+        """The rows to train on."""
+        return range(len(self.dataset)) if self.places is None else self.places
 
     @property
     def steps_per_epoch(self) -> int:
         """Training steps per epoch."""
-        return -(-len(self.dataset) // self.batch_size)
+        return -(-len(self.trained) // self.batch_size)
 
     def run(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of training steps `first` to `last` - 1, prepared ahead in a thread."""
@@ -73,8 +79,12 @@ class Batches:
 
     def batch(self, step: int) -> Batch:
         """The batch of one training step."""
+        return self.of(self.indices(step))
+
+    def of(self, rows: Sequence[int]) -> Batch:
+        """This rank's part of these rows."""
         examples, rejected = list[Example](), Counter[str]()
-        for index in self.indices(step):
+        for index in rows:
             measured = self.measure(index)
             if isinstance(measured, Example):
                 examples += [*measured.earlier, measured]
@@ -92,8 +102,8 @@ class Batches:
     def indices(self, step: int) -> list[int]:
         """The rows of one training step, in the epoch's order; the last step of an epoch may have fewer."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset))
-        return [int(row) for row in order[place * self.batch_size : (place + 1) * self.batch_size]]
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.trained))
+        return [self.trained[row] for row in order[place * self.batch_size : (place + 1) * self.batch_size]]
 
     def measure(self, index: int) -> Example | str:
         """Read a row and compute its lengths, without pixels; or the reason why it is rejected.

@@ -1,16 +1,17 @@
 """The settings of the SFT warm-up."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pebr.step.settings import SHARE, Bounds, Input, Output
-from pebr.training.settings import TrainingSettings
+from pebr.errors import InputError
+from pebr.step.settings import ANY_VALUE_RESUMES, SHARE, Bounds, Input, Output
+from pebr.training.settings import TrainingSettings, ValidationSettings
 
 FROM_DATA = "data"  # value of `prompt`
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(TrainingSettings):
+class Settings(TrainingSettings, ValidationSettings):
     """Fine-tune the language model on the response format; the vision tower and the projector are frozen."""
 
     model: Annotated[str, Input("Model"), "Hugging Face directory of the base model."]
@@ -36,3 +37,13 @@ class Settings(TrainingSettings):
     )
     tokens_per_batch: int = 8192
     save_every: int = 200
+    weights: Annotated[
+        Literal["last", "best"],
+        ANY_VALUE_RESUMES,
+        "Write the weights of the last training step, or of that with the lowest validation loss.",
+    ] = "last"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weights == "best" and not self.validate_every:
+            raise InputError("--weights best: it is found by validations, give --validate-every")

@@ -11,28 +11,32 @@ import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from pebr.data.shards import ShardedDataset
+from pebr.data.shards import ShardedDataset, iter_rows
 from pebr.errors import InputError
-from pebr.sft.batches import Batches
+from pebr.sft.batches import Batch, Batches
 from pebr.sft.settings import FROM_DATA, Settings
+from pebr.sft.validation import validation_loss
 from pebr.step import launch
 from pebr.step.identity import facts_of
 from pebr.telemetry.history import History
+from pebr.telemetry.live import Live
 from pebr.telemetry.logs import duration
 from pebr.training import lora
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.consolidate import consolidate
-from pebr.training.engine import EngineSettings, TrainingEngine
+from pebr.training.engine import EngineSettings, TrainingEngine, UpdateReport
 from pebr.training.logprobs import PolicyModel
 from pebr.training.memory import check_memory
 from pebr.training.randomness import seed_everything
+from pebr.training.validation import HistoryRow, Score, held_out
 from pebr.training.zero_loading import load_trainable
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.families import train_vision
@@ -61,11 +65,30 @@ def work(settings: Settings) -> Mapping[str, float]:
         raise InputError(f"{settings.dataset}: no rows: its folder rejected/ has the reasons")
     check_model(settings.model)
     template = _template(settings, dataset)
-    steps = math.ceil(len(dataset) / settings.batch_size) * settings.epochs
+    trained, validated = _divided(settings, dataset)
+    steps = math.ceil(len(trained) / settings.batch_size) * settings.epochs
     steps = min(steps, settings.max_steps) if settings.max_steps else steps
     engine_settings = EngineSettings.of(settings, steps, settings.max_tokens, "cosine", settings.warmup_ratio)
     launch.relaunch_with_processes("pebr.sft", settings.processes)
-    return launch.as_rank(lambda place: _train(settings, engine_settings, dataset, template, place))
+    data = _Data(dataset, trained, validated, template)
+    return launch.as_rank(lambda place: _train(settings, engine_settings, data, place))
+
+
+class _Data(NamedTuple):
+    """What a run trains on."""
+
+    dataset: ShardedDataset
+    trained: Sequence[int]  # rows to train on
+    validated: Sequence[int]  # rows held out for validation
+    template: str  # of the prompt
+
+
+def _divided(settings: Settings, dataset: ShardedDataset) -> tuple[Sequence[int], Sequence[int]]:
+    """The rows to train on, and those that are held out for validation."""
+    if not settings.validate_every:
+        return range(len(dataset)), []
+    ids = [row["qid"] for row in iter_rows(Path(settings.dataset), columns=["qid"])]
+    return held_out(ids, settings.validation_questions)
 
 
 def _template(settings: Settings, dataset: ShardedDataset) -> str:
@@ -86,9 +109,10 @@ def _template(settings: Settings, dataset: ShardedDataset) -> str:
 
 
 def _train(
-    settings: Settings, engine_settings: EngineSettings, dataset: ShardedDataset, template: str, place: launch.Place
+    settings: Settings, engine_settings: EngineSettings, data: _Data, place: launch.Place
 ) -> Mapping[str, float]:
     """The run on one of its ranks."""
+    dataset, template = data.dataset, data.template
     seed_everything(settings.seed)
     encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels), template)
     check_memory(settings.model, engine_settings, place.world_size, trains_vision=False, lora_rank=settings.lora_rank)
@@ -107,17 +131,34 @@ def _train(
         settings.seed,
         place.rank,
         place.world_size,
+        data.trained,
     )
-    log.info("%d rows, %d training steps of %d rows", len(dataset), engine_settings.total_steps, settings.batch_size)
-    totals = _run(settings, engine, batches, blank_row(encoder).to(engine.device))
-    engine.finish()
+    steps = engine_settings.total_steps
+    log.info("%d rows, %d training steps of %d rows", len(data.trained), steps, settings.batch_size)
+    held = batches.of(data.validated) if data.validated else None  # encoded once, before a thread reads ahead
+    if held:
+        log.info("%d rows are held out for validation, %d of them rejected", len(data.validated), held.rejected.total())
+    score = Score("validation/loss", False, settings.stop_at, settings.stop_patience)
+    live = Live(checkpoints.location, "SFT warm-up", steps, settings.history) if place.rank == 0 else None
+    totals = _run(settings, engine, batches, held, score, live, blank_row(encoder).to(engine.device))
     if totals.rejected:
         log.warning("rows rejected: %s", totals.reasons())
+    if engine.step < steps:
+        log.warning("stopped early, after step %d of %d: %s", engine.step, steps, score.stop(totals.history))
+    best = score.best(totals.history)
+    made = engine.step
+    if settings.weights == "best" and best and best["step"] != made:
+        engine.restore(best["step"])
     _write(engine, settings, template)
+    engine.finish()
+    if live is not None:
+        live.write(now=True, done=True)
     return {
         "loss": totals.loss,
-        "steps": engine.step,
-        "rows": len(dataset),
+        "steps": made,
+        **({"best_step": best["step"], "validation_loss": best[score.key]} if best else {}),
+        "rows": len(data.trained),
+        "validation_rows": len(data.validated),
         "set_aside": totals.rejected.total(),
         "tokens": totals.tokens,
         "refused_steps": engine.refused_steps,
@@ -132,7 +173,7 @@ class _Totals:
     rejected: Counter[str]  # rows by reason
     tokens: int
     loss: float  # of the last update that was not refused
-    history: list[dict[str, float | str | None]]
+    history: list[HistoryRow]
 
     def state(self) -> dict[str, object]:
         """The form that a checkpoint holds."""
@@ -143,8 +184,16 @@ class _Totals:
         return ", ".join(f"{count} {reason}" for reason, count in self.rejected.most_common())
 
 
-def _run(settings: Settings, engine: TrainingEngine, batches: Batches, filler: Row) -> _Totals:
-    """Train from the newest checkpoint to the last training step.
+def _run(
+    settings: Settings,
+    engine: TrainingEngine,
+    batches: Batches,
+    held: Batch | None,
+    score: Score,
+    live: Live | None,
+    filler: Row,
+) -> _Totals:
+    """Train from the newest checkpoint to the last training step, or until `score` says to stop.
 
     Raises:
         InputError: when no row can be trained on.
@@ -156,7 +205,7 @@ def _run(settings: Settings, engine: TrainingEngine, batches: Batches, filler: R
     steps = engine.settings.total_steps
     started = logged = time.monotonic()
     first = engine.step
-    for batch in batches.run(engine.step, steps):
+    for batch in batches.run(engine.step, 0 if score.stop(totals.history) else steps):
         began = time.monotonic()
         rows = [row.to(engine.device) for row in batch.rows]
         report = engine.update(rows, partial(_loss, answer_tokens=batch.answer_tokens), filler)
@@ -170,27 +219,41 @@ def _run(settings: Settings, engine: TrainingEngine, batches: Batches, filler: R
                 f" ({settings.max_tokens}) or filter the data again"
             )
         now = time.monotonic()
-        totals.history.append(
-            {
-                "step": engine.step,
-                "loss": None if report.refused else report.loss,
-                "learning_rate": report.learning_rate,
-                "grad_norm": None if report.refused else report.grad_norm,
-                "tokens": batch.tokens,
-                "seconds": round(now - began, 4),
-                **resumed_from,
-            }
-        )
+        row = _history_row(engine.step, report, batch.tokens, now - began) | resumed_from
         resumed_from = {}
+        is_last = engine.step == steps
+        if held and (is_last or engine.step % settings.validate_every == 0):
+            row[score.key] = validation_loss(engine, held, filler)
+            row["seconds_validation"] = round(time.monotonic() - now, 4)
+        totals.history.append(row)
+        if not is_last and (reason := score.stop(totals.history)):
+            row["stopped"] = reason
         if history is not None:
-            history.append(totals.history[-1])
+            history.append(row)
+        if live is not None:
+            live.write(now=score.key in row)
         if now - logged > LOG_SECONDS or engine.step == steps:
             logged = now
             left = (now - started) / (engine.step - first) * (steps - engine.step)
             log.info("step %d of %d: loss %.4f, %s left", engine.step, steps, report.loss, duration(left))
+        best = score.best(totals.history)
         due = engine.is_due(engine.step, settings.save_every, settings.save_minutes)
-        engine.checkpoint(totals.state(), due=due or engine.step == steps)
+        due = due or is_last or best is row or "stopped" in row
+        engine.checkpoint(totals.state(), due, best["step"] if best else 0)
+        if "stopped" in row:
+            break
     return totals
+
+
+def _history_row(step: int, report: UpdateReport, tokens: int, seconds: float) -> HistoryRow:
+    return {
+        "step": step,
+        "loss": None if report.refused else report.loss,
+        "learning_rate": report.learning_rate,
+        "grad_norm": None if report.refused else report.grad_norm,
+        "tokens": tokens,
+        "seconds": round(seconds, 4),
+    }
 
 
 def _loss(module: nn.Module, row: Row, answer_tokens: int) -> Tensor:

@@ -78,7 +78,7 @@ class Checkpoints:
         location = f"{settings.checkpoint_root}/{run_name(facts)}"
         return cls(location, settings.keep_checkpoints, place, facts, settings.resume_from)
 
-    def save(self, step: int, runs: Sequence[Run], rank_state: State, state: State) -> None:
+    def save(self, step: int, runs: Sequence[Run], rank_state: State, state: State, best: int = 0) -> None:
         """Write a checkpoint in the background, after the previous one is written.
 
         Args:
@@ -86,15 +86,31 @@ class Checkpoints:
             runs: this rank's tensors. Nothing else may write to their memory.
             rank_state: further state of this rank, JSON.
             state: state of the run, the same on all ranks, JSON.
+            best: step of a checkpoint that is kept beside the newest ones; 0 for none.
         """
         self.wait()
-        self._pending = self._writer.submit(self._write, step, list(runs), dict(rank_state), dict(state))
+        self._pending = self._writer.submit(self._write, step, list(runs), dict(rank_state), dict(state), best)
 
     def wait(self) -> None:
         """Wait until the last checkpoint is written. Raises the writer's error, if any."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
             pending.result()
+
+    def at(self, step: int) -> ShardedTensors:
+        """The checkpoint of a step of this run, after the last one is written.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        self.wait()
+        dist.barrier()  # the index is written by rank 0
+        if self._newest_whole([step]) is None:
+            raise InputError(
+                f"{self.location}: the checkpoint of step {step} is missing or damaged: remove those of later steps,"
+                " and start again to repeat the training from an older one"
+            )
+        return ShardedTensors(self._path(step))
 
     def newest(self) -> ShardedTensors | None:
         """Find the newest complete checkpoint; None if there is none. Damaged and incomplete ones are removed.
@@ -171,7 +187,7 @@ class Checkpoints:
         if self._other is not None:
             self._other.close()
 
-    def _write(self, step: int, runs: list[Run], rank_state: State, state: State) -> None:
+    def _write(self, step: int, runs: list[Run], rank_state: State, state: State, best: int) -> None:
         directory = self._path(step)
         with blamed(directory):
             self._publish(write_shard(directory, self.rank, self.world_size, runs, {"rank_state": rank_state}))
@@ -180,7 +196,8 @@ class Checkpoints:
             facts = {} if self.facts is None else {"run": run_name(self.facts), "facts": self.facts}
             self._publish([write_index(directory, self.world_size, {"step": step, **facts, **state})])
             for old in self._steps()[self.keep :]:
-                self._delete(old)
+                if old != best:
+                    self._delete(old)
             log.info("checkpoint of step %d written to %s", step, self.location)
 
     def _await_parts(self, step: int) -> None:

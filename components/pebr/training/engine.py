@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pebr.errors import InputError, Preempted
+from pebr.errors import Preempted
 from pebr.files import partial
 from pebr.step.launch import Place, StopSignal
 from pebr.training import randomness, recomputation, zero
@@ -176,19 +176,9 @@ class TrainingEngine:
         saved = self._checkpoints.newest() if self._checkpoints else None
         if saved is None:
             return None
-        pieces = list(zero.pieces(self._deepspeed))
-        for piece in pieces:
-            for key, view in piece.tensors.items():
-                entry = saved.tensors.get(f"{key}:{piece.name}")
-                if entry is None or entry.shape != piece.shape:
-                    raise InputError(
-                        f"{saved.directory}: {piece.name} is {entry and list(entry.shape)} there and"
-                        f" {list(piece.shape)} in this model: remove the checkpoints of the other model"
-                    )
-                view.copy_(saved.read(f"{key}:{piece.name}", piece.start, piece.start + len(view)))
+        zero.load(self._deepspeed, saved)
         for counter in zero.optimizer_steps(self._deepspeed):
             counter.fill_(saved.index["optimizer_steps"])
-        zero.publish_weights(self._deepspeed)
         self.step = self._saved_step = saved.index["step"]
         self.refused_steps, self._refused_in_a_row = saved.index["refused"]
         randomness.restore(saved.rank_state(self.rank)["random"])
@@ -199,6 +189,19 @@ class TrainingEngine:
             state["resumed_from"] = self._checkpoints.resumed_from
         return state
 
+    @torch.no_grad()
+    def restore(self, step: int) -> None:
+        """Load the weights of the checkpoint after `step` optimizer updates, to write them; not to train on.
+
+        Raises:
+            InputError: the checkpoint is missing or damaged.
+        """
+        if self._checkpoints is None:
+            raise ValueError(f"step {step}: no checkpoints")
+        saved = self._checkpoints.at(step)
+        zero.load(self._deepspeed, saved)
+        saved.close()
+
     def is_due(self, step: int, every: int, minutes: float) -> bool:
         """Whether a checkpoint is due after a training step: `every` so many, or so many `minutes` after the last one.
 
@@ -207,11 +210,11 @@ class TrainingEngine:
         late = bool(minutes) and time.monotonic() - self._saved_at >= 60 * minutes
         return bool(minutes and self._agree(float(late), dist.ReduceOp.MAX)) or bool(every and step % every == 0)
 
-    def checkpoint(self, state: Mapping[str, object], due: bool) -> None:
+    def checkpoint(self, state: Mapping[str, object], due: bool, best: int = 0) -> None:
         """Write a checkpoint in the background if it is due, or at once if the run must end here.
 
         Call it after each training step, and wherever `resume` can continue from. `state` is further state, JSON, that
-        the run needs to resume: position in the data, counters.
+        the run needs to resume: position in the data, counters. The checkpoint after `best` updates, if not 0, is kept.
 
         Raises:
             DivergedError: several updates in a row were refused; a checkpoint of the weights before them is written.
@@ -221,7 +224,7 @@ class TrainingEngine:
         diverged = self._refused_in_a_row >= REFUSALS_IN_A_ROW
         if self._checkpoints is not None:
             if (due or stop or diverged) and self.step > self._saved_step:
-                self._save(self._checkpoints, state)
+                self._save(self._checkpoints, state, best)
             if stop or diverged:
                 self._checkpoints.close()
         if diverged:
@@ -234,7 +237,7 @@ class TrainingEngine:
                 f"stopped by SIGTERM after step {self.step}; the checkpoint is written, start again to resume"
             )
 
-    def _save(self, checkpoints: Checkpoints, state: Mapping[str, object]) -> None:
+    def _save(self, checkpoints: Checkpoints, state: Mapping[str, object], best: int) -> None:
         """Start writing a checkpoint of the current state."""
         checkpoints.wait()  # before the copy below: one copy in memory, not two
         runs = []
@@ -254,6 +257,7 @@ class TrainingEngine:
                 "optimizer_steps": float(zero.optimizer_steps(self._deepspeed)[0]),
                 "refused": [self.refused_steps, self._refused_in_a_row],
             },
+            best,
         )
         self._saved_step, self._saved_at = self.step, time.monotonic()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pebr.errors import InputError
-from pebr.step.settings import ANY_VALUE_RESUMES, PROCESSES, Bounds, ResumableSettings
+from pebr.step.settings import ANY_VALUE_RESUMES, PROCESSES, Bounds, ResumableSettings, StepSettings
 from pebr.vlm.settings import ModelSettings
 
 RECOMPUTATION = re.compile(r"auto|on|off|every=([1-9]\d*)")  # forms of `gradient_checkpointing`
@@ -78,6 +78,38 @@ class TrainingSettings(ModelSettings, ResumableSettings):
             )
         if self.offload != "none" and self.zero_stage != 3:
             raise InputError(f"--offload {self.offload}: it needs --zero-stage 3, not {self.zero_stage}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationSettings(StepSettings):
+    """Validation during training on questions that are held out, and when training ends early."""
+
+    validate_every: Annotated[
+        int,
+        Bounds(0),
+        "Training steps between validations, and one after the last step; 0 for no validation, and nothing held out.",
+    ] = 0
+    validation_questions: Annotated[
+        int,
+        Bounds(1),
+        "Questions (rows, in SFT) of the dataset that are held out: validated on, never trained on. Chosen by a digest"
+        " of their id, at most half of all.",
+    ] = 128
+    stop_at: Annotated[
+        float,
+        Bounds(0),
+        ANY_VALUE_RESUMES,
+        "Stop when a validation reaches this score (in SFT, when the loss has fallen to it); 0 for never.",
+    ] = 0.0
+    stop_patience: Annotated[
+        int, Bounds(0), ANY_VALUE_RESUMES, "Stop after so many validations in a row without a new best; 0 for never."
+    ] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for flag, value in (("--stop-at", self.stop_at), ("--stop-patience", self.stop_patience)):
+            if value and not self.validate_every:
+                raise InputError(f"{flag} {value:g}: there is nothing to compare with, give --validate-every")
 
 
 def check_precision(zero_stage: int, dtype: str) -> None:

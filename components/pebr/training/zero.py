@@ -14,7 +14,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from pebr.errors import InputError
 from pebr.training.lora import Weight
+from pebr.training.sharded import ShardedTensors
 
 Engine: TypeAlias = Any  # DeepSpeed's engine; the library has no types
 Configuration: TypeAlias = dict[str, object]  # DeepSpeed's, in its JSON form
@@ -150,6 +152,24 @@ def pieces(engine: Engine) -> Iterator[Piece]:
 def optimizer_steps(engine: Engine) -> list[Tensor]:
     """The step counters of AdamW's bias correction, one per buffer, in live memory."""
     return [state["step"] for state in _states(engine).values()]
+
+
+def load(engine: Engine, saved: ShardedTensors) -> None:
+    """Copy weights and moments from a checkpoint.
+
+    Raises:
+        InputError: the checkpoint is of another model.
+    """
+    for piece in pieces(engine):
+        for key, view in piece.tensors.items():
+            entry = saved.tensors.get(f"{key}:{piece.name}")
+            if entry is None or entry.shape != piece.shape:
+                raise InputError(
+                    f"{saved.directory}: {piece.name} is {entry and list(entry.shape)} there and"
+                    f" {list(piece.shape)} in this model: remove the checkpoints of the other model"
+                )
+            view.copy_(saved.read(f"{key}:{piece.name}", piece.start, piece.start + len(view)))
+    publish_weights(engine)
 
 
 def publish_weights(engine: Engine) -> None:

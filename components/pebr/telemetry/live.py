@@ -1,0 +1,92 @@
+"""What a running step shows to `python -m pebr.report --follow`: its history and a sample, beside its checkpoints.
+
+    <checkpoints of the run>-live/history.jsonl
+    <checkpoints of the run>-live/live.json       title, number of training steps, time, sample
+
+So a report can be made wherever the checkpoints can be read, on S3 too. A store that fails is a warning: it does not
+fail the step.
+"""
+
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from pebr.store.opening import open_store
+
+log = logging.getLogger(__name__)
+
+SUFFIX = "-live"
+HISTORY, STATE = "history.jsonl", "live.json"
+EVERY_SECONDS = 60.0
+
+
+class SampledAnswer(TypedDict):
+    """An answer of the sample."""
+
+    text: str
+    reward: float
+    components: dict[str, float]
+
+
+class SampledQuestion(TypedDict):
+    """A question of the sample."""
+
+    question: str
+    reference: str
+    image: str  # data URI; "" without an image
+    answers: list[SampledAnswer]
+
+
+class State(TypedDict):
+    """The content of live.json."""
+
+    title: str
+    steps: int  # training steps of the whole run
+    updated: float  # unix seconds
+    done: bool  # whether the training has ended
+    sampled: str  # where the sample is from; "" without a sample
+    sample: list[SampledQuestion]
+
+
+class Live:
+    """Writes the live files of one run, for rank 0."""
+
+    def __init__(self, checkpoints: str, title: str, steps: int, history: Path | str) -> None:
+        self._store = open_store(f"{checkpoints}{SUFFIX}")
+        self._history = Path(history)
+        self._state = State(title=title, steps=steps, updated=0.0, done=False, sampled="", sample=[])
+        self._written = -EVERY_SECONDS  # monotonic
+
+    def write(
+        self,
+        now: bool = False,
+        sampled: str = "",
+        sample: Callable[[], Sequence[SampledQuestion]] | None = None,
+        done: bool = False,
+    ) -> None:
+        """Write the files, at most once per `EVERY_SECONDS` unless `now`.
+
+        Args:
+            now: write in any case, as after a validation.
+            sampled: where the sample is from.
+            sample: makes the sample, when the files are written; None to keep the last one.
+            done: whether the training has ended.
+        """
+        if not now and time.monotonic() - self._written < EVERY_SECONDS:
+            return
+        self._written = time.monotonic()
+        self._state["updated"], self._state["done"] = time.time(), done
+        if sample is not None:
+            self._state["sampled"], self._state["sample"] = sampled, list(sample())
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                state = Path(folder) / STATE
+                state.write_text(json.dumps(self._state))
+                self._store.put(self._history, HISTORY)
+                self._store.put(state, STATE)
+        except OSError as error:
+            log.warning("the live report is not updated: %s", error)

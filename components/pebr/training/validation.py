@@ -1,0 +1,117 @@
+"""What follows from validations: the best training step, and whether training should end early.
+
+Both are functions of the history's rows alone, so a resumed run decides as the killed one would have.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pebr.files import atomic_file
+from pebr.training.best import BEST, RECORD
+from pebr.training.engine import TrainingEngine
+
+HistoryRow = dict[str, Any]  # see `pebr.telemetry.history`
+
+
+def held_out(ids: Sequence[str], count: int) -> tuple[list[int], list[int]]:
+    """Divide places into those to train on and those to validate on.
+
+    The `count` ids with the smallest digests are held out, at most half of all. So the choice does not depend on the
+    order of the data or on a seed, and few questions change sides when data are added.
+
+    Returns:
+        The places to train on, and the places held out, both ascending.
+
+    >>> held_out(["a", "b", "c", "d", "e"], 2)
+    ([0, 1, 4], [2, 3])
+    >>> held_out(["e", "d", "c", "b", "a"], 2)
+    ([0, 3, 4], [1, 2])
+    """
+    order = sorted(range(len(ids)), key=lambda place: (hashlib.sha256(ids[place].encode()).digest(), place))
+    chosen = set(order[: min(count, len(ids) // 2)])
+    return [place for place in range(len(ids)) if place not in chosen], sorted(chosen)
+
+
+@dataclass(frozen=True)
+class Score:
+    """The measure that validations are compared by."""
+
+    key: str  # in the rows of the history
+    higher_is_better: bool
+    stop_at: float = 0.0  # see `ValidationSettings`
+    stop_patience: int = 0
+
+    def best(self, rows: Sequence[HistoryRow]) -> HistoryRow | None:
+        """The first row with the best score; None without a validation."""
+        validated = self._validated(rows)
+        return min(validated, key=self._order) if validated else None
+
+    def stop(self, rows: Sequence[HistoryRow]) -> str:
+        """Why training should end after the last row; "" if it should not.
+
+        >>> rows = [{"step": 1, "loss": 3.0}, {"step": 2}, {"step": 3, "loss": 3.5}, {"step": 4, "loss": 3.25}]
+        >>> Score("loss", False, stop_patience=2).stop(rows)
+        '2 validations in a row without a better loss than 3 after step 1 (--stop-patience 2)'
+        >>> Score("loss", False, stop_patience=3).stop(rows)
+        ''
+        >>> Score("loss", False, stop_at=3.25).stop(rows)
+        'loss 3.25 has reached --stop-at 3.25'
+        """
+        validated = self._validated(rows)
+        if not validated or validated[-1] is not rows[-1]:
+            return ""
+        newest, best = rows[-1], min(validated, key=self._order)
+        if self.stop_at and self._sign * (newest[self.key] - self.stop_at) >= 0:
+            return f"{self.key} {newest[self.key]:g} has reached --stop-at {self.stop_at:g}"
+        waited = len(validated) - 1 - next(place for place, row in enumerate(validated) if row is best)
+        if self.stop_patience and waited >= self.stop_patience:
+            return (
+                f"{waited} validations in a row without a better {self.key} than {best[self.key]:g} after step"
+                f" {best['step']} (--stop-patience {self.stop_patience})"
+            )
+        return ""
+
+    @property
+    def _sign(self) -> int:
+        return 1 if self.higher_is_better else -1
+
+    def _order(self, row: HistoryRow) -> float:
+        return -self._sign * float(row[self.key])
+
+    def _validated(self, rows: Sequence[HistoryRow]) -> list[HistoryRow]:
+        """The rows with a score, since this run continued from another run's checkpoint, if it did."""
+        first = max((place for place, row in enumerate(rows) if row.get("resumed_from")), default=0)
+        return [row for row in rows[first:] if row.get(self.key) is not None]
+
+
+def save_weights(engine: TrainingEngine, directory: Path, score: Score | None, best: HistoryRow | None) -> None:
+    """Write the last weights, and those of the best training step in a folder inside, unless they are the same.
+
+    All ranks call this when training has ended: the engine may have the best weights afterwards.
+
+    Args:
+        engine: with the last weights, and with a checkpoint of the best.
+        directory: to write; merge reads it.
+        score: by which the best is the best; None without validation.
+        best: its row of the history, with the optimizer updates before it as `validation/updates`.
+    """
+    engine.save_sharded(directory)
+    if score is None or best is None:
+        return
+    is_last = best["validation/updates"] == engine.step
+    if not is_last:
+        engine.restore(best["validation/updates"])
+        engine.save_sharded(directory / BEST)
+    if engine.rank == 0:
+        record = {
+            "step": best["step"],
+            "measure": score.key,
+            "score": best[score.key],
+            "folder": "" if is_last else BEST,
+        }
+        with atomic_file(directory / RECORD) as path:
+            path.write_text(json.dumps(record, indent=1) + "\n")
