@@ -27,6 +27,7 @@ from pebr.rewards.clip import ClipScorer
 from pebr.rewards.settings import RewardSettings
 from pebr.rewards.stages import Tools, build_reward
 from pebr.sampling.contract import Question, Sample, Sampler, SamplingSettings
+from pebr.telemetry import metrics
 from pebr.telemetry.logs import progress
 from pebr.vlm.admission import TOO_LONG, encode
 from pebr.vlm.encoding import Encoder
@@ -112,6 +113,7 @@ class Examiner:
         correct = [mean([answered.correct for answered in answers]) or 0.0 for answers in of_row]
         scores = summarise(name, counted, correct, measures)
         kinds = Counter(fault.kind for fault in faults.values())
+        self._publish(name, scores, len(asked), kinds, answers)
         scores["too_long"] = kinds.pop(TOO_LONG, 0) / len(counted)
         scores["set_aside"] = dict(sorted(kinds.items()))
         scores["accuracy_all_rows"] = scores["accuracy"] * len(counted) / len(rows)  # rows that are not asked are wrong
@@ -123,6 +125,17 @@ class Examiner:
                 "%s: %d of %d rows are not in the accuracy (%s); %s", name, kinds.total(), len(rows), reasons, every
             )
         return scores
+
+    @staticmethod
+    def _publish(
+        name: str, scores: Scores, asked: int, rejected: Counter[str], answers: dict[str, list[Sample]]
+    ) -> None:
+        metrics.record("pebr_benchmark_accuracy_ratio", scores["accuracy"], name)
+        metrics.record_row(rows=asked)
+        for kind, count in rejected.items():
+            metrics.record_row(kind, count)
+        for sample in (sample for samples in answers.values() for sample in samples):
+            metrics.record_answer(len(sample.token_ids), sample.finish_reason)
 
     def _questions(self, rows: Sequence[BenchmarkRow], faults: dict[int, Fault]) -> Iterator[Question]:
         """The rows that can be asked, encoded one at a time as the sampler takes them.

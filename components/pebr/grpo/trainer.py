@@ -26,8 +26,10 @@ from pebr.grpo.questions import Plan
 from pebr.grpo.record import Rollouts
 from pebr.grpo.settings import Settings
 from pebr.grpo.update import Updater
+from pebr.telemetry import metrics
 from pebr.telemetry.history import History
 from pebr.telemetry.logs import duration
+from pebr.training.efficiency import publish_efficiency
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class Trainer:
             if self._resumed_from:
                 self.rollouts.adopt(self._resumed_from.rpartition("/")[0], len(self.rows))
             self._history = History(self.settings.history, self.rows)
+            metrics.record("pebr_training_steps_planned", self.plan.steps)
         self._checkpoint(due=False)  # a SIGTERM may have come while models were loaded
         return len(self.rows)
 
@@ -68,6 +71,8 @@ class Trainer:
         remaining = iter(experiences)
         reports = self.updater.step([[next(remaining) for _ in rows] for rows in updates])
         seconds = {**self.collector.seconds, "training": time.perf_counter() - started}
+        trained = sum(experience.prompt_tokens + experience.answer_tokens for experience in experiences)
+        publish_efficiency(self.policy.engine.weights, trained, seconds["training"], self.policy.engine.place)
         drift = self.updater.drift.drift()
         row = finite(
             {
@@ -86,6 +91,9 @@ class Trainer:
         if self._history is not None:
             self.rollouts.write(step + 1, experiences)
             self._history.append(row)
+            for experience in experiences:
+                for ids, reason in zip(experience.token_ids, experience.finish_reasons, strict=True):
+                    metrics.record_answer(len(ids), reason)
             self._log(row, sum(seconds.values()))
         if self.settings.drift_limit:
             drift.check(self.settings.drift_limit)

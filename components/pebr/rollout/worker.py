@@ -24,6 +24,7 @@ from pebr.data.records import ROLLOUT_SCHEMA, Response
 from pebr.data.shards import ShardedDataset, ShardWriter, iter_rows
 from pebr.rollout.shards import Finished, Plan
 from pebr.sampling.contract import Question, Sample, Sampler, SamplingSettings
+from pebr.telemetry import metrics
 from pebr.telemetry.logs import progress
 from pebr.vlm.admission import admit, image_bytes
 from pebr.vlm.encoding import Encoder, Prompt
@@ -125,6 +126,9 @@ class Worker:
 
     def _settle(self, read: _Read, outcome: Fault | list[Sample]) -> _Read:
         self._open.setdefault(read.shard, {})[read.place] = _Settled(read.row, outcome)
+        metrics.record_row(outcome.kind if isinstance(outcome, Fault) else "")
+        for sample in [] if isinstance(outcome, Fault) else outcome:
+            metrics.record_answer(len(sample.token_ids), sample.finish_reason)
         return read
 
     def _whole(self, shard: int) -> list[_Settled]:

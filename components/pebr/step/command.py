@@ -24,6 +24,7 @@ from pebr.files import atomic_file
 from pebr.step.outputs import check_outputs, only_writer
 from pebr.step.ranks import tell_done
 from pebr.step.settings import StepSettings, fields
+from pebr.telemetry import metrics as telemetry
 from pebr.telemetry.logs import configure
 
 Settings = TypeVar("Settings", bound=StepSettings)
@@ -41,12 +42,13 @@ def main(
     settings = None
     try:
         settings = parse(settings_class, sys.argv[1:] if arguments is None else arguments)
+        telemetry.identify(_step_of(settings_class), getattr(settings, "stage", ""), getattr(settings, "output", ""))
         with only_writer(settings):
             metrics = _worked(settings, work)
         if metrics is not None and is_first_process():
-            write_metrics(
-                settings, metrics | {"started": round(started, 3), "seconds": round(time.time() - started, 3)}
-            )
+            metrics |= {"started": round(started, 3), "seconds": round(time.time() - started, 3)}
+            write_metrics(settings, metrics)
+            telemetry.finish(metrics)
         if is_first_process():
             check_outputs(settings)
         tell_done()
@@ -103,6 +105,11 @@ def parse(settings_class: type[Settings], arguments: Sequence[str]) -> Settings:
     unchecked = type("Settings", (settings_class,), {"__doc__": text, "__post_init__": lambda _: None})
     read: StepSettings = tyro.cli(unchecked, args=words, prog=program, config=(tyro.conf.FlagConversionOff,))
     return settings_class(**vars(read))
+
+
+def _step_of(settings_class: type[StepSettings]) -> str:
+    """The name of a step's folder."""
+    return settings_class.__module__.removesuffix(".settings").rpartition(".")[2]
 
 
 def is_first_process() -> bool:
