@@ -32,7 +32,9 @@ METRICS = (
     Metric("pebr_disk_free_bytes", "gauge", "Free bytes where the step writes its output.", "all"),
     Metric("pebr_disk_size_bytes", "gauge", "Size of the file system where the step writes its output.", "all"),
     Metric("pebr_memory_peak_bytes", "gauge", "Largest resident memory of the first process.", "all"),
-    Metric("pebr_tracking_dropped_total", "counter", "Values that a tracker did not get.", "all", label="tracker"),
+    Metric(
+        "pebr_tracking_dropped_total", "counter", "Rows and results that a tracker did not get.", "all", label="tracker"
+    ),
     # Object stores
     Metric("pebr_store_transfers_total", "counter", "Files and folders put or got.", "all", label="operation"),
     Metric("pebr_store_bytes_total", "counter", "Bytes put or got.", "all", label="operation"),
