@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from pebr.telemetry import metrics
-from pebr.telemetry.catalog import METRICS
 from pebr.telemetry.history import History
 from pebr.telemetry.logs import progress
 
@@ -148,11 +147,3 @@ def test_store_transfers_are_recorded(port: int, tmp_path: Path) -> None:
     for operation in ("put", "get"):
         assert value(text, "pebr_store_bytes_total", operation=operation) == 5
         assert value(text, "pebr_store_seconds_count", operation=operation) == 1
-
-
-def test_keys_are_of_one_metric_each() -> None:
-    names, keys = [m.name for m in METRICS], [m.key for m in METRICS if m.key]
-    assert len(set(names)) == len(names)
-    assert len(set(keys)) == len(keys)
-    assert all(metric.label for metric in METRICS if metric.key.endswith("*"))
-    assert all(metric.buckets for metric in METRICS if metric.kind == "histogram")

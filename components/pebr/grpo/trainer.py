@@ -57,7 +57,7 @@ class Trainer:
             if self._resumed_from:
                 self.rollouts.adopt(self._resumed_from.rpartition("/")[0], len(self.rows))
             self._history = History(self.settings.history, self.rows)
-            metrics.record("pebr_training_steps_planned", self.plan.steps)
+            metrics.begin(self.plan.steps)
         self._checkpoint(due=False)  # a SIGTERM may have come while models were loaded
         return len(self.rows)
 

@@ -136,7 +136,7 @@ def _run(settings: Settings, engine: TrainingEngine, batches: Batches, filler: R
     totals = _Totals(Counter(saved["set_aside"]), saved["tokens"], saved["loss"], saved["history"])
     history = History(settings.history, totals.history) if engine.rank == 0 else None
     steps = engine.settings.total_steps
-    metrics.record("pebr_training_steps_planned", steps)
+    metrics.begin(steps)
     started = logged = time.monotonic()
     first = engine.step
     for batch in batches.run(engine.step, steps):

@@ -63,7 +63,7 @@ class Exporter:
         self._rows_at = time.monotonic()
         self._server: ThreadingWSGIServer | None = None
         for metric in METRICS:  # a counter that appears with its first event hides that event from `increase`
-            if metric.kind == "counter" and not metric.label and step in metric.steps.split():
+            if metric.kind == "counter" and not metric.label and {step, "all"} & set(metric.steps.split()):
                 self.record(metric.name, 0.0)
         self.record("pebr_start_timestamp_seconds", time.time())
         self._watch("pebr_memory_peak_bytes", _peak_memory)
@@ -199,6 +199,13 @@ def record_answer(tokens: int, finish_reason: str) -> None:
     """Record the length of an answer, and whether it was cut off (`length`)."""
     record("pebr_answer_tokens", tokens)
     record("pebr_answers_cut_off_total", finish_reason == "length")
+
+
+def begin(training_steps: int) -> None:
+    """Record that training begins, with so many steps in all: from now on a step and a checkpoint are waited for."""
+    record("pebr_training_steps_planned", training_steps)
+    record("pebr_training_step_timestamp_seconds", time.time())
+    record("pebr_checkpoint_timestamp_seconds", time.time())
 
 
 def publish(row: Mapping[str, object]) -> None:
