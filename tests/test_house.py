@@ -13,7 +13,7 @@ PHASES = {path.parent.name for path in PEBR.glob("*/__main__.py")}
 # Each room may import from the rooms before it, and from itself. Names in one string are side by side: they do not
 # import each other.
 ROOMS = (
-    *("errors", "files", "english", "answers store", "telemetry", "step", "data", "vlm", "rewards", "sampling"),
+    *("errors", "files", "telemetry", "english", "answers store", "step", "data", "vlm", "rewards", "sampling"),
     *("training", "toy", " ".join(sorted(PHASES)), "inspect"),
 )
 # The same inside pipelines/; the commands are on top.

@@ -127,6 +127,7 @@ CHECKS: Mapping[str, Check] = {  # a check per setting of `Placement`
     "tolerations": _all(_toleration),
     "secrets": _pairs(_NAME, _VARIABLES),
     "config": _pairs(_NAME, _VARIABLES),
+    "metrics_port": lambda value: "" if value in range(65536) else f"{value!r}: give 1 to 65535, or 0 for none",
     "pull_policy": _pull_policy,
     "pull_secrets": _all(_NAME),
 }

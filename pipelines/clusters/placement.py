@@ -36,6 +36,9 @@ CLUSTERS = Path(__file__).parent
 SCRATCH = "/tmp"  # noqa: S108 - besides its outputs, a step writes only to this folder; it holds HOME and caches
 LONGEST = 30 * 24 * 3600  # seconds; stands for no limit
 PRIORITY = "pebr/priority-class"  # annotation that holds the PriorityClass in the IR
+PROMETHEUS = "prometheus.io"  # annotations that say where to scrape
+WORKFLOW = "workflows.argoproj.io/workflow"  # label that Argo gives every pod, also below Kubeflow
+OWN = {"app.kubernetes.io/part-of": "pebr"}  # label of pods with metrics, for PodMonitors
 CACHE = "/cache"  # mount path of the volume `cache_claim`
 
 
@@ -66,6 +69,8 @@ class Placement:
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     # Environment from config maps: name -> key -> variable. A missing one is no error.
     config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    # Port of /metrics and /healthz, in the pod's annotations `prometheus.io/...`; 0 opens none
+    metrics_port: int = 0
     # Always, IfNotPresent or Never; empty for Kubernetes' default: Always if the tag is `latest`
     pull_policy: str = ""
     pull_secrets: tuple[str, ...] = ()  # names of the secrets for pulling the image
@@ -162,9 +167,10 @@ def placed(task: PipelineTask, placement: Placement) -> PipelineTask:
     user = placement.run_as_user
     kubernetes.set_security_context(task, run_as_user=None if user < 0 else user, run_as_non_root=True)
     priority = {PRIORITY: placement.priority_class} if placement.priority_class else {}
+    own = _monitored(task, placement.metrics_port) if placement.metrics_port else {}
     for add, pairs in (
         (kubernetes.add_pod_label, placement.labels),
-        (kubernetes.add_pod_annotation, {**placement.annotations, **priority}),
+        (kubernetes.add_pod_annotation, {**own, **placement.annotations, **priority}),
         (kubernetes.add_node_selector, placement.node_selector),
     ):
         for key, value in sorted(pairs.items()):
@@ -180,3 +186,14 @@ def placed(task: PipelineTask, placement: Placement) -> PipelineTask:
     if placement.pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(placement.pull_secrets))
     return task
+
+
+def _monitored(task: PipelineTask, port: int) -> dict[str, str]:
+    """Label a task for a PodMonitor and let it open this port; returns the annotations that say so."""
+    for key, value in OWN.items():
+        kubernetes.add_pod_label(task, key, value)
+    # From the annotation: the same IR opens no port where it runs without Kubernetes.
+    kubernetes.use_field_path_as_env(task, "PEBR_METRICS_PORT", f"metadata.annotations['{PROMETHEUS}/port']")
+    kubernetes.use_field_path_as_env(task, "PEBR_RUN", f"metadata.labels['{WORKFLOW}']")
+    scraped = {"scrape": "true", "port": str(port), "path": "/metrics"}
+    return {f"{PROMETHEUS}/{name}": value for name, value in scraped.items()}

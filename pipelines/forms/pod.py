@@ -16,6 +16,7 @@ SUPPORTED = {  # settings that this module and `pipelines.forms.argo` read
     "activeDeadlineSeconds",
     "configMapAsEnv",
     "emptyDirMounts",
+    "fieldPathAsEnv",
     "imagePullPolicy",
     "imagePullSecret",
     "nodeSelector",
@@ -41,7 +42,7 @@ def resources(given: Json) -> Manifest:
 
 
 def environment(plain: Mapping[str, str], kubernetes: Json) -> Iterator[Manifest]:
-    """Environment variables: plain ones, then those from secrets and config maps."""
+    """Environment variables: plain ones, then those from secrets, config maps and fields of the pod."""
     yield from ({"name": name, "value": value} for name, value in plain.items())
     for kind, reference in (("secret", "secretKeyRef"), ("configMap", "configMapKeyRef")):
         for source in kubernetes.get(f"{kind}AsEnv", ()):
@@ -49,6 +50,8 @@ def environment(plain: Mapping[str, str], kubernetes: Json) -> Iterator[Manifest
             for pair in source["keyToEnv"]:
                 key = {"name": source[f"{kind}Name"], "key": pair[f"{kind}Key"], **optional}
                 yield {"name": pair["envVar"], "valueFrom": {reference: key}}
+    for field in kubernetes.get("fieldPathAsEnv", ()):
+        yield {"name": field["name"], "valueFrom": {"fieldRef": {"fieldPath": field["fieldPath"]}}}
 
 
 def volumes(kubernetes: Json) -> tuple[list[Manifest], list[Manifest]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from pipelines.ir.plan import Step
 
 GUARD = "/opt/pebr/app/pipelines/local/guard.py"
-PASSED = ("AWS_", "PEBR_", "HF_")  # prefixes of variables that the container gets: the store's address and credentials
+PASSED = ("AWS_", "PEBR_", "HF_", "MLFLOW_", "WANDB_")  # prefixes of variables that the container gets
 USER = 1234  # user of the container if the runner is root
 
 

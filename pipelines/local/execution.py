@@ -81,6 +81,7 @@ def execute(
         "OMP_NUM_THREADS": str(place.threads),
         "OMP_WAIT_POLICY": "PASSIVE",  # steps that run at the same time share cores: waiting threads must not spin
         "PYTHONHASHSEED": "0",
+        "PEBR_RUN": os.environ.get("PEBR_RUN", place.run_name),
         **step.environment,
     }
     if place.docker:

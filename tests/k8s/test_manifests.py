@@ -20,8 +20,12 @@ from tests.pipelines.forms.argo_schema import reference_errors, schema_errors
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
 OVERLAYS = ("kind-cpu", "gpu")
-BUILDS = [*(f"k8s/overlays/{name}" for name in OVERLAYS), *(f"pipelines/compiled/{c}/kubeflow" for c in ("cpu", "gpu"))]
-OWN_KINDS = {"Workflow", "WorkflowTemplate", "Pipeline", "PipelineVersion"}
+BUILDS = [
+    "k8s/monitoring",
+    *(f"k8s/overlays/{name}" for name in OVERLAYS),
+    *(f"pipelines/compiled/{c}/kubeflow" for c in ("cpu", "gpu")),
+]
+OWN_KINDS = {"Workflow", "WorkflowTemplate", "Pipeline", "PipelineVersion", "PodMonitor", "PrometheusRule"}
 
 
 @cache
@@ -198,6 +202,27 @@ def test_the_cache_is_the_volume_that_a_cluster_file_may_name() -> None:
     (claim,) = yaml.safe_load_all((K8S / "components" / "cache" / "cache.yaml").read_text())
     kubernetes_validate.validate(claim, "1.32", strict=True)
     assert f"cache_claim: {claim['metadata']['name']}" in (ROOT / "pipelines" / "clusters" / "gpu.yaml").read_text()
+
+
+def test_prometheus_may_reach_the_port_that_pods_open_and_their_annotations_name() -> None:
+    watching = {(item["kind"], item["metadata"]["name"]): item for item in built("k8s/monitoring")}
+    (rule,) = watching["NetworkPolicy", "pebr-monitoring"]["spec"]["ingress"]
+    ports = {str(port["port"]) for port in rule["ports"]}
+    selector = watching["PodMonitor", "pebr-steps"]["spec"]["selector"]["matchLabels"]
+    (template,) = of_kind("gpu", "WorkflowTemplate")
+    pods = [step["metadata"] for step in template["spec"]["templates"][1:]]
+    pods += [overlay("kind-cpu")["Job", "pebr-run"]["spec"]["template"]["metadata"]]
+    assert len(pods) > 20
+    for pod in pods:
+        assert selector.items() <= pod["labels"].items()
+        assert {pod["annotations"]["prometheus.io/port"]} == ports
+        assert pod["annotations"]["prometheus.io/scrape"] == "true"
+
+
+def test_the_dashboards_are_config_maps_that_grafana_finds() -> None:
+    dashboards = [item for item in built("k8s/monitoring") if item["metadata"]["name"] == "pebr-dashboards"]
+    assert [d["metadata"]["labels"]["grafana_dashboard"] for d in dashboards] == ["1"]
+    assert len(dashboards[0]["data"]) == len(list((K8S / "monitoring" / "dashboards").glob("*.json")))
 
 
 def test_a_token_for_kubeflow_lies_where_submitting_looks_for_it() -> None:

@@ -28,6 +28,7 @@ from pebr.rewards.settings import RewardSettings
 from pebr.rewards.stages import Tools, build_reward
 from pebr.sampling.contract import Sample
 from pebr.sampling.sharded import Asked, Settled
+from pebr.telemetry import metrics
 from pebr.vlm.admission import TOO_LONG, encode
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.reading import read_answer
@@ -170,6 +171,7 @@ def report(name: str, rows: Sequence[BenchmarkRow], outcomes: Sequence[Outcome],
     measures = {m: [mean([answered.measures[m] for answered in answers]) for answers in of_row] for m in MEASURES}
     correct = [mean([answered.correct for answered in answers]) or 0.0 for answers in of_row]
     scores = summarise(name, counted, correct, measures)
+    metrics.record("pebr_benchmark_accuracy_ratio", scores["accuracy"], name)
     kinds = Counter(fault.kind for fault in faults.values())
     scores["too_long"] = kinds.pop(TOO_LONG, 0) / len(counted)
     scores["set_aside"] = dict(sorted(kinds.items()))

@@ -29,6 +29,7 @@ from pebr.errors import InputError
 from pebr.files import atomic_directory
 from pebr.filter.rules import Openings, cleaned, question_of
 from pebr.filter.settings import Settings
+from pebr.telemetry import metrics
 from pebr.telemetry.logs import progress
 from pebr.vlm.prompt import PUBLISHED
 
@@ -130,6 +131,7 @@ def _write(
             checked = checked._replace(row=checked.row._replace(fault=again))
     row, fault = checked.row, checked.row.fault
     tally.add(checked)
+    metrics.record_row(fault.kind if fault else "")
     if not fault:
         writer.write(row.row | {"images": checked.images, "source": source})
         return

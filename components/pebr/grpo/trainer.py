@@ -30,9 +30,11 @@ from pebr.grpo.sample import sample_of
 from pebr.grpo.settings import Settings
 from pebr.grpo.update import Updater
 from pebr.grpo.validation import Validator
+from pebr.telemetry import metrics
 from pebr.telemetry.history import History
 from pebr.telemetry.live import Live
 from pebr.telemetry.logs import duration
+from pebr.training.efficiency import publish_efficiency
 from pebr.training.validation import save_weights
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ class Trainer:
             if self._resumed_from:
                 self.rollouts.adopt(self._resumed_from.rpartition("/")[0], len(self.rows))
             self._history = History(self.settings.history, self.rows)
+            metrics.begin(self.plan.steps)
         self._checkpoint(due=False)  # a SIGTERM may have come while models were loaded
         return len(self.rows)
 
@@ -79,6 +82,8 @@ class Trainer:
         seconds = {**self.collector.seconds, **self.updater.seconds, "sync": self.policy.sync_seconds}
         seconds |= {"training": ended - started, "step": ended - begun}
         seconds["waiting"] = self.collector.seconds["waiting"] + self.updater.seconds["waiting"]
+        trained = sum(experience.prompt_tokens + experience.answer_tokens for experience in experiences)
+        publish_efficiency(self.policy.engine.weights, trained, seconds["training"], self.policy.engine.place)
         drift = self.updater.drift.drift()
         row = finite(
             {
@@ -104,6 +109,9 @@ class Trainer:
         if self._history is not None:
             self.rollouts.write(step + 1, experiences)
             self._history.append(row)
+            for experience in experiences:
+                for ids, reason in zip(experience.token_ids, experience.finish_reasons, strict=True):
+                    metrics.record_answer(len(ids), reason)
             self._log(row, seconds["step"])
             self._show(experiences, validated)
         if self.settings.drift_limit:

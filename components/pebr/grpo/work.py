@@ -29,6 +29,7 @@ from pebr.rewards.stages import StageReward, Tools, build_reward
 from pebr.sampling.contract import SamplingSettings
 from pebr.step import launch
 from pebr.step.identity import facts_of
+from pebr.telemetry import metrics
 from pebr.telemetry.live import Live
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.randomness import seed_everything
@@ -62,6 +63,9 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
     encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels))
     needs_key_words = settings.stage == "perception" and settings.keyword_weight > 0
     kept, rejected = askable(settings.dataset, encoder, settings.max_prompt_tokens, needs_key_words)
+    metrics.record_row(rows=len(kept))
+    for kind, count in rejected.items():
+        metrics.record_row(kind, count)
     if rejected:
         reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.most_common())
         log.warning("questions rejected: %s", reasons)

@@ -16,6 +16,7 @@ import torch
 from pebr.data.read_ahead import read_ahead
 from pebr.data.readers import Fault
 from pebr.sampling.contract import Question, Sample, Sampler, SamplingSettings
+from pebr.telemetry import metrics
 from pebr.telemetry.logs import progress
 from pebr.vlm.encoding import Prompt
 
@@ -93,6 +94,9 @@ class ShardSampler(Generic[Key, Row]):
 
     def _settle(self, shard: Key, place: int, settled: Settled[Row]) -> Key:
         self._open.setdefault(shard, {})[place] = settled
+        metrics.record_row(settled.outcome.kind if isinstance(settled.outcome, Fault) else "")
+        for sample in [] if isinstance(settled.outcome, Fault) else settled.outcome:
+            metrics.record_answer(len(sample.token_ids), sample.finish_reason)
         return shard
 
     def _questions(

@@ -26,12 +26,14 @@ from pebr.sft.settings import FROM_DATA, Settings
 from pebr.sft.validation import validation_loss
 from pebr.step import launch
 from pebr.step.identity import facts_of
+from pebr.telemetry import metrics
 from pebr.telemetry.history import History
 from pebr.telemetry.live import Live
 from pebr.telemetry.logs import duration
 from pebr.training import lora
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.consolidate import consolidate
+from pebr.training.efficiency import publish_efficiency
 from pebr.training.engine import EngineSettings, TrainingEngine, UpdateReport
 from pebr.training.logprobs import PolicyModel
 from pebr.training.memory import check_memory
@@ -203,14 +205,20 @@ def _run(
     totals = _Totals(Counter(saved["set_aside"]), saved["tokens"], saved["loss"], saved["history"])
     history = History(settings.history, totals.history) if engine.rank == 0 else None
     steps = engine.settings.total_steps
+    metrics.begin(steps)
     started = logged = time.monotonic()
     first = engine.step
     for batch in batches.run(engine.step, 0 if score.stop(totals.history) else steps):
         began = time.monotonic()
         rows = [row.to(engine.device) for row in batch.rows]
         report = engine.update(rows, partial(_loss, answer_tokens=batch.answer_tokens), filler)
+        publish_efficiency(engine.weights, batch.tokens, time.monotonic() - began, engine.place)
         if engine.step <= batches.steps_per_epoch:  # each epoch has all rows: count those of the first
             totals.rejected += batch.rejected
+            unseen = len(batches.trained) - (engine.step - 1) * settings.batch_size
+            metrics.record_row(rows=min(settings.batch_size, unseen) - batch.rejected.total())
+            for kind, count in batch.rejected.items():
+                metrics.record_row(kind, count)
         totals.tokens += batch.tokens
         totals.loss = totals.loss if report.refused else report.loss
         if not totals.tokens and engine.step == min(batches.steps_per_epoch, steps):

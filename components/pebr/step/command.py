@@ -23,7 +23,9 @@ from pebr.errors import EXIT_PREEMPTED, EXIT_WRONG_INPUT, UNUSABLE, InputError, 
 from pebr.files import atomic_file
 from pebr.step.outputs import check_outputs, only_writer
 from pebr.step.ranks import tell_done
-from pebr.step.settings import StepSettings, fields
+from pebr.step.settings import Output, StepSettings, fields
+from pebr.telemetry import metrics as telemetry
+from pebr.telemetry import tracking
 from pebr.telemetry.logs import configure
 
 Settings = TypeVar("Settings", bound=StepSettings)
@@ -41,14 +43,17 @@ def main(
     settings = None
     try:
         settings = parse(settings_class, sys.argv[1:] if arguments is None else arguments)
+        _watch(settings)
         with only_writer(settings):
             metrics = _worked(settings, work)
         if metrics is not None and is_first_process():
-            write_metrics(
-                settings, metrics | {"started": round(started, 3), "seconds": round(time.time() - started, 3)}
-            )
+            metrics |= {"started": round(started, 3), "seconds": round(time.time() - started, 3)}
+            write_metrics(settings, metrics)
+            telemetry.finish(metrics)
         if is_first_process():
             check_outputs(settings)
+        if metrics is not None:
+            tracking.finish(metrics, _shown(settings))
         tell_done()
     except InputError as error:
         log.error("%s", error)  # noqa: TRY400 - the message is complete; a traceback would hide it
@@ -62,6 +67,8 @@ def main(
     except Preempted as stop:
         log.warning("%s", stop)
         sys.exit(EXIT_PREEMPTED)
+    finally:
+        tracking.finish(None)
     sys.exit(0)
 
 
@@ -103,6 +110,21 @@ def parse(settings_class: type[Settings], arguments: Sequence[str]) -> Settings:
     unchecked = type("Settings", (settings_class,), {"__doc__": text, "__post_init__": lambda _: None})
     read: StepSettings = tyro.cli(unchecked, args=words, prog=program, config=(tyro.conf.FlagConversionOff,))
     return settings_class(**vars(read))
+
+
+def _watch(settings: StepSettings) -> None:
+    """Tell metrics and trackers which step this process runs."""
+    step, stage = type(settings).__module__.removesuffix(".settings").rpartition(".")[2], getattr(settings, "stage", "")
+    parameters = [setting.name for setting in fields(type(settings)) if setting.role is None]
+    telemetry.identify(step, stage, getattr(settings, "output", ""))
+    tracking.identify(step, stage, {name: getattr(settings, name) for name in parameters if name != "executor_input"})
+
+
+def _shown(settings: StepSettings) -> list[Path]:
+    """The outputs of a step that people look at."""
+    kinds = ("HTML", "Metrics")
+    shown = [s.name for s in fields(type(settings)) if isinstance(s.role, Output) and s.role.kind in kinds]
+    return [path for name in shown if (path := Path(getattr(settings, name))).is_file()]
 
 
 def is_first_process() -> bool:

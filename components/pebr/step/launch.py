@@ -24,6 +24,7 @@ import torch.distributed as dist
 
 from pebr.errors import Preempted, RanksEnded
 from pebr.step.ranks import DONE, LAUNCHER, die_with_parent, tell_done
+from pebr.telemetry import metrics
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def relaunch_with_processes(module: str, processes: int, arguments: Sequence[str
     """
     count = processes or max(torch.cuda.device_count(), 1)
     if "RANK" in os.environ or count == 1:
+        metrics.serve()  # before models are loaded; a launcher of ranks leaves the port to the first one
         return
     # This process owns the store at which the ranks meet, so that no port has to be guessed.
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)

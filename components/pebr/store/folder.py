@@ -11,6 +11,7 @@ from pathlib import Path
 from pebr.files import atomic_directory, atomic_file, blamed
 from pebr.store.contract import NotThereError, StoreError
 from pebr.store.listing import LISTING, Entry, checked_key, files_of, read_listing, write_listing
+from pebr.store.measured import measured
 
 CHUNK = 2**20  # bytes
 OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR}  # a rename fails because the target exists
@@ -22,6 +23,7 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @measured
     def put(self, local: Path, key: str) -> None:
         target = self.root / checked_key(key)
         if not local.exists():
@@ -41,6 +43,7 @@ class FolderStore:
         finally:
             _remove(beside)
 
+    @measured
     def get(self, key: str, local: Path) -> None:
         source = self.root / checked_key(key)
         if source.is_file():

@@ -30,6 +30,7 @@ from pebr.files import atomic_directory, atomic_file, sha256
 from pebr.store.contract import AlteredError, NotThereError, StoreError
 from pebr.store.etag import PART, CountedFile
 from pebr.store.listing import LISTING, Entry, checked_key, files_of, read_listing, write_listing
+from pebr.store.measured import measured
 from pebr.store.s3_client import ABSENT, Interrupted, connect, persist
 
 Item = TypeVar("Item")
@@ -56,6 +57,7 @@ class S3Store:
         self.bucket, self.prefix = bucket, prefix
         self.client = connect(environment)
 
+    @measured
     def put(self, local: Path, key: str) -> None:
         checked_key(key)
         if local.is_dir():
@@ -68,6 +70,7 @@ class S3Store:
         else:
             raise StoreError(f"{local}: no such file or directory to store under {key}")
 
+    @measured
     def get(self, key: str, local: Path) -> None:
         checked_key(key)
         if self._stat(key) is not None:

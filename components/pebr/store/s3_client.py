@@ -29,6 +29,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from pebr.errors import InputError
 from pebr.store.connection import pool_manager
 from pebr.store.contract import StoreError
+from pebr.telemetry import metrics
 
 log = logging.getLogger("pebr")
 Result = TypeVar("Result")
@@ -168,11 +169,14 @@ def persist(action: Callable[[], Result], what: str, progress: Callable[[], int]
         after=count,
         stop=lambda state: state.attempt_number >= (min(REFUSALS, TRIES) if _is_refusal(_error_of(state)) else TRIES),
         wait=lambda state: min(LONGEST_WAIT, FIRST_WAIT * 2**state.attempt_number) * random.uniform(0.5, 1.0),
-        before_sleep=lambda state: log.info(
-            "%s: %s; retry in %.1f s", what, _line(_error_of(state)), state.upcoming_sleep
-        ),
+        before_sleep=lambda state: _tell_retry(what, state),
         retry_error_callback=give_up,
     )(attempt)
+
+
+def _tell_retry(what: str, state: RetryCallState) -> None:
+    log.info("%s: %s; retry in %.1f s", what, _line(_error_of(state)), state.upcoming_sleep)
+    metrics.record("pebr_store_retries_total")
 
 
 def _raise_if_permanent(error: Exception, what: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pebr.files import atomic_file, blamed
-from pebr.telemetry.metrics import publish
+from pebr.telemetry import metrics, tracking
 
 
 class History:
@@ -24,10 +24,11 @@ class History:
             beside.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def append(self, row: Mapping[str, object]) -> None:
-        """Add the row of one training step, with a key `step`, and publish its numbers to Prometheus."""
+        """Add the row of one training step, with a key `step`; publish its numbers as metrics and to trackers."""
         with blamed(self.path), self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        publish(row)
+        metrics.publish(row)
+        tracking.publish(row)
 
 
 def read_history(path: Path | str) -> list[dict[str, Any]]:

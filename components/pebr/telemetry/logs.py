@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from pebr.telemetry import metrics
+
 Item = TypeVar("Item")
 log = logging.getLogger("pebr")
 _ERROR = re.compile(r"[\d:]+ ERROR (?:\[rank \d+\] )?(.+)")  # a line of `configure`
@@ -36,8 +38,10 @@ def progress(items: Iterable[Item], total: int, description: str, every_seconds:
     """
     started = time.monotonic()
     lines = deque([(started, 0)], maxlen=_RECENT)
+    metrics.record("pebr_items_planned", total, description)
     for done, item in enumerate(items, start=1):
         yield item
+        metrics.record("pebr_items_done_total", 1, description)
         now = time.monotonic()
         if done == total or now - lines[-1][0] >= every_seconds:
             since, before = lines[0] if done != total else (started, 0)

@@ -28,6 +28,7 @@ from pebr.step.identity import Facts, differences, few, run_name
 from pebr.step.launch import Place, is_first_here
 from pebr.store.contract import AlteredError, NotThereError, Store
 from pebr.store.opening import open_store
+from pebr.telemetry import metrics
 from pebr.training.settings import TrainingSettings
 from pebr.training.sharded import INDEX, Run, ShardedTensors, description_names, write_index, write_shard
 
@@ -199,6 +200,7 @@ class Checkpoints:
                 if old != best:
                     self._delete(old)
             log.info("checkpoint of step %d written to %s", step, self.location)
+            metrics.record("pebr_checkpoint_timestamp_seconds", time.time())
 
     def _await_parts(self, step: int) -> None:
         """Wait for every rank's description, which is stored after its part, and copy it to the local folder."""

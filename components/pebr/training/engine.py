@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from pebr.errors import Preempted
 from pebr.files import partial
 from pebr.step.launch import Place, StopSignal
+from pebr.telemetry import metrics
 from pebr.training import randomness, recomputation, zero
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.engine_settings import EngineSettings
@@ -71,6 +72,7 @@ class TrainingEngine:
         checkpoints: Checkpoints | None = None,
     ) -> None:
         self.settings = settings
+        self.place = place
         self.rank, self.world_size, self.device = place
         self.weights = module if weights is None else weights
         self._checkpoints = checkpoints
@@ -318,6 +320,7 @@ class TrainingEngine:
             return
         self.refused_steps += 1
         self._refused_in_a_row += 1
+        metrics.record("pebr_updates_refused_total")
         log.warning("step %d refused: loss %s, gradient norm %s", self.step, report.loss, report.grad_norm)
 
     def _agree(self, value: float, operation: dist.ReduceOp.RedOpType) -> float:

@@ -57,6 +57,7 @@ def test_a_steps_own_settings_win_over_the_defaults(tmp_path: Path) -> None:
         ("steps: {sft: {cpu: 4}}", "sft: cpu: 4 must be str"),
         ("steps: {sft: {gpus: true}}", "sft: gpus: True must be int"),
         ("defaults: {run_as_user: 0}", "0 is root"),
+        ("defaults: {metrics_port: 70000}", "metrics_port: 70000: give 1 to 65535, or 0 for none"),
         ("step: {}", "step: unknown at the top level: give only defaults and steps"),
         ("steps: {grpoo: {gpus: 8}}", "steps: no step grpoo: known are evaluate, filter, grpo"),
         ("steps: {grpo: 8}", "grpo: 8: give a mapping"),

@@ -184,7 +184,7 @@ def test_placement_reaches_the_pod(tmp_path: Path) -> None:
         pull_policy="IfNotPresent", pull_secrets=("registry",),
         tolerations=({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
         secrets={"pebr-s3": {"access-key": "AWS_ACCESS_KEY_ID"}},
-        config={"pebr-store": {"endpoint": "PEBR_S3_ENDPOINT"}},
+        config={"pebr-store": {"endpoint": "PEBR_S3_ENDPOINT"}}, metrics_port=9464,
     )  # fmt: skip
     template = single(tmp_path, lambda task: placed(task, placement))
     container = template["container"]
@@ -196,7 +196,10 @@ def test_placement_reaches_the_pod(tmp_path: Path) -> None:
     assert template["nodeSelector"] == {"gpu": "h100"}
     assert template["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert template["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "research"
-    assert template["metadata"]["annotations"] == {"a/b": "true"}
+    scraped = {"prometheus.io/scrape": "true", "prometheus.io/port": "9464", "prometheus.io/path": "/metrics"}
+    assert template["metadata"]["annotations"] == {"a/b": "true", **scraped}
+    port = {"fieldRef": {"fieldPath": "metadata.annotations['prometheus.io/port']"}}
+    assert {"name": "PEBR_METRICS_PORT", "valueFrom": port} in container["env"]
     assert template["priorityClassName"] == "training"
     assert {v["name"]: v.get("emptyDir") for v in template["volumes"]} == {
         "shm": {"medium": "Memory", "sizeLimit": "64Gi"},
@@ -286,8 +289,8 @@ def test_gpu_manifests_name_images_by_digest_and_none_holds_a_secret_or_a_path_o
 def test_a_setting_that_argo_would_not_get_is_refused(tmp_path: Path) -> None:
     from kfp import kubernetes
 
-    with pytest.raises(InputError, match="fieldPathAsEnv: not supported on Argo"):
-        single(tmp_path, lambda task: kubernetes.use_field_path_as_env(task, "NODE", "spec.nodeName"))
+    with pytest.raises(InputError, match="configMapAsVolume: not supported on Argo"):
+        single(tmp_path, lambda task: kubernetes.use_config_map_as_volume(task, "settings", "/settings"))
 
 
 def test_double_braces_in_a_value_are_refused(tmp_path: Path) -> None:
