@@ -96,7 +96,8 @@ def _openapi(value: Any, kind: str, where: str) -> Iterator[str]:
         if not isinstance(value, PLAIN[kind]) or (kind == "int" and isinstance(value, bool)):
             yield f"{where}: {value!r} is no {kind}"
     elif kind not in ("ResourceQuantity", "IntOrString", "K8sIoApimachineryPkgApiResourceQuantity"):
-        model = getattr(models("kserve"), kind, None) or getattr(kubernetes.client, kind)
+        short = re.sub(r"K8sIoApi[A-Z][a-z]+(?=V\d)", "", kind)  # with the API's group, where two groups have the kind
+        model = getattr(models("kserve"), kind, None) or getattr(kubernetes.client, short)
         types = {json: model.openapi_types[name] for name, json in model.attribute_map.items()}
         for name, item in value.items():
             if name not in types:
