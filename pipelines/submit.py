@@ -7,7 +7,8 @@
 The name of a run consists of pipeline, recipe, commit, and a digest of the compiled file and all parameters. If a run
 of this name is running or has succeeded, no second one starts; a failed run is started again. With --wait, each change
 of a step's state is reported; then the scores are compared with the gates (`pipelines.gate`). With --publish, if all
-gates pass, the model is recorded as the published one. --summary appends a page of Markdown, for the page of a CI job.
+gates pass, the model gets a card and is recorded as the published one (`pipelines.publishing`). --summary appends a
+page of Markdown, for the page of a CI job.
 
 While it waits, it reports steps that do not start, with the platform's reason. Of a failed run it names each failed
 step with its exit code, the last error line of its log, and the command that shows the log. Ctrl-C ends the waiting,
@@ -37,6 +38,9 @@ from pipelines.ir.kinds import EVALUATE, final_evaluation, final_model
 from pipelines.ir.plan import Json, Step
 from pipelines.ir.reader import Pipeline
 from pipelines.parameters import check
+from pipelines.publishing.card import Facts
+from pipelines.publishing.hub import repository
+from pipelines.publishing.publish import Places, data_of, publish
 from pipelines.targets import FAILED, Failure, GoneError, Progress, Target, TargetError
 from pipelines.targets.following import follow
 
@@ -79,6 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--poll", type=float, default=15.0, help="seconds between requests for the state (%(default)s)")
     add("--gate", action="append", default=[], help="such as accuracy>=0.6 or accuracy>=published-0.01; implies --wait")
     add("--publish", default="", help="s3:// prefix or folder for the record of the published model")
+    add("--push", default="", help="also push the published model to the hub: hf://organisation/name[@branch]")
+    add("--registry", default="", help="also register the published model: address of a Kubeflow Model Registry")
+    add("--license", default="", help="licence of the published model, such as apache-2.0 (the base model's)")
     add("--summary", type=Path, help="file to append a Markdown summary to")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -128,30 +135,61 @@ def _submit(options: argparse.Namespace) -> int:
     final_id = final.id if final else ""
     scores: gate.Scores = {}
     verdicts: list[gate.Verdict] = []
+    published: dict[str, float] | None = None
     try:
         if progress.state != FAILED and (options.gate or options.publish or options.to != "kfp" or options.artifacts):
             scores = target.scores()
             published = gate.last_published(options.publish) if options.publish else None
             verdicts += [gate.judge(text, scores, final_id, published) for text in options.gate]
     finally:  # also if a gate names no score: the run took long, and its summary is useful
-        kinds = {step.id: step.module for step in steps}
-        evaluated = {step: metrics for step, metrics in scores.items() if kinds.get(step) == EVALUATE}
+        evaluated = {step.id: scores[step.id] for step in steps if step.module == EVALUATE and step.id in scores}
         page = summary(name, place, progress, failures, evaluated, verdicts, time.monotonic() - started)
-        log.info("%s", page)
-        if options.summary:
-            with options.summary.open("a") as file:
-                file.write(page)
+        _tell(page, options.summary)
     if progress.state == FAILED:
         return EXIT_RUN_FAILED
     if not all(verdict.passed for verdict in verdicts):
         return EXIT_GATE_FAILED
-    if options.publish and (model := final_model(steps)):
-        location = target.location(model)
-        if not location:
-            raise TargetError(f"{place}: the run has no model of {model.step}: nothing is published")
-        more = {"recipe": options.recipe, "commit": revision(), "image": image}
-        gate.publish(options.publish, name, location, scores.get(final_id, {}), more)
+    if options.publish:
+        facts = Facts(
+            run=name,
+            pipeline=pipeline.name,
+            recipe=options.recipe,
+            commit=revision(),
+            image=image,
+            model=_location(target, steps, place),
+            parameters=parameters,
+            changed=[k for k, value in parameters.items() if value != pipeline.inputs[k].get("defaultValue")],
+            scores=evaluated,
+            final=final_id,
+            verdicts=verdicts,
+            before=published,
+            data=data_of(target, steps),
+        )
+        publish(facts, Places(options.publish, options.push, options.registry, options.license))
     return 0
+
+
+def _tell(page: str, file: Path | None) -> None:
+    """Log a run's summary, and append it to the file that the command line gives."""
+    log.info("%s", page)
+    if file:
+        with file.open("a") as summary_file:
+            summary_file.write(page)
+
+
+def _location(target: Target, steps: Sequence[Step], place: str) -> str:
+    """The location of the run's final model.
+
+    Raises:
+        TargetError: the run does not have it.
+    """
+    model = final_model(steps)
+    location = target.location(model) if model else ""
+    if not location:
+        raise TargetError(
+            f"{place}: the run has no model of {model.step if model else 'a merge'}: nothing is published"
+        )
+    return location
 
 
 def _check_options(options: argparse.Namespace, steps: Sequence[Step]) -> None:
@@ -162,6 +200,10 @@ def _check_options(options: argparse.Namespace, steps: Sequence[Step]) -> None:
         raise InputError("the pipeline has no evaluation of a final model: remove --gate and --publish")
     if options.to == "kfp" and (options.gate or options.publish) and not options.artifacts:
         raise InputError("scores are read from the run's artifacts: give --artifacts s3://bucket/prefix")
+    if (options.push or options.registry or options.license) and not options.publish:
+        raise InputError("only a published model is pushed or registered: give --publish, the location of its record")
+    if options.push:
+        repository(options.push)
     if options.to == "job" and options.pipeline != DEFAULT:
         raise InputError("a Job runs the pipeline of its image: remove --pipeline, or build an image with yours")
     if options.name and not NAME.fullmatch(options.name):

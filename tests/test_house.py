@@ -14,11 +14,11 @@ PHASES = {path.parent.name for path in PEBR.glob("*/__main__.py")}
 # import each other.
 ROOMS = (
     *("errors", "files", "telemetry", "english", "answers store", "step", "data", "vlm", "rewards", "sampling"),
-    *("training", "toy", " ".join(sorted(PHASES)), "inspect"),
+    *("training", "toy", " ".join(sorted(PHASES)), "inspect answer"),
 )
 # The same inside pipelines/; the commands are on top.
 PIPELINES = (
-    *("ir", "parameters recipes gate", "local", "clusters", "components", "pebr_r1", "forms", "targets"),
+    *("ir", "parameters recipes gate", "local", "clusters", "components", "pebr_r1", "forms", "targets", "publishing"),
     "compile run submit",
 )
 FILES = sorted([*PEBR.rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")])

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pipelines.ir.plan import Constant, Output, Step
 from pipelines.ir.values import holds
 
-EVALUATE, MERGE, REPORT, SFT, SPLIT = (f"pebr.{name}" for name in ("evaluate", "merge", "report", "sft", "split"))
+KINDS = ("evaluate", "filter", "ingest", "merge", "report", "sft", "split")
+EVALUATE, FILTER, INGEST, MERGE, REPORT, SFT, SPLIT = (f"pebr.{name}" for name in KINDS)
 
 
 def evaluations(steps: Sequence[Step]) -> list[Step]:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import ModelCard
 
+from pebr.files import sha256
 from pipelines import submit
 from pipelines.targets import retrying
+from tests.pipelines.publishing.model_registry import ModelRegistry
 from tests.pipelines.servers import Kubeflow, serving
 
 SCORES = {"evaluate": {"accuracy": 0.4}, "evaluate-2": {"accuracy": 0.5}, "evaluate-3": {"accuracy": 0.62, "clip": 0.7}}
@@ -40,6 +43,13 @@ def kubeflow(tmp_path: Path) -> Iterator[Kubeflow]:
         model = Path(root) / "pebr-r1" / run.run_id / "merge-2" / "4e5f" / "output"
         model.mkdir(parents=True)
         (model / "model.safetensors").write_text("weights")
+        (model / "chat_template.jinja").write_text("{{ messages[0].content[0].text }}")
+        (model / "prompt.txt").write_text("Look closely: {question}")
+        (model / "README.md").write_text("---\nlicense: apache-2.0\n---\n# The base model")
+        for task in ("filter", "filter-2"):
+            rows = Path(root) / "pebr-r1" / run.run_id / task / "6b7c" / "output"
+            rows.mkdir(parents=True)
+            (rows / "manifest.json").write_text(json.dumps({"rows": 12, "kind": task}))
 
     server.when_started = leave_artifacts
     with serving(server):
@@ -226,7 +236,7 @@ def test_gates_decide_the_exit_code(send: Callable[..., int], tmp_path: Path, ga
     assert send("--artifacts", tmp_path / "store", "--summary", tmp_path / "page.md", *words) == code
     page = (tmp_path / "page.md").read_text()  # also where a gate names no score
     assert ": succeeded" in page
-    assert "| accuracy | 0.5 | 0.62 | 0.4 |" in page
+    assert "| accuracy | 0.4 | 0.5 | 0.62 |" in page
     assert page.count("**failed**") == (1 if code == 3 else 0)
 
 
@@ -246,6 +256,67 @@ def test_what_passes_is_published_and_is_the_bound_of_the_next(send: Callable[..
     assert json.loads((published / "latest.json").read_text()) == first
     assert send(*gates, "--set", "seed=3") == 0
     assert len(list(published.glob("pebr-r1-*.json"))) == 2
+
+
+def test_a_published_model_has_a_card_and_a_template_for_a_server(send: Callable[..., int], tmp_path: Path) -> None:
+    store, published = tmp_path / "store", tmp_path / "published"
+    gates = ["--gate", "accuracy>=0.6", "--gate", "accuracy>=published"]
+    options = ["--artifacts", store, "--publish", published, *gates, "--set", "learning_rate=1e-4"]
+    assert send(*options) == 0
+    assert send(*options, "--occasion", "again") == 0
+    model = Path(json.loads((published / "latest.json").read_text())["model"])
+    card = ModelCard.load(model / "README.md")  # as the hub reads it
+    assert card.data.license == "apache-2.0"  # of the base model
+    assert card.data.pipeline_tag == "image-text-to-text"
+    results = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert results == SCORES["evaluate-3"]
+    for fact in (
+        "| code revision | `4cb250a1c0ffee` |",
+        "| | evaluate-warm-up | evaluate-stage-1 | published before | **evaluate-stage-2** |",
+        "| accuracy | 0.4 | 0.5 | 0.62 | 0.62 |",
+        "| `accuracy>=0.6` | 0.62 | 0.6 | passed |",
+        "| learning_rate | `0.0001` |",
+        "\n```text\nLook closely: {question}\n```\n",
+    ):
+        assert fact in card.text
+    rows = model.parents[2] / "filter" / "6b7c" / "output" / "manifest.json"
+    assert f"| SFT data | `toy://sft,toy://pebr` | 12 | `{sha256(rows)}` |" in card.text
+    assert "Look closely: " in (model / "serving_template.jinja").read_text()
+
+
+def test_a_model_without_a_chat_template_is_not_published(
+    kubeflow: Kubeflow, send: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    leave_all = kubeflow.when_started
+
+    def leave_no_template(run: Any) -> None:
+        leave_all(run)
+        next(Path(run.runtime_config.pipeline_root).glob("*/*/merge-2/*/output/chat_template.jinja")).unlink()
+
+    kubeflow.when_started = leave_no_template
+    assert send("--artifacts", tmp_path / "store", "--publish", tmp_path / "published") == 4
+    assert "the model: no chat template" in caplog.text
+    assert not (tmp_path / "published").exists()
+
+
+def test_a_published_model_is_registered(send: Callable[..., int], tmp_path: Path) -> None:
+    with serving(ModelRegistry()) as registry:
+        published = ["--artifacts", tmp_path / "store", "--publish", tmp_path / "published"]
+        assert send(*published, "--registry", registry.address) == 0
+    (version,) = registry.kept["model_version"]
+    (files,) = registry.kept["model_artifact"]
+    record = json.loads((tmp_path / "published" / "latest.json").read_text())
+    assert (version["name"], files["uri"]) == (record["run"], record["model"])
+
+
+@pytest.mark.parametrize(
+    "options", [["--push", "hf://a/b"], ["--registry", "http://x"], ["--publish", "/p", "--push", "a/b"]]
+)
+def test_wrong_options_of_publishing_are_refused_before_anything_runs(
+    kubeflow: Kubeflow, send: Callable[..., int], options: list[str]
+) -> None:
+    assert send("--artifacts", "/tmp/x", *options) == 2
+    assert not kubeflow.requests
 
 
 def test_a_run_without_a_model_is_not_published(

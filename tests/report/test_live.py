@@ -16,7 +16,7 @@ import pytest
 from pebr.errors import InputError
 from pebr.report.follow import serve
 from pebr.report.live import CheckpointPlace, RunFolder, render_live
-from pebr.telemetry.live import Live
+from pebr.training.live import Live
 from tests.report.conftest import history
 from tests.report.test_work import Tags
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pebr.data.images import data_uri
 from pebr.data.shards import ShardedDataset
 from pebr.grpo.experience import Experience
-from pebr.telemetry.live import SampledAnswer, SampledQuestion
+from pebr.training.live import SampledAnswer, SampledQuestion
 
 QUESTIONS = 4
 SIDE = 320  # px

@@ -32,9 +32,9 @@ from pebr.grpo.update import Updater
 from pebr.grpo.validation import Validator
 from pebr.telemetry import metrics
 from pebr.telemetry.history import History
-from pebr.telemetry.live import Live
 from pebr.telemetry.logs import duration
 from pebr.training.efficiency import publish_efficiency
+from pebr.training.live import Live
 from pebr.training.validation import save_weights
 
 log = logging.getLogger(__name__)

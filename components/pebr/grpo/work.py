@@ -30,8 +30,8 @@ from pebr.sampling.contract import SamplingSettings
 from pebr.step import launch
 from pebr.step.identity import facts_of
 from pebr.telemetry import metrics
-from pebr.telemetry.live import Live
 from pebr.training.checkpoints import Checkpoints
+from pebr.training.live import Live
 from pebr.training.randomness import seed_everything
 from pebr.training.validation import held_out
 from pebr.vlm.encoding import Encoder

@@ -31,9 +31,9 @@ from pebr.report.curves import (
 )
 from pebr.store.opening import open_store
 from pebr.telemetry.conditions import Condition, conditions, seconds_of
-from pebr.telemetry.live import HISTORY, STATE, SUFFIX, State
 from pebr.telemetry.logs import duration
 from pebr.telemetry.tail import Tail
+from pebr.training.live import HISTORY, STATE, SUFFIX, State
 
 HERE = Path(__file__).parent
 REFRESH_SECONDS = 15

@@ -28,13 +28,13 @@ from pebr.step import launch
 from pebr.step.identity import facts_of
 from pebr.telemetry import metrics
 from pebr.telemetry.history import History
-from pebr.telemetry.live import Live
 from pebr.telemetry.logs import duration
 from pebr.training import lora
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.consolidate import consolidate
 from pebr.training.efficiency import publish_efficiency
 from pebr.training.engine import EngineSettings, TrainingEngine, UpdateReport
+from pebr.training.live import Live
 from pebr.training.logprobs import PolicyModel
 from pebr.training.memory import check_memory
 from pebr.training.randomness import seed_everything

@@ -1,0 +1,119 @@
+"""Publishes the model of a run that passed its gates.
+
+The model gets two files more: README.md, its card, and the chat template of a server. Then it is pushed to a hub and
+registered, if that is asked for. The record of the published model, `latest.json`, is written last: where it is, all of
+this is done. Publishing again does no harm.
+"""
+
+import json
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pebr.data.shards import MANIFEST
+from pebr.errors import InputError
+from pebr.files import sha256
+from pebr.store.contract import NotThereError, Store
+from pebr.store.opening import open_store
+from pebr.vlm.prompt import PROMPT_FILE, read_template
+from pebr.vlm.serving import SERVING_FILE, TEMPLATE_FILES, own_chat_template, serving_template
+from pipelines import gate
+from pipelines.ir.kinds import FILTER, INGEST
+from pipelines.ir.plan import Constant, Output, Step
+from pipelines.publishing.card import Data, Facts, Origin, card, license_of
+from pipelines.publishing.hub import push
+from pipelines.publishing.registry import Registry
+from pipelines.targets import Target, TargetError
+
+CARD = "README.md"
+log = logging.getLogger("pipelines.submit")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a model is published."""
+
+    record: str  # folder or s3:// prefix of latest.json
+    hub: str = ""  # hf://organisation/name
+    registry: str = ""  # address of a Model Registry
+    license: str = ""  # of the model, by the hub's identifier; "" for that of the base model
+
+
+def publish(facts: Facts, places: Places) -> None:
+    """Publish a model; see the top of this file.
+
+    Raises:
+        TargetError: the hub or the registry cannot be reached or refuses.
+        StoreError: the model cannot be read, or the record not be written.
+    """
+    files = describe(facts, places.license)
+    scores = facts.scores.get(facts.final, {})
+    about = {"recipe": facts.recipe, "commit": facts.commit, "image": facts.image}
+    if places.hub:
+        log.info("pushed: %s", push(facts.model, places.hub, files, f"{facts.run} of commit {facts.commit}"))
+    if places.registry:
+        told = f"Trained by the pipeline {facts.pipeline} with the recipe {facts.recipe}"
+        properties = {**about, **scores}
+        made = Registry(places.registry).register(facts.pipeline, facts.run, facts.model, properties, told)
+        log.info("registered: version %s of %s, id %s", facts.run, facts.pipeline, made)
+    gate.publish(places.record, facts.run, facts.model, scores, about)
+
+
+def describe(facts: Facts, license_name: str = "") -> dict[str, str]:
+    """Write the card and the serving template into the model; returns these texts, by file name.
+
+    Raises:
+        TargetError: the model has no chat template, or a prompt that cannot be read.
+    """
+    store = open_store(facts.model)
+    with tempfile.TemporaryDirectory() as scratch:
+        here = Path(scratch)
+        for name in (CARD, PROMPT_FILE, *TEMPLATE_FILES):
+            _fetch(store, name, here)
+        known = license_of((here / CARD).read_text(encoding="utf-8")) if (here / CARD).is_file() else {}
+        license_fields = {"license": license_name} if license_name else known
+        if not license_fields:
+            log.warning("the base model's card names no licence: give --license, such as apache-2.0")
+        try:
+            origin = Origin(read_template(here), license_fields)
+            files = {CARD: card(facts, origin), SERVING_FILE: serving_template(own_chat_template(here), origin.prompt)}
+        except InputError as error:
+            raise TargetError(f"{facts.model}: {str(error).replace(str(here), 'the model')}") from error
+        for name, text in files.items():
+            (here / name).write_text(text, encoding="utf-8")
+            store.put(here / name, name)
+    return files
+
+
+def data_of(target: Target, steps: Sequence[Step]) -> list[Data]:
+    """What the run has brought in: each source, with rows and digest where a filter has written its rows."""
+    filters = {step.artifacts.get("source"): step for step in steps if step.module == FILTER}
+    found = []
+    for step in steps:
+        source = step.parameters.get("source")
+        if step.module != INGEST or not isinstance(source, Constant):
+            continue
+        filtered = filters.get(Output(step.id, "output"))
+        rows, digest = _manifest(target.location(Output(filtered.id, "output"))) if filtered else (None, "")
+        found.append(Data(step.title.removeprefix("Ingest "), str(source.value), rows, digest))
+    return found
+
+
+def _manifest(location: str) -> tuple[int | None, str]:
+    """Rows and digest of a dataset's manifest; (None, "") if the run does not have it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        if not location or not _fetch(open_store(location), MANIFEST, Path(scratch)):
+            return None, ""
+        path = Path(scratch) / MANIFEST
+        return int(json.loads(path.read_text())["rows"]), sha256(path)
+
+
+def _fetch(store: Store, name: str, folder: Path) -> bool:
+    """Copy a file of a stored folder, if it is there; returns whether it is."""
+    try:
+        store.get(name, folder / name)
+    except NotThereError:
+        return False
+    return True
