@@ -215,10 +215,7 @@ def _run(
         publish_efficiency(engine.weights, batch.tokens, time.monotonic() - began, engine.place)
         if engine.step <= batches.steps_per_epoch:  # each epoch has all rows: count those of the first
             totals.rejected += batch.rejected
-            unseen = len(batches.trained) - (engine.step - 1) * settings.batch_size
-            metrics.record_row(rows=min(settings.batch_size, unseen) - batch.rejected.total())
-            for kind, count in batch.rejected.items():
-                metrics.record_row(kind, count)
+            _record_rows(len(batches.indices(engine.step - 1)), batch.rejected)
         totals.tokens += batch.tokens
         totals.loss = totals.loss if report.refused else report.loss
         if not totals.tokens and engine.step == min(batches.steps_per_epoch, steps):
@@ -251,6 +248,12 @@ def _run(
         if "stopped" in row:
             break
     return totals
+
+
+def _record_rows(read: int, rejected: Counter[str]) -> None:
+    metrics.record_row(rows=read - rejected.total())
+    for kind, count in rejected.items():
+        metrics.record_row(kind, count)
 
 
 def _history_row(step: int, report: UpdateReport, tokens: int, seconds: float) -> HistoryRow:
