@@ -219,10 +219,7 @@ def _run(
         totals.tokens += batch.tokens
         totals.loss = totals.loss if report.refused else report.loss
         if not totals.tokens and engine.step == min(batches.steps_per_epoch, steps):
-            raise InputError(
-                f"{settings.dataset}: no row can be trained on ({totals.reasons()}): raise --max-tokens"
-                f" ({settings.max_tokens}) or filter the data again"
-            )
+            raise _no_rows(settings, totals)
         now = time.monotonic()
         row = _history_row(engine.step, report, batch.tokens, now - began) | resumed_from
         resumed_from = {}
@@ -248,6 +245,13 @@ def _run(
         if "stopped" in row:
             break
     return totals
+
+
+def _no_rows(settings: Settings, totals: _Totals) -> InputError:
+    return InputError(
+        f"{settings.dataset}: no row can be trained on ({totals.reasons()}): raise --max-tokens"
+        f" ({settings.max_tokens}) or filter the data again"
+    )
 
 
 def _record_rows(read: int, rejected: Counter[str]) -> None:
