@@ -9,8 +9,11 @@ While a rank samples, threads encode its further questions (`pebr.grpo.prompts`)
 import logging
 import time
 from array import array
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch.distributed as dist
@@ -77,20 +80,48 @@ class Collector:
     place: Place
     prompts: Prompts
     # Of the last call of `collect`, on this rank: seconds of work and of waiting. The work of threads overlaps.
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: defaultdict[str, float] = field(default_factory=partial(defaultdict, float))
     # Seconds per component; of all ranks, failed checks, answers left out, and the share of descriptions that CLIP
     # reads in part.
-    measured: dict[str, float] = field(default_factory=dict)
+    measured: defaultdict[str, float] = field(default_factory=partial(defaultdict, float))
 
-    def collect(self, sampler: Sampler, rows: Sequence[int], step: int) -> list[Experience]:
+    def collect(
+        self, sampler: Sampler, rows: Sequence[int], step: int, reserve: Sequence[int] = (), rounds: int = 0
+    ) -> list[Experience]:
         """Sample and reward G answers per question of a training step. Returns the experience, in the order of `rows`.
 
         All ranks call this with the same arguments, the rows for all ranks, and get the same experience.
+
+        Args:
+            sampler: has the policy's weights.
+            rows: of the dataset.
+            step: the training step, from 0.
+            reserve: other rows. Those whose answers differ in reward replace questions whose answers do not (dynamic
+                sampling, DAPO, arXiv 2503.14476).
+            rounds: how often as many of them are sampled as there are questions to replace.
 
         Raises:
             SampleError: too many answers have log-probabilities that are not finite.
             RewardError: a component cannot score a sample.
         """
+        self.seconds, self.measured = defaultdict(float), defaultdict(float)
+        found, sampled, left = self._sample(sampler, rows, step), len(rows), iter(reserve)
+        for _ in range(rounds):
+            dull = [place for place, experience in enumerate(found) if not experience.teaches]
+            further = list(islice(left, len(dull)))
+            if not further:
+                break
+            sampled += len(further)
+            teaching = [e for e in self._sample(sampler, further, step, further=True) if e.teaches]
+            for place, experience in zip(dull, teaching, strict=False):
+                found[place] = experience
+            self.measured["questions_replaced"] += len(teaching)
+        if "clip_cut_off_share" in self.measured:  # until now, a number
+            self.measured["clip_cut_off_share"] /= sampled * self.sampling.samples
+        return found
+
+    def _sample(self, sampler: Sampler, rows: Sequence[int], step: int, further: bool = False) -> list[Experience]:
+        """Sample and reward answers once; `further` if the step has had questions before."""
         started = time.perf_counter()
         rank, ranks = self.place.rank, self.place.world_size
         mine = rows[rank::ranks]
@@ -99,7 +130,7 @@ class Collector:
         by_qid = {question["qid"]: question for question in questions.values()}
         finite: dict[str, list[Sample]] = {}
         with Scoring(self.reward, self.encoder.decode) as scoring:
-            for qid, samples in sampler.stream(self.prompts.ask(questions), self.sampling, step):
+            for qid, samples in sampler.stream(self.prompts.ask(questions, further), self.sampling, step):
                 check_complete(qid, samples, self.sampling)
                 finite[qid] = [sample for sample in samples if is_finite(sample)]
                 scoring.add(Answered(by_qid[qid], finite[qid]))
@@ -110,26 +141,25 @@ class Collector:
         experiences = self._experiences(questions, finite, responses, scores)
         gathered: list[Any] = [None] * ranks
         dist.all_gather_object(gathered, (experiences, left_out, scores.failures, scores.cut_off))
-        self.seconds = {
-            "encode": self.prompts.seconds,
-            "sampling": sampled - started,
-            "rewards": scoring.seconds,
-            "waiting": self.prompts.waited + done - sampled,
-        }
+        self.seconds["encode"] += self.prompts.seconds
+        self.seconds["sampling"] += sampled - started
+        self.seconds["rewards"] += scoring.seconds
+        self.seconds["waiting"] += self.prompts.waited + done - sampled
         self._measure(gathered, scores.seconds, len(rows) * self.sampling.samples)
         return [gathered[place % ranks][0][place // ranks] for place in range(len(rows))]
 
     def _measure(self, gathered: Sequence[Any], seconds: Mapping[str, float], answers: int) -> None:
-        """Fill `measured` from what all ranks have found."""
+        """Add to `measured` what all ranks have found."""
         left_out = {qid: count for _, of_rank, _, _ in gathered for qid, count in of_rank.items()}
         if (warning := check_not_finite(left_out, answers)) and self.place.rank == 0:
             log.warning("%s", warning)
-        self.measured = {f"seconds_reward/{name}": round(value, 4) for name, value in seconds.items()}
-        self.measured["answers_left_out"] = sum(left_out.values())
-        self.measured["checks_failed"] = sum(failures for _, _, failures, _ in gathered)
+        for name, value in seconds.items():
+            self.measured[f"seconds_reward/{name}"] += round(value, 4)
+        self.measured["answers_left_out"] += sum(left_out.values())
+        self.measured["checks_failed"] += sum(failures for _, _, failures, _ in gathered)
         cut_off = [count for *_, count in gathered if count is not None]
         if cut_off:
-            self.measured["clip_cut_off_share"] = sum(cut_off) / answers
+            self.measured["clip_cut_off_share"] += sum(cut_off)
 
     def _experiences(
         self,

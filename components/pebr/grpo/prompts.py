@@ -38,20 +38,26 @@ class Prompts:
     source: str  # the dataset, for errors
     encoder: Encoder
     place: Place
-    seconds: float = 0.0  # that threads took to encode this step's questions
+    seconds: float = 0.0  # that threads took to encode the last questions
     waited: float = 0.0  # seconds that the sampler, and then the trainer, waited for encoded questions
     _held: dict[int, Prompt] = field(default_factory=dict)
 
     def __getitem__(self, row: int) -> Prompt:
         return self._held[row]
 
-    def ask(self, questions: Mapping[int, QuestionRow]) -> Iterator[Question]:
-        """Encode the questions of a new step, by row, and yield them in this order. Those of the last are dropped.
+    def ask(self, questions: Mapping[int, QuestionRow], further: bool = False) -> Iterator[Question]:
+        """Encode questions, by row, and yield them in this order.
+
+        Args:
+            questions: by row of the dataset.
+            further: whether they are further questions of this step; else those of the last step are dropped.
 
         Raises:
             InputError: an image is broken.
         """
-        self._held, self.seconds, self.waited = {}, 0.0, 0.0
+        self.seconds = self.waited = 0.0
+        if not further:
+            self._held = {}
         threads = max(1, min(MOST_THREADS, available_cores() // self.place.world_size - 1))
         encoded = read_ahead(
             self._encode,

@@ -73,6 +73,13 @@ class Plan:
             rng.shuffle(chosen)  # so that every update has both
         return [chosen[i : i + self.per_update] for i in range(0, len(chosen), self.per_update)]
 
+    def reserve(self, step: int) -> list[int]:
+        """The questions that are not in a training step, in the order in which they replace those that are."""
+        chosen = {row for update in self.updates(step) for row in update}
+        left = [question for question in self.questions if question not in chosen]
+        random.Random(f"{self.seed}/{step}/reserve").shuffle(left)
+        return left
+
     def _by_variance(self, rng: random.Random, count: int, taken: set[int]) -> list[int]:
         """Draw questions with probabilities in proportion to their variances, none twice; those without come last.
 

@@ -111,6 +111,12 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
         " updates.",
     ] = 128
     epochs: Annotated[int, Bounds(1), "Passes over the questions."] = 1
+    replacement_rounds: Annotated[
+        int,
+        Bounds(0, 100),
+        "Dynamic sampling: questions whose answers all have the same reward are replaced by others, in at most so many"
+        " rounds of sampling per step; 0 for never.",
+    ] = 0
     variance_share: Annotated[
         float,
         SHARE,

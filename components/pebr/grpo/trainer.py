@@ -73,7 +73,9 @@ class Trainer:
         """Run one training step, counted from 0."""
         updates, begun = self.plan.updates(step), time.perf_counter()
         with self.policy.sampling() as sampler:
-            experiences = self.collector.collect(sampler, [row for rows in updates for row in rows], step)
+            rows, rounds = [row for rows in updates for row in rows], self.settings.replacement_rounds
+            reserve = self.plan.reserve(step) if rounds else ()
+            experiences = self.collector.collect(sampler, rows, step, reserve, rounds)
         self._checkpoint(due=False)  # if stopped here, the resumed run draws the same samples
         started = time.perf_counter()
         remaining = iter(experiences)
