@@ -148,6 +148,25 @@ def test_groups_of_equal_rewards_are_left_out_and_change_nothing(tiny_models, en
     ]
 
 
+def test_answers_that_are_cut_off_can_be_left_out(tiny_models, encoder, place, prompts):
+    """As if they had no weight, and were not there."""
+    path = tiny_models["qwen2_5_vl"]
+    experience = [
+        e._replace(finish_reasons=["length", "stop", "stop", "length"])
+        for e in make_experience(prompts, random_rewards)
+    ]
+    left_out = [e.complete() for e in experience]
+    for whole, part in zip(experience, left_out, strict=True):
+        assert part.token_ids == whole.token_ids[1:3]
+        assert part.advantages.tolist() == whole.advantages[1:3].tolist()
+    updater, (report,), _ = updated(path, encoder, place, prompts, [left_out])
+    assert updater.sums.tokens == sum(len(ids) for e in experience for ids in e.token_ids[1:3])
+    assert report.grad_norm > 0
+    none = [e._replace(finish_reasons=["length"] * ANSWERS).complete() for e in experience]
+    _, (report,), _ = updated(path, encoder, place, prompts, [none])
+    assert (report.loss, report.grad_norm, report.refused) == (0.0, 0.0, False)
+
+
 def test_an_update_of_equal_rewards_has_no_gradient(tiny_models, encoder, place, prompts):
     experience = make_experience(prompts, lambda row, rng: [0.5] * ANSWERS)
     _, (report,), _ = updated(tiny_models["qwen2_5_vl"], encoder, place, prompts, [experience])

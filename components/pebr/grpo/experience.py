@@ -62,6 +62,19 @@ class Experience(NamedTuple):
         """False if all rewards are equal: then every advantage is 0."""
         return bool(self.advantages.any())
 
+    def complete(self) -> "Experience":
+        """The experience without answers that are cut off; advantages stay those of the whole group."""
+        kept = [place for place, reason in enumerate(self.finish_reasons) if reason != "length"]
+        return self._replace(
+            token_ids=[self.token_ids[place] for place in kept],
+            logprobs=[self.logprobs[place] for place in kept],
+            finish_reasons=[self.finish_reasons[place] for place in kept],
+            responses=[self.responses[place] for place in kept],
+            rewards=[self.rewards[place] for place in kept],
+            components={name: [values[place] for place in kept] for name, values in self.components.items()},
+            advantages=self.advantages[kept],
+        )
+
     @property
     def answer_tokens(self) -> int:
         """Tokens of all G answers."""

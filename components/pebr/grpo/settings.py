@@ -111,6 +111,11 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
         " updates.",
     ] = 128
     epochs: Annotated[int, Bounds(1), "Passes over the questions."] = 1
+    leave_out_cut_off: Annotated[
+        bool,
+        "Leave answers that are cut off out of the update (DAPO's overlong filtering). They still count in the mean of"
+        " their group's rewards.",
+    ] = False
     replacement_rounds: Annotated[
         int,
         Bounds(0, 100),

@@ -78,7 +78,8 @@ class Trainer:
             experiences = self.collector.collect(sampler, rows, step, reserve, rounds)
         self._checkpoint(due=False)  # if stopped here, the resumed run draws the same samples
         started = time.perf_counter()
-        remaining = iter(experiences)
+        leave_out = self.settings.leave_out_cut_off
+        remaining = iter([experience.complete() for experience in experiences] if leave_out else experiences)
         reports = self.updater.step([[next(remaining) for _ in rows] for rows in updates])
         ended = time.perf_counter()
         seconds = {**self.collector.seconds, **self.updater.seconds, "sync": self.policy.sync_seconds}
