@@ -25,23 +25,22 @@ import importlib.util
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from benchmarks.result import peak_bytes
-from pebr.toy.vlm import build_tokenizer
 from pebr.training import recomputation
 from pebr.training.logprobs import PolicyModel, answer_logprobs
 from pebr.vlm.attention import plan_group
 from pebr.vlm.encoding import Encoder, Prompt
 from pebr.vlm.families import family_named, train_vision
+from pebr.vlm.families.qwen import prompt_positions
 from pebr.vlm.rows import Group, Row, pack
 
 Shape = tuple[int, int]  # tokens of prompt and answer
@@ -51,7 +50,9 @@ SHAPES: tuple[Shape, ...] = ((1000, 400), (1000, 800), (300, 400))
 DRY_SHAPES: tuple[Shape, ...] = ((300, 12),)
 SFT_SHAPE: Shape = (300, 400)
 SFT_ROWS = 16
-IMAGES = {1000: (756, 728), 300: (420, 392)}  # px: 702 and 210 image tokens
+GRIDS = {1000: (54, 52), 300: (30, 28)}  # patches of the image: 702 and 210 tokens
+PATCH, MERGE = 14, 2  # pixels per side of a patch, patches per side of a token
+IDS = {"image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 7, "vision_end_token_id": 8}
 TOKENS_PER_ROW = 16384
 ROUNDS = 3
 TEMPERATURE = 1.2
@@ -84,40 +85,47 @@ def dimensions(dry: bool, depth: Sequence[int]) -> tuple[dict[str, Any], dict[st
     return text, vision
 
 
-def build(dry: bool, depth: Sequence[int], device: torch.device) -> tuple[Any, Encoder]:
-    """The model, in bf16 on a GPU and float32 on a CPU, and its encoder."""
+class RowEncoder:
+    """What `pack` needs of an encoder, without tokenizer and image processor: these need further libraries."""
+
+    image_token_id = IDS["image_token_id"]
+
+    def positions(self, prompt: Prompt) -> Tensor:
+        """As the encoder's."""
+        grids = [] if prompt.image_grids is None else prompt.image_grids.tolist()
+        return prompt_positions(prompt.token_ids, self.image_token_id, grids, MERGE)
+
+
+def build(dry: bool, depth: Sequence[int], device: torch.device, ids: Mapping[str, int] = IDS) -> Any:
+    """The model, in bf16 on a GPU and float32 on a CPU."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    family, tokenizer = family_named(FAMILY, "benchmark"), build_tokenizer(FAMILY)
-    encoder = Encoder(family.tiny_processor(tokenizer, 14, {"min_pixels": 576, "max_pixels": 802816}))
     text, vision = dimensions(dry, depth)
-    names = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
-    ids = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in names.items()}
     config = AutoConfig.for_model(FAMILY, text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
     torch.manual_seed(0)
     with device:
-        model = AutoModelForImageTextToText.from_config(
+        return AutoModelForImageTextToText.from_config(
             config, dtype=torch.float32 if device.type == "cpu" else torch.bfloat16
         )
-    return model, encoder
 
 
-def make_prompt(encoder: Encoder, tokens: int) -> Prompt:
-    """A prompt of exactly `tokens` tokens."""
-    noise = Image.effect_noise(IMAGES[tokens], 80).convert("RGB")
-    prompt = encoder.prompt("<image>How many red bars?", [noise])
-    return prompt._replace(
-        token_ids=prompt.token_ids + torch.randint(20, 400, (tokens - len(prompt.token_ids),)).tolist()
-    )
+def make_prompt(tokens: int, image_token_id: int) -> Prompt:
+    """A prompt of `tokens` tokens, with an image of random patches."""
+    height, width = GRIDS[tokens]
+    image = [image_token_id] * (height * width // MERGE**2)
+    words = torch.randint(20, 400, (tokens - len(image),)).tolist()
+    patches = torch.randn(height * width, 3 * 2 * PATCH**2)
+    return Prompt([*words[:30], *image, *words[30:]], patches, torch.tensor([[1, height, width]]), (), "")
 
 
-def make_rows(encoder: Encoder, questions: int, answers: int, shape: Shape, device: torch.device) -> list[Row]:
+def make_rows(questions: int, answers: int, shape: Shape, device: torch.device) -> list[Row]:
     """Packed rows of different questions."""
     groups = []
     for question in range(questions):
         drawn = torch.randint(20, 400, (answers, shape[1])).tolist()
         numbers = range(question * answers, (question + 1) * answers)
-        groups.append(Group(make_prompt(encoder, shape[0]), drawn, numbers))
+        groups.append(Group(make_prompt(shape[0], RowEncoder.image_token_id), drawn, numbers))
+    encoder: Any = RowEncoder()
     return [row.to(device) for row in pack(groups, TOKENS_PER_ROW, encoder)]
 
 
@@ -245,14 +253,14 @@ def our_ways(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """`ours` and `as it was` at each shape, and `ours` on SFT rows."""
     result: dict[str, dict[str, dict[str, Any]]] = {}
-    model, encoder = build(dry, depth, device)
+    model = build(dry, depth, device)
     model.train()
     own_attention = model.model.visual.config._attn_implementation
     ours, was = PolicyModel(model), AsItWas(model)
     ours_attention = model.model.visual.config._attn_implementation
     engine = PlainEngine(model.parameters())
     for shape in shapes:
-        rows = make_rows(encoder, QUESTIONS, ANSWERS, shape, device)
+        rows = make_rows(QUESTIONS, ANSWERS, shape, device)
         work, scale = flops(model, rows, True), 1 / sum(len(row.targets) for row in rows)
         norms: dict[str, float] = {}
         ways: dict[str, Any] = {}
@@ -271,7 +279,7 @@ def our_ways(
         print(shape, ways, flush=True)
     model.model.visual.config._attn_implementation = ours_attention
     train_vision(model, train=False)
-    rows = make_rows(encoder, SFT_ROWS // (8 if dry else 1), 1, DRY_SHAPES[0] if dry else SFT_SHAPE, device)
+    rows = make_rows(SFT_ROWS // (8 if dry else 1), 1, DRY_SHAPES[0] if dry else SFT_SHAPE, device)
     found = measured(lambda: engine.update(rows, lambda row: -ours(row)[0].mean()), device, flops(model, rows, False))
     result["sft"] = {"ours": found | {"tokens": sum(row.tokens for row in rows)}}
     print("sft", result["sft"], flush=True)
@@ -281,16 +289,21 @@ def our_ways(
 def trl_way(depth: Sequence[int], shape: Shape, device: torch.device) -> dict[str, Any]:
     """TRL's update of four questions: loss, backward, clipping and optimizer step, as its trainer does them."""
     from benchmarks.grpo_update import trl_batches, trl_trainer
+    from pebr.toy.vlm import build_tokenizer
 
-    model, encoder = build(device.type == "cpu", depth, device)
-    encoder.family.prepare(model)
+    family, tokenizer = family_named(FAMILY, "benchmark"), build_tokenizer(FAMILY)
+    encoder = Encoder(family.tiny_processor(tokenizer, PATCH, {"min_pixels": 576, "max_pixels": 802816}))
+    names = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
+    ids = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in names.items()}
+    model = build(device.type == "cpu", depth, device, ids)
+    family.prepare(model)
     with tempfile.TemporaryDirectory() as folder:
         trainer = trl_trainer(model, encoder, shape[1], ANSWERS, Path(folder))
         trained, optimizer = trainer.model.train(), trainer.optimizer
         batches = []
         for _ in range(QUESTIONS):
             drawn = torch.randint(20, 400, (ANSWERS, shape[1])).tolist()
-            batches += trl_batches(encoder, make_prompt(encoder, shape[0]), drawn, ANSWERS)
+            batches += trl_batches(encoder, make_prompt(shape[0], encoder.image_token_id), drawn, ANSWERS)
         sent = [{k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()} for batch in batches]
 
         def update() -> None:
@@ -300,7 +313,7 @@ def trl_way(depth: Sequence[int], shape: Shape, device: torch.device) -> dict[st
             optimizer.step()
             optimizer.zero_grad()
 
-        rows = make_rows(encoder, QUESTIONS, ANSWERS, shape, torch.device("cpu"))
+        rows = make_rows(QUESTIONS, ANSWERS, shape, torch.device("cpu"))
         return measured(update, device, flops(model, rows, True))
 
 
