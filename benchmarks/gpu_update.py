@@ -151,7 +151,7 @@ class PlainEngine:
     """AdamW over float32 copies of the trained weights, gradients summed in float32: what ZeRO 1 does on one GPU."""
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self.parameters: list[Tensor] = [parameter for parameter in parameters if parameter.requires_grad]
         self.masters = [parameter.detach().float() for parameter in self.parameters]
         for master in self.masters:
             master.grad = torch.zeros_like(master)
