@@ -104,7 +104,7 @@ def trl_update(
     folder: Path,
 ) -> Update:
     """The update of TRL: loss, backward, gradient clipping and optimizer step, as its trainer does them."""
-    trainer = trl_trainer(path, encoder, len(answers[0]), micro_batch, folder)
+    trainer = trl_trainer(load_model(path), encoder, len(answers[0]), micro_batch, folder)
     if recomputing:  # which the trainer does when its loop starts
         trainer.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model, optimizer = trainer.model.train(), trainer.optimizer
@@ -121,14 +121,14 @@ def trl_update(
     return update
 
 
-def trl_trainer(path: Path, encoder: Encoder, answer_tokens: int, micro_batch: int, folder: Path) -> Any:
-    """A GRPOTrainer with its optimizer."""
+def trl_trainer(model: Any, encoder: Encoder, answer_tokens: int, micro_batch: int, folder: Path) -> Any:
+    """A GRPOTrainer of a model, in the model's format and on its device, with its optimizer."""
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
     accumulation = ANSWERS // micro_batch
     trainer: Any = GRPOTrainer(
-        model=load_model(path),
+        model=model,
         reward_funcs=_no_reward,
         args=GRPOConfig(
             output_dir=str(folder),
@@ -142,7 +142,7 @@ def trl_trainer(path: Path, encoder: Encoder, answer_tokens: int, micro_batch: i
             loss_type="dapo",
             beta=0.0,
             gradient_checkpointing=False,
-            use_cpu=True,
+            use_cpu=model.device.type == "cpu",
             bf16=False,
             report_to=[],
         ),

@@ -48,3 +48,19 @@ def test_trained_adapters_are_merged_into_a_plain_model(
     merged = load_model(tmp_path / "merged")
     assert not torch.allclose(logits(load_model(tiny_models[family])), expected, atol=1e-2)
     torch.testing.assert_close(logits(merged), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_switched_off_adapters_leave_the_model_that_training_began_with(tiny_models):
+    adapted = load_model(tiny_models["qwen2_5_vl"])
+    lora.attach(adapted, 4, seed=3)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    input_ids = torch.arange(20, 40)[None]
+    expected = load_model(tiny_models["qwen2_5_vl"])(input_ids).logits
+    trained = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
+    assert not torch.allclose(adapted(input_ids).logits, expected, atol=1e-2)
+    assert torch.equal(lora.WithoutAdapters(adapted)(input_ids).logits, expected)
+    assert not torch.allclose(adapted(input_ids).logits, expected, atol=1e-2)
+    assert trained == [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]

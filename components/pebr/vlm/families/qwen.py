@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pebr.vlm.families.contract import Config, Inputs, Model, Part, Processor, Size, Tokenizer, VllmImages
+from pebr.vlm.kernels import use_fast_kernels
 from pebr.vlm.segments import Segments, segments_of, use_segment_attention, uses_flash
 
 Grids = tuple[tuple[int, ...], ...]  # (time, height, width) of each image in patches
@@ -104,6 +105,7 @@ class Qwen:
 
     def prepare(self, model: Model) -> None:
         use_segment_attention(model, self.vision[0])
+        use_fast_kernels(model, self.vision[0])
 
     def hidden_states(self, model: Model, inputs: Inputs, **text: Any) -> Tensor:
         core = model.model
