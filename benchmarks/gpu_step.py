@@ -37,11 +37,11 @@ from pebr.toy.vlm import build_model
 GOAL = 0.95
 STEPS = 3  # the last one is shown
 PARTS = ("encode", "sampling", "rewards", "reference", "update", "sync", "training", "waiting", "step")
-TEXT = {
+TEXT: dict[str, Any] = {
     "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "num_attention_heads": 16,
     "num_key_value_heads": 2, "vocab_size": 151936, "initializer_range": 0.02, "max_window_layers": 36,
 }  # fmt: skip
-VISION = {
+VISION: dict[str, Any] = {
     "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 2048,
     "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31],
 }  # fmt: skip
