@@ -149,6 +149,25 @@ def test_weights_are_not_changed_under_answers_that_are_being_sampled(tiny: Any,
     sampler.sync(tiny.model.named_parameters())
 
 
+def test_questions_join_as_they_are_encoded(tiny: Any, sampler: Sampler, monkeypatch: Any) -> None:
+    """As on a GPU: with one new question per pass, each is answered, and the last is read after the first passes."""
+    assert isinstance(sampler, VllmSampler)
+    sampler.sync(tiny.model.named_parameters())
+    events: list[str] = []
+
+    def questions() -> Iterator[Question]:
+        for qid, prompt in zip(tiny.question_ids, tiny.prompts, strict=True):
+            events.append("question")
+            yield Question(qid, prompt)
+
+    step = sampler.engine.step
+    monkeypatch.setattr(sampler, "_joining", 1)
+    monkeypatch.setattr(sampler.engine, "step", lambda: (events.append("pass"), step())[1])
+    assert {qid for qid, _ in sampler.stream(questions(), SETTINGS, 0)} == set(tiny.question_ids)
+    assert events[: 2 * len(tiny.prompts)] == ["question", "pass"] * len(tiny.prompts)
+    assert tiny.difference(sampler, SETTINGS) < 1e-3
+
+
 def test_answers_that_vllm_gives_up_are_not_made_up(tiny: Any, sampler: Sampler, caplog: Any) -> None:
     """As if a request was aborted inside the engine: the question has only its complete answers."""
     assert isinstance(sampler, VllmSampler)

@@ -39,7 +39,7 @@ class Prompts:
     encoder: Encoder
     place: Place
     seconds: float = 0.0  # that threads took to encode the last questions
-    waited: float = 0.0  # seconds that the sampler, and then the trainer, waited for encoded questions
+    waited: float = 0.0  # seconds that the sampler waited for them
     _held: dict[int, Prompt] = field(default_factory=dict)
 
     def __getitem__(self, row: int) -> Prompt:
@@ -76,7 +76,6 @@ class Prompts:
 
     def exchange(self, moves: Sequence[Move]) -> None:
         """Send encoded questions to the ranks that train on them. All ranks call this with the same moves."""
-        started = time.perf_counter()
         for row, owner, to in moves:
             if self.place.rank == owner:  # training needs neither the images nor the text
                 dist.send_object_list([self._held[row]._replace(images=(), text="")], dst=to)
@@ -84,7 +83,6 @@ class Prompts:
                 received: list[Any] = [None]
                 dist.recv_object_list(received, src=owner)
                 self._held[row] = received[0]
-        self.waited += time.perf_counter() - started
 
     def _encode(self, question: QuestionRow) -> tuple[Prompt, float]:
         started = time.perf_counter()

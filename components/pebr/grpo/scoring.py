@@ -7,11 +7,13 @@ which the sampler finishes them, never from the speed of the thread.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
+
+import torch
 
 from pebr.grpo.questions import QuestionRow, further_columns
 from pebr.rewards.batch import RewardBatch
@@ -50,7 +52,10 @@ class Scoring:
         self.reward, self.decode = reward, decode
         self.seconds = 0.0  # of all scoring; complete after `scores`
         self._failures = reward.checker.failures
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rewards")
+        use_same_gpu = (
+            partial(torch.cuda.set_device, torch.cuda.current_device()) if torch.cuda.is_available() else None
+        )
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rewards", initializer=use_same_gpu)
         self._waiting: list[Answered] = []
         self._parts: list[Future[_Scored]] = []
 
@@ -95,15 +100,15 @@ class Scoring:
         groups = [found[qid] for qid in qids]
         texts = [group_texts for _, group_texts, _ in groups]
         raw = {name: [value for *_, values in groups for value in values[name]] for name in parts[0].part.raw}
-        seconds = sum((Counter(scored.part.seconds) for scored in parts), Counter[str]())
+        seconds = {name: sum(scored.part.seconds[name] for scored in parts) for name in raw}
         together = self.reward.components.keys() - self.reward.by_sample
         if together:
             rest = self.reward.part(_batch([answered for answered, *_ in groups], texts), together)
             raw |= rest.raw
-            seconds.update(rest.seconds)
+            seconds |= rest.seconds
         failures = self.reward.checker.failures - self._failures
         cut_off = [scored.cut_off for scored in parts if scored.cut_off is not None]
-        result = self.reward.scores(Part(raw, dict(seconds)), failures, sum(cut_off) if cut_off else None)
+        result = self.reward.scores(Part(raw, seconds), failures, sum(cut_off) if cut_off else None)
         self.seconds = sum(scored.seconds for scored in parts) + time.perf_counter() - started
         return texts, result
 

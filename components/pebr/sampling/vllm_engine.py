@@ -19,6 +19,7 @@ import itertools
 import json
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -99,6 +100,7 @@ class VllmSampler:
             **_lora_arguments(lora_rank),
         )
         self.engine = self.llm.llm_engine
+        self._joining = JOINING if self.on_gpu else sys.maxsize
         self._most = self.engine.vllm_config.scheduler_config.max_num_seqs
         self._asleep = False
         self._random = torch.Generator().get_state()
@@ -195,8 +197,7 @@ class VllmSampler:
 
     def _room(self, running: int, samples: int) -> int:
         """How many questions may join the batch now."""
-        free = max(0, -(-2 * self._most // samples) - running)
-        return min(free, JOINING) if self.on_gpu else free
+        return min(self._joining, max(0, -(-2 * self._most // samples) - running))
 
     def _everyones(self, own: list[Question]) -> tuple[set[str], Iterator[Question]]:
         """The ids of this rank's questions, and the questions of all ranks that share its model."""
