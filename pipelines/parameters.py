@@ -45,7 +45,7 @@ TASKS = {
     "report": Task("report", ("report",), {"ablation": False}),
 }
 # Each prefix: how the help text names the task, and the fields that take it.
-_STAGE = "reward questions_per_step questions_per_update epochs max_steps resume_from"
+_STAGE = "reward questions_per_step questions_per_update epochs max_steps resume_from best_by stop_at"
 PREFIXED = {
     "sft": (
         "SFT",
