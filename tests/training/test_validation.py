@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pebr.errors import InputError
 from pebr.training.best import weights_in
-from pebr.training.validation import HistoryRow, Score, held_out
+from pebr.training.validation import HistoryRow, Score, held_out, own_rows
 
 IDS = st.lists(st.text(min_size=1), min_size=1, max_size=40, unique=True)
 
@@ -64,8 +64,10 @@ def test_best_and_stop_equal_a_plain_loop(values: list[float | None], higher: bo
 def test_scores_of_a_run_that_this_one_continues_do_not_count() -> None:
     rows = rows_of([9.0, 8.0, 1.0, 2.0])
     rows[2]["resumed_from"] = "other/step-00000002"
-    found = Score("score", True).best(rows)
-    assert found is rows[3]
+    assert Score("score", True).best(own_rows(rows, pending=False)) is rows[3]
+    stopping = Score("score", True, stop_patience=1)
+    assert stopping.stop(rows[:2])
+    assert not stopping.stop(own_rows(rows[:2], pending=True))
 
 
 def test_a_validation_without_a_value_is_none() -> None:

@@ -7,6 +7,7 @@ place). So a run that was killed and resumed gives the same bytes.
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ from pebr.telemetry.history import History
 from pebr.telemetry.logs import duration
 from pebr.training.efficiency import publish_efficiency
 from pebr.training.live import Live
-from pebr.training.validation import save_weights
+from pebr.training.validation import own_rows, save_weights
 
 log = logging.getLogger(__name__)
 
@@ -119,12 +120,12 @@ class Trainer:
             self._show(experiences, validated)
         if self.settings.drift_limit:
             drift.check(self.settings.drift_limit)
-        futile, limit = futile_steps(self.rows), self.settings.futile_steps
+        futile, limit = futile_steps(self._own_rows()), self.settings.futile_steps
         failed = bool(limit) and futile >= limit and not self.ended()
         due = self.policy.engine.is_due(step + 1, self.settings.save_every, self.settings.save_minutes)
         self._checkpoint(due=due or failed or is_last or "stopped" in row or self.best() is row)
         if futile:
-            told = futile_run(self.rows)
+            told = futile_run(self._own_rows())
             if failed:
                 self.policy.engine.finish()
                 raise InputError(f"{told}; stopped by --futile-steps {limit}, with a checkpoint of this step")
@@ -133,13 +134,13 @@ class Trainer:
 
     def best(self) -> HistoryRow | None:
         """The row of the training step with the best validation; None without validation."""
-        return self.validator.score.best(self.rows) if self.validator else None
+        return self.validator.score.best(self._own_rows()) if self.validator else None
 
     def ended(self) -> str:
         """Why training ends after the last row, before its last step; "" if it does not."""
-        if self.validator and self.rows and (reason := self.validator.score.stop(self.rows)):
-            return reason
-        return exhausted(self.rows, self.settings.futile_steps)
+        rows = self._own_rows()
+        reason = self.validator.score.stop(rows) if self.validator else ""
+        return reason or exhausted(rows, self.settings.futile_steps)
 
     def finish(self) -> None:
         """Write the outputs that other steps of the pipeline read."""
@@ -156,6 +157,9 @@ class Trainer:
             self.rollouts.complete(self.settings.rollouts, len(self.rows))
         if self.live is not None:
             self.live.write(now=True, done=True)
+
+    def _own_rows(self) -> Sequence[HistoryRow]:
+        return own_rows(self.rows, pending=bool(self._resumed_from))
 
     def _checkpoint(self, due: bool) -> None:
         best = self.best()

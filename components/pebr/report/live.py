@@ -39,10 +39,7 @@ HERE = Path(__file__).parent
 REFRESH_SECONDS = 15
 SHOWN_RUNS = 6  # of a place of checkpoints, which has those of all runs
 STAGE_CHARTS = (  # caption, and the keys of the history by their names on the chart
-    (
-        "questions that teach nothing, answers cut off",
-        {"no advantage": "zero_advantage_share", "cut off": "truncated_share"},
-    ),
+    ("questions of equal rewards, answers cut off", {"equal": "zero_advantage_share", "cut off": "truncated_share"}),
     ("entropy", {"entropy": "entropy"}),
     ("KL of sampler and trainer", {"drift": "drift/kl"}),
     ("loss", {"loss": "loss"}),

@@ -3,6 +3,8 @@
 loss = - sum over the answers' tokens of log p(token | question, images, tokens before) / tokens of the answers
 """
 
+import math
+
 import torch
 import torch.distributed as dist
 
@@ -13,7 +15,7 @@ from pebr.vlm.rows import Row
 
 @torch.no_grad()
 def validation_loss(engine: TrainingEngine, batch: Batch, filler: Row) -> float | None:
-    """The mean loss per token of the answers; None if there are none. All ranks call this.
+    """The mean loss per token of the answers; None if there are none, or if it is not finite. All ranks call this.
 
     Args:
         engine: with the weights to validate.
@@ -29,4 +31,5 @@ def validation_loss(engine: TrainingEngine, batch: Batch, filler: Row) -> float 
         total -= logprobs.sum().double().cpu()
     engine.module.train()
     dist.all_reduce(total)
-    return total.item() / batch.answer_tokens if batch.answer_tokens else None
+    mean = total.item() / max(batch.answer_tokens, 1)
+    return mean if batch.answer_tokens and math.isfinite(mean) else None

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from torch import Tensor, nn
 
@@ -38,7 +38,7 @@ from pebr.training.live import Live
 from pebr.training.logprobs import PolicyModel
 from pebr.training.memory import check_memory
 from pebr.training.randomness import seed_everything
-from pebr.training.validation import HistoryRow, Score, held_out
+from pebr.training.validation import HistoryRow, Score, held_out, own_rows
 from pebr.training.zero_loading import load_trainable
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.families import train_vision
@@ -146,8 +146,8 @@ def _train(
     if totals.rejected:
         log.warning("rows rejected: %s", totals.reasons())
     if engine.step < steps:
-        log.warning("stopped early, after step %d of %d: %s", engine.step, steps, score.stop(totals.history))
-    best = score.best(totals.history)
+        log.warning("stopped early, after step %d of %d: %s", engine.step, steps, score.stop(totals.own))
+    best = score.best(totals.own)
     made = engine.step
     if settings.weights == "best" and best and best["step"] != made:
         engine.restore(best["step"])
@@ -176,6 +176,19 @@ class _Totals:
     tokens: int
     loss: float  # of the last update that was not refused
     history: list[HistoryRow]
+    resumed_from: str = ""  # the checkpoint of another run from which the next step continues
+
+    @classmethod
+    def resume(cls, engine: TrainingEngine) -> Self:
+        """Resume from the newest checkpoint, if any."""
+        saved = engine.resume() or {"set_aside": {}, "tokens": 0, "loss": 0.0, "history": []}
+        resumed_from = saved.get("resumed_from", "")
+        return cls(Counter(saved["set_aside"]), saved["tokens"], saved["loss"], saved["history"], resumed_from)
+
+    @property
+    def own(self) -> Sequence[HistoryRow]:
+        """The rows of this run, see `own_rows`."""
+        return own_rows(self.history, pending=bool(self.resumed_from))
 
     def state(self) -> dict[str, object]:
         """The form that a checkpoint holds."""
@@ -200,15 +213,13 @@ def _run(
     Raises:
         InputError: when no row can be trained on.
     """
-    saved = engine.resume() or {"set_aside": {}, "tokens": 0, "loss": 0.0, "history": []}
-    resumed_from = {"resumed_from": saved["resumed_from"]} if "resumed_from" in saved else {}
-    totals = _Totals(Counter(saved["set_aside"]), saved["tokens"], saved["loss"], saved["history"])
+    totals = _Totals.resume(engine)
     history = History(settings.history, totals.history) if engine.rank == 0 else None
     steps = engine.settings.total_steps
     metrics.begin(steps)
     started = logged = time.monotonic()
     first = engine.step
-    for batch in batches.run(engine.step, 0 if score.stop(totals.history) else steps):
+    for batch in batches.run(engine.step, 0 if score.stop(totals.own) else steps):
         began = time.monotonic()
         rows = [row.to(engine.device) for row in batch.rows]
         report = engine.update(rows, partial(_loss, answer_tokens=batch.answer_tokens), filler)
@@ -221,14 +232,15 @@ def _run(
         if not totals.tokens and engine.step == min(batches.steps_per_epoch, steps):
             raise _no_rows(settings, totals)
         now = time.monotonic()
-        row = _history_row(engine.step, report, batch.tokens, now - began) | resumed_from
-        resumed_from = {}
+        row = _history_row(engine.step, report, batch.tokens, now - began)
+        if totals.resumed_from:
+            row["resumed_from"], totals.resumed_from = totals.resumed_from, ""
         is_last = engine.step == steps
         if held and (is_last or engine.step % settings.validate_every == 0):
             row[score.key] = validation_loss(engine, held, filler)
             row["seconds_validation"] = round(time.monotonic() - now, 4)
         totals.history.append(row)
-        if not is_last and (reason := score.stop(totals.history)):
+        if not is_last and (reason := score.stop(totals.own)):
             row["stopped"] = reason
         if history is not None:
             history.append(row)
@@ -238,7 +250,7 @@ def _run(
             logged = now
             left = (now - started) / (engine.step - first) * (steps - engine.step)
             log.info("step %d of %d: loss %.4f, %s left", engine.step, steps, report.loss, duration(left))
-        best = score.best(totals.history)
+        best = score.best(totals.own)
         due = engine.is_due(engine.step, settings.save_every, settings.save_minutes)
         due = due or is_last or best is row or "stopped" in row
         engine.checkpoint(totals.state(), due, best["step"] if best else 0)

@@ -36,6 +36,19 @@ def held_out(ids: Sequence[str], count: int) -> tuple[list[int], list[int]]:
     return [place for place in range(len(ids)) if place not in chosen], sorted(chosen)
 
 
+def own_rows(rows: Sequence[HistoryRow], pending: bool) -> Sequence[HistoryRow]:
+    """The rows since this run has continued from another run's checkpoint, if it has: only these have checkpoints here.
+
+    `pending` says that it has, and that no training step has been made since.
+
+    >>> rows = [{"step": 1}, {"step": 2, "resumed_from": "other/step-00000001"}, {"step": 3}]
+    >>> own_rows(rows, pending=False) == rows[1:], own_rows(rows, pending=True), own_rows(rows[:1], pending=False)
+    (True, [], [{'step': 1}])
+    """
+    first = max((place for place, row in enumerate(rows) if row.get("resumed_from")), default=0)
+    return [] if pending else rows[first:]
+
+
 @dataclass(frozen=True)
 class Score:
     """The measure that validations are compared by."""
@@ -83,9 +96,7 @@ class Score:
         return -self._sign * float(row[self.key])
 
     def _validated(self, rows: Sequence[HistoryRow]) -> list[HistoryRow]:
-        """The rows with a score, since this run continued from another run's checkpoint, if it did."""
-        first = max((place for place, row in enumerate(rows) if row.get("resumed_from")), default=0)
-        return [row for row in rows[first:] if row.get(self.key) is not None]
+        return [row for row in rows if row.get(self.key) is not None]
 
 
 def save_weights(engine: TrainingEngine, directory: Path, score: Score | None, best: HistoryRow | None) -> None:
