@@ -88,5 +88,6 @@ METRICS = (
     Metric("pebr_drift_beyond_ratio", "gauge", "Share of tokens 0.2 nats or more apart.", "grpo", "drift/beyond"),
     Metric("pebr_checks_failed_total", "counter", "Answer checks that failed.", "grpo", "checks_failed"),
     # Evaluation
+    Metric("pebr_validation", "gauge", "Score on held-out data.", "sft grpo", "validation/*", "measure"),
     Metric("pebr_benchmark_accuracy_ratio", "gauge", "Accuracy on a benchmark.", "evaluate", label="benchmark"),
 )
