@@ -35,6 +35,7 @@ METRICS = (
     Metric(
         "pebr_tracking_dropped_total", "counter", "Rows and results that a tracker did not get.", "all", label="tracker"
     ),
+    Metric("pebr_tracking_waiting_rows", "gauge", "Rows that wait for a tracker.", "all", label="tracker"),
     # Object stores
     Metric("pebr_store_transfers_total", "counter", "Files and folders put or got.", "all", label="operation"),
     Metric("pebr_store_bytes_total", "counter", "Bytes put or got.", "all", label="operation"),
