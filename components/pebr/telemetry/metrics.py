@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app, pushadd_to_gateway
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    make_wsgi_app,
+    pushadd_to_gateway,
+)
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from pebr.telemetry.catalog import METRICS, Metric
@@ -56,6 +64,7 @@ class Exporter:
     """
 
     def __init__(self, step: str, stage: str, output: str) -> None:
+        disable_created_metrics()  # a series more for each counter, with the time of its first event
         self.registry = CollectorRegistry()
         self._identity = (step, stage, os.environ.get("PEBR_RUN", ""))
         self._made: dict[str, Any] = {}
