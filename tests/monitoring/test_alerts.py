@@ -30,6 +30,7 @@ HEALTHY = {
     "pebr_disk_free_bytes" + GRPO % "": "500x300",
     "pebr_disk_size_bytes" + GRPO % "": "1000x300",
     "pebr_tracking_dropped_total" + GRPO % ',tracker="mlflow"': "0x300",
+    "pebr_tracking_waiting_rows" + GRPO % ',tracker="mlflow"': "0 1 0 0 2 0 1 0x294",
     "pebr_rows_rejected_total" + FILTER % ',reason="image too small"': "4x300",
     "pebr_rows_rejected_total" + FILTER % ',reason="no answer"': "3x300",
     "pebr_rows_kept_total" + FILTER % "": "100x300",
@@ -54,6 +55,7 @@ FAULTS = {
     "PebrTrackingLost": {"pebr_tracking_dropped_total" + GRPO % ',tracker="mlflow"': "0x270 3x30"},
 }
 MORE = [
+    ("PebrTrackingLost", {"pebr_tracking_waiting_rows" + GRPO % ',tracker="mlflow"': "0+1x300"}),
     ("PebrEntropyRunaway", {"pebr_entropy_nats" + GRPO % "": "0.5+0.01x300"}),  # explodes
     ("PebrDriftRising", {"pebr_drift_nats" + GRPO % ',measure="kl"': "0.05x300"}),
     ("PebrNoTrainingStep", {  # hangs before the first step: there is no mean yet

@@ -49,11 +49,11 @@ def main(
         if metrics is not None and is_first_process():
             metrics |= {"started": round(started, 3), "seconds": round(time.time() - started, 3)}
             write_metrics(settings, metrics)
-            telemetry.finish(metrics)
         if is_first_process():
             check_outputs(settings)
         if metrics is not None:
             tracking.finish(metrics, _shown(settings))
+            telemetry.finish(metrics)
         tell_done()
     except InputError as error:
         log.error("%s", error)  # noqa: TRY400 - the message is complete; a traceback would hide it

@@ -35,6 +35,7 @@ METRICS = (
     Metric(
         "pebr_tracking_dropped_total", "counter", "Rows and results that a tracker did not get.", "all", label="tracker"
     ),
+    Metric("pebr_tracking_waiting_rows", "gauge", "Rows that wait for a tracker.", "all", label="tracker"),
     # Object stores
     Metric("pebr_store_transfers_total", "counter", "Files and folders put or got.", "all", label="operation"),
     Metric("pebr_store_bytes_total", "counter", "Bytes put or got.", "all", label="operation"),
@@ -88,5 +89,6 @@ METRICS = (
     Metric("pebr_drift_beyond_ratio", "gauge", "Share of tokens 0.2 nats or more apart.", "grpo", "drift/beyond"),
     Metric("pebr_checks_failed_total", "counter", "Answer checks that failed.", "grpo", "checks_failed"),
     # Evaluation
+    Metric("pebr_validation", "gauge", "Score on held-out data.", "sft grpo", "validation/*", "measure"),
     Metric("pebr_benchmark_accuracy_ratio", "gauge", "Accuracy on a benchmark.", "evaluate", label="benchmark"),
 )

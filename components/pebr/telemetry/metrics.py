@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app, pushadd_to_gateway
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    make_wsgi_app,
+    pushadd_to_gateway,
+)
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from pebr.telemetry.catalog import METRICS, Metric
@@ -56,6 +64,7 @@ class Exporter:
     """
 
     def __init__(self, step: str, stage: str, output: str) -> None:
+        disable_created_metrics()  # a series more for each counter, with the time of its first event
         self.registry = CollectorRegistry()
         self._identity = (step, stage, os.environ.get("PEBR_RUN", ""))
         self._made: dict[str, Any] = {}
@@ -83,6 +92,13 @@ class Exporter:
             case "histogram":
                 child.observe(value)
 
+    def begin(self, training_steps: int) -> None:
+        """Record that training begins, with so many steps in all."""
+        self._rows_at = time.monotonic()
+        self.record("pebr_training_steps_planned", training_steps)
+        self.record("pebr_training_step_timestamp_seconds", time.time())
+        self.record("pebr_checkpoint_timestamp_seconds", time.time())
+
     def row(self, row: Mapping[str, object]) -> None:
         """Record the numbers of a history row, and the time since the row before."""
         now = time.monotonic()
@@ -95,7 +111,9 @@ class Exporter:
         if _is_number(seconds := row.get("seconds")):  # SFT trains and does nothing else
             self.record("pebr_part_seconds", float(seconds), "training")  # type: ignore[arg-type]
         busy = [row.get(name) for name in ("seconds", "seconds_sampling", "seconds_training")]
+        waited = row.get("seconds_waiting")  # inside the parts above, if the step measures it
         working = sum(float(value) for value in busy if isinstance(value, int | float))
+        working -= float(waited) if isinstance(waited, int | float) else 0.0
         self.record("pebr_waiting_ratio", min(max(1 - working / max(wall, 1e-9), 0.0), 1.0))
 
     def serve(self, port: str) -> None:
@@ -203,9 +221,9 @@ def record_answer(tokens: int, finish_reason: str) -> None:
 
 def begin(training_steps: int) -> None:
     """Record that training begins, with so many steps in all: from now on a step and a checkpoint are waited for."""
-    record("pebr_training_steps_planned", training_steps)
-    record("pebr_training_step_timestamp_seconds", time.time())
-    record("pebr_checkpoint_timestamp_seconds", time.time())
+    if exporter := _exporter():
+        exporter.begin(training_steps)
+        serve()
 
 
 def publish(row: Mapping[str, object]) -> None:

@@ -58,6 +58,7 @@ class Sender:
             if len(self._rows) > ROWS_KEPT:
                 self._rows.popleft()
                 self._drop(1, f"more than {ROWS_KEPT} rows wait")
+            metrics.record("pebr_tracking_waiting_rows", len(self._rows), self._tracker.name)
             self._changed.notify()
 
     def close(self, results: Mapping[str, float] | None, files: Sequence[Path]) -> None:
@@ -129,6 +130,7 @@ class Sender:
             for row in rows:
                 if self._rows and self._rows[0] is row:  # else it was dropped meanwhile
                     self._rows.popleft()
+            metrics.record("pebr_tracking_waiting_rows", len(self._rows), self._tracker.name)
             if not rows:
                 self._end = None
             return not rows
