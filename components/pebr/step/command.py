@@ -22,7 +22,7 @@ from typing import NoReturn, TypeVar
 from pebr.errors import EXIT_PREEMPTED, EXIT_WRONG_INPUT, UNUSABLE, InputError, Preempted, RanksEnded
 from pebr.files import atomic_file
 from pebr.step.outputs import check_outputs, only_writer
-from pebr.step.ranks import tell_done
+from pebr.step.ranks import is_first_process, tell_done
 from pebr.step.settings import StepSettings, fields
 from pebr.telemetry.logs import configure
 
@@ -103,11 +103,6 @@ def parse(settings_class: type[Settings], arguments: Sequence[str]) -> Settings:
     unchecked = type("Settings", (settings_class,), {"__doc__": text, "__post_init__": lambda _: None})
     read: StepSettings = tyro.cli(unchecked, args=words, prog=program, config=(tyro.conf.FlagConversionOff,))
     return settings_class(**vars(read))
-
-
-def is_first_process() -> bool:
-    """Whether this process writes the step's results: rank 0, or the only process."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def write_metrics(settings: StepSettings, metrics: Mapping[str, float]) -> None:
