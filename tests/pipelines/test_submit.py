@@ -274,7 +274,7 @@ def test_a_published_model_has_a_card_and_a_template_for_a_server(send: Callable
         "| code revision | `4cb250a1c0ffee` |",
         "| | evaluate-warm-up | evaluate-stage-1 | published before | **evaluate-stage-2** |",
         "| accuracy | 0.4 | 0.5 | 0.62 | 0.62 |",
-        "| `accuracy>=0.6` | 0.62 | 0.6 | passed |",
+        "| `accuracy>=0.6` | 0.62 | 0.6 |",
         "| learning_rate | `0.0001` |",
         "\n```text\nLook closely: {question}\n```\n",
     ):
