@@ -101,9 +101,7 @@ def _head(facts: Facts, origin: Origin) -> Iterator[str]:
     yield "perception before reasoning (PeBR-R1, arXiv 2509.13031). It describes the image, reasons step by step, then"
     yield "answers."
     link = origin.license.get("license_link")
-    told = (
-        f"{stated}{f' ({link})' if link else ''}, that of the base model" if stated else "not known: see the base model"
-    )
+    told = f"{stated}{f' ({link})' if link else ''}" if stated else "not known: see the base model"
     yield from ("", f"Licence: {told}.", "")
 
 

@@ -188,7 +188,7 @@ def _wait(ranks: Sequence[_Rank], nodes: Nodes | None = None) -> int:
         code, deadline = 0, float("inf")
         while None in (codes := [rank.code() for rank in ranks]):
             failed = [ended for ended in codes if ended]
-            if not failed and nodes and nodes.lost:
+            if not failed and not code and nodes and nodes.lost:
                 log.error("%s: ending the ranks of this node", nodes.lost)
                 failed = [1]
             if failed and not code:
