@@ -310,7 +310,13 @@ def test_a_published_model_is_registered(send: Callable[..., int], tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "options", [["--push", "hf://a/b"], ["--registry", "http://x"], ["--publish", "/p", "--push", "a/b"]]
+    "options",
+    [
+        ["--push", "hf://a/b"],
+        ["--registry", "http://x"],
+        ["--publish", "/p", "--push", "a/b"],
+        ["--publish", "/p", "--registry", "x"],
+    ],
 )
 def test_wrong_options_of_publishing_are_refused_before_anything_runs(
     kubeflow: Kubeflow, send: Callable[..., int], options: list[str]

@@ -68,7 +68,7 @@ def test_one_node_meets_nobody() -> None:
 
 
 def test_a_missing_or_wrong_variable_is_told() -> None:
-    for wrong in ({"PET_MASTER_ADDR": None}, {"PET_NODE_RANK": "first"}):
+    for wrong in ({"PET_MASTER_ADDR": None}, {"PET_NODE_RANK": "first"}, {"PET_NNODES": "1:4"}):
         known = {k: v for k, v in (places(2, 1)[0] | wrong).items() if v is not None}
         with pytest.raises(InputError, match="set PET_NNODES, PET_NODE_RANK"):
             nodes_of(known, 1)

@@ -137,7 +137,7 @@ def nodes_of(environment: Mapping[str, str], processes: int) -> Nodes | None:
     Raises:
         InputError: a variable is missing or is no number.
     """
-    if int(environment.get(VARIABLES[0], "1") or 1) < 2:
+    if environment.get(VARIABLES[0], "1") in ("", "1"):
         return None
     try:
         count, rank, port = (int(environment[name]) for name in (VARIABLES[0], VARIABLES[1], VARIABLES[3]))
