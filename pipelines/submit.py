@@ -41,6 +41,7 @@ from pipelines.parameters import check
 from pipelines.publishing.card import Facts
 from pipelines.publishing.hub import repository
 from pipelines.publishing.publish import Places, data_of, publish
+from pipelines.publishing.registry import Registry
 from pipelines.targets import FAILED, Failure, GoneError, Progress, Target, TargetError
 from pipelines.targets.following import follow
 
@@ -204,6 +205,8 @@ def _check_options(options: argparse.Namespace, steps: Sequence[Step]) -> None:
         raise InputError("only a published model is pushed or registered: give --publish, the location of its record")
     if options.push:
         repository(options.push)
+    if options.registry:
+        Registry(options.registry)
     if options.to == "job" and options.pipeline != DEFAULT:
         raise InputError("a Job runs the pipeline of its image: remove --pipeline, or build an image with yours")
     if options.name and not NAME.fullmatch(options.name):

@@ -2,8 +2,9 @@
 
     python -m pebr.answer --model models/published --image chart.png "Which bar is the tallest?"
 
-The question is asked as in training: with the model's own prompt, and with images at the resolution of training. Several
-images are given by several `--image`; their places in the question are marked by `<image>`, else they come first.
+The question is asked as in training: with the model's own prompt, and with images at the resolution of training.
+Several images are given by several `--image`; their places in the question are marked by `<image>`, else they come
+first.
 """
 
 import argparse

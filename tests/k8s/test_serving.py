@@ -1,4 +1,4 @@
-"""The manifests of a server of the published model: valid, alike, with least rights; a real server of their arguments."""
+"""The manifests of a server of the published model: valid, alike, least rights; a real server of their arguments."""
 
 import base64
 import io

@@ -274,7 +274,7 @@ def test_a_published_model_has_a_card_and_a_template_for_a_server(send: Callable
         "| code revision | `4cb250a1c0ffee` |",
         "| | evaluate-warm-up | evaluate-stage-1 | published before | **evaluate-stage-2** |",
         "| accuracy | 0.4 | 0.5 | 0.62 | 0.62 |",
-        "| `accuracy>=0.6` | 0.62 | 0.6 | passed |",
+        "| `accuracy>=0.6` | 0.62 | 0.6 |",
         "| learning_rate | `0.0001` |",
         "\n```text\nLook closely: {question}\n```\n",
     ):
@@ -310,7 +310,13 @@ def test_a_published_model_is_registered(send: Callable[..., int], tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "options", [["--push", "hf://a/b"], ["--registry", "http://x"], ["--publish", "/p", "--push", "a/b"]]
+    "options",
+    [
+        ["--push", "hf://a/b"],
+        ["--registry", "http://x"],
+        ["--publish", "/p", "--push", "a/b"],
+        ["--publish", "/p", "--registry", "x"],
+    ],
 )
 def test_wrong_options_of_publishing_are_refused_before_anything_runs(
     kubeflow: Kubeflow, send: Callable[..., int], options: list[str]

@@ -22,7 +22,7 @@ from typing import NoReturn, TypeVar
 from pebr.errors import EXIT_PREEMPTED, EXIT_WRONG_INPUT, UNUSABLE, InputError, Preempted, RanksEnded
 from pebr.files import atomic_file
 from pebr.step.outputs import check_outputs, only_writer
-from pebr.step.ranks import tell_done
+from pebr.step.ranks import is_first_process, tell_done
 from pebr.step.settings import Output, StepSettings, fields
 from pebr.telemetry import metrics as telemetry
 from pebr.telemetry import tracking
@@ -125,11 +125,6 @@ def _shown(settings: StepSettings) -> list[Path]:
     kinds = ("HTML", "Metrics")
     shown = [s.name for s in fields(type(settings)) if isinstance(s.role, Output) and s.role.kind in kinds]
     return [path for name in shown if (path := Path(getattr(settings, name))).is_file()]
-
-
-def is_first_process() -> bool:
-    """Whether this process writes the step's results: rank 0, or the only process."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def write_metrics(settings: StepSettings, metrics: Mapping[str, float]) -> None:

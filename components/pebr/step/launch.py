@@ -3,8 +3,8 @@
 The command of a DAG step is one process. To train with several, `relaunch_with_processes` starts the same command once
 per rank. It returns the ranks' exit code (torch.distributed.run turns every failure into 1, but the pipeline must
 distinguish a preempted run from a broken one) and forwards signals, so that each rank finishes its training step and
-writes its checkpoint. Ranks that were started by other programs (torch.distributed.run on several machines, a
-PyTorchJob) are used as they are: the environment has their rank.
+writes its checkpoint. On several machines, the launchers of all of them join (`pebr.step.nodes`). Ranks that were
+started by other programs (torch.distributed.run, a PyTorchJob) are used as they are: the environment has their rank.
 """
 
 import logging
@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 
 from pebr.errors import Preempted, RanksEnded
+from pebr.step.nodes import Nodes, nodes_of
 from pebr.step.ranks import DONE, LAUNCHER, die_with_parent, tell_done
 from pebr.telemetry import metrics
 
@@ -59,30 +60,37 @@ def relaunch_with_processes(module: str, processes: int, arguments: Sequence[str
 
     Args:
         module: of the DAG step, such as `pebr.sft`.
-        processes: number of ranks; 0 for one per GPU, or one without a GPU. With one rank nothing is started.
+        processes: number of ranks of this machine; 0 for one per GPU, or one without a GPU. With one rank in all,
+            nothing is started.
         arguments: command line of the ranks; None for that of this process.
 
     Raises:
         RanksEnded: with 0, or the exit code of the first rank that failed.
     """
-    count = processes or max(torch.cuda.device_count(), 1)
-    if "RANK" in os.environ or count == 1:
+    if "RANK" in os.environ:
         metrics.serve()  # before models are loaded; a launcher of ranks leaves the port to the first one
         return
+    count = processes or max(torch.cuda.device_count(), 1)
+    nodes = nodes_of(os.environ, count)
+    if nodes is None and count == 1:
+        metrics.serve()
+        return
     # This process owns the store at which the ranks meet, so that no port has to be guessed.
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = nodes.store if nodes else dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    first = nodes.rank * count if nodes else 0
     shared = {
-        "WORLD_SIZE": str(count),
+        "WORLD_SIZE": str(nodes.count * count if nodes else count),
         "LOCAL_WORLD_SIZE": str(count),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(store.port),
+        "MASTER_ADDR": nodes.address if nodes else "127.0.0.1",
+        "MASTER_PORT": str(nodes.port if nodes else store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         LAUNCHER: str(os.getpid()),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(available_cores() // count, 1))),
     }
     command = [sys.executable, "-m", module, *(sys.argv[1:] if arguments is None else arguments)]
     log.info("%s: %d processes", module, count)
-    raise RanksEnded(_wait([_Rank(number, command, os.environ | shared) for number in range(count)]))
+    ranks = [_Rank(first + local, local, command, os.environ | shared) for local in range(count)]
+    raise RanksEnded(_wait(ranks, nodes))
 
 
 def join() -> Place:
@@ -139,11 +147,11 @@ def _leave() -> None:
 class _Rank:
     """A process of a rank, and a pipe in which it tells that its work is done."""
 
-    def __init__(self, number: int, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, number: int, local: int, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.number = number
         self._done, done = os.pipe()
         os.set_blocking(self._done, False)
-        environment = {**environment, "RANK": str(number), "LOCAL_RANK": str(number), DONE: str(done)}
+        environment = {**environment, "RANK": str(number), "LOCAL_RANK": str(local), DONE: str(done)}
         self.process = subprocess.Popen(command, env=environment, pass_fds=[done])
         os.close(done)
         self._code: int | None = None
@@ -166,8 +174,11 @@ class _Rank:
             return False
 
 
-def _wait(ranks: Sequence[_Rank]) -> int:
-    """Wait for all ranks and forward signals; if one fails, end the others. Returns the first failure's exit code."""
+def _wait(ranks: Sequence[_Rank], nodes: Nodes | None = None) -> int:
+    """Wait for all ranks and forward signals; if one fails, end the others. Returns the first failure's exit code.
+
+    If another node fails, the ranks end with 1.
+    """
 
     def forward(number: int, _frame: FrameType | None) -> None:
         for rank in ranks:
@@ -180,6 +191,9 @@ def _wait(ranks: Sequence[_Rank]) -> int:
         code, deadline = 0, float("inf")
         while None in (codes := [rank.code() for rank in ranks]):
             failed = [ended for ended in codes if ended]
+            if not failed and not code and nodes and nodes.lost:
+                log.error("%s: ending the ranks of this node", nodes.lost)
+                failed = [1]
             if failed and not code:
                 code, deadline = failed[0], time.monotonic() + GRACE_SECONDS
                 forward(signal.SIGTERM, None)
@@ -187,6 +201,9 @@ def _wait(ranks: Sequence[_Rank]) -> int:
                 forward(signal.SIGKILL, None)
             time.sleep(0.05)
         code = code or next(filter(None, codes), 0)
-        return 128 - code if code < 0 else code  # a killed rank: 128 + signal, as in a shell
+        code = 128 - code if code < 0 else code  # a killed rank: 128 + signal, as in a shell
+        if nodes:
+            nodes.leave(code)
+        return code
     finally:
         forward(signal.SIGKILL, None)

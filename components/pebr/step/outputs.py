@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pebr.errors import InputError
-from pebr.step.ranks import LAUNCHER
+from pebr.step.ranks import LAUNCHER, is_first_process
 from pebr.step.settings import Output, StepSettings, fields
 
 log = logging.getLogger(__name__)
@@ -23,13 +23,13 @@ class OutputError(RuntimeError):
 
 @contextmanager
 def only_writer(settings: StepSettings) -> Iterator[None]:
-    """Hold a lock beside the step's output, which ends with this process. A rank relies on its launcher's lock.
+    """Hold a lock beside the step's output, which ends with this process. Ranks and other nodes rely on that of node 0.
 
     Raises:
         InputError: another process holds it.
     """
     output = getattr(settings, "output", "")
-    if not output or LAUNCHER in os.environ or os.environ.get("RANK", "0") != "0":
+    if not output or LAUNCHER in os.environ or not is_first_process():
         yield
         return
     target = Path(output)

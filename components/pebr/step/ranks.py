@@ -7,6 +7,12 @@ import sys
 
 LAUNCHER = "PEBR_LAUNCHER"  # process id of the launcher of a rank
 DONE = "PEBR_DONE"  # file descriptor of a pipe to the launcher
+NODE_RANK = "PET_NODE_RANK"  # of this machine, if a step runs on several (`pebr.step.nodes`)
+
+
+def is_first_process() -> bool:
+    """Whether this process writes the step's results: rank 0 or its launcher, or the only process."""
+    return os.environ.get("RANK", os.environ.get(NODE_RANK) or "0") == "0"
 
 
 def tell_done() -> None:
