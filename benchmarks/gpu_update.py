@@ -36,7 +36,7 @@ from torch import Tensor
 
 from benchmarks.result import peak_bytes
 from pebr.training import recomputation
-from pebr.training.logprobs import PolicyModel, answer_logprobs
+from pebr.training.logprobs import PolicyModel
 from pebr.vlm.attention import plan_group
 from pebr.vlm.encoding import Encoder, Prompt
 from pebr.vlm.families import family_named, train_vision
@@ -132,9 +132,9 @@ def make_rows(questions: int, answers: int, shape: Shape, device: torch.device) 
 class AsItWas(PolicyModel):
     """The forward pass of commit 57ac39e: transformers' own vision tower, its windows one after the other."""
 
-    def forward(self, row: Row, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    def states(self, row: Row, hidden: Tensor | None) -> Tensor:
         plans = [plan_group(span.start, span.prompt, span.answers, row.input_ids.device) for span in row.spans]
-        hidden = self.model.model(
+        found: Tensor = self.model.model(
             input_ids=row.input_ids,
             position_ids=row.position_ids,
             pixel_values=row.pixel_values,
@@ -143,8 +143,7 @@ class AsItWas(PolicyModel):
             use_cache=False,
             plans=plans,
         ).last_hidden_state[0]
-        weight = self.model.get_output_embeddings().weight
-        return answer_logprobs(hidden[row.predictors], weight, row.targets, temperature, self.banned_token_ids)
+        return found[row.predictors]
 
 
 class PlainEngine:

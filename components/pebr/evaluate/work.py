@@ -33,9 +33,9 @@ from pebr.sampling.contract import SamplingSettings
 from pebr.sampling.sharded import Settled, ShardSampler
 from pebr.sampling.start import start_for
 from pebr.sampling.workers import Worker, start_workers, take_own_gpus, wait_for_others
-from pebr.step.ranks import is_first_process
 from pebr.step.identity import facts_of, run_name
 from pebr.step.launch import available_cores
+from pebr.step.ranks import is_first_process
 from pebr.store.opening import open_store
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import check_model, load_processor

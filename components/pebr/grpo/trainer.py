@@ -31,6 +31,7 @@ from pebr.grpo.sample import sample_of
 from pebr.grpo.settings import Settings
 from pebr.grpo.update import Updater
 from pebr.grpo.validation import Validator
+from pebr.sampling.drift import Drift
 from pebr.telemetry import metrics
 from pebr.telemetry.history import History
 from pebr.telemetry.logs import duration
@@ -72,6 +73,35 @@ class Trainer:
 
     def step(self, step: int) -> None:
         """Run one training step, counted from 0."""
+        experiences, drift, measured = self._train(step)
+        row = finite({"step": step + 1, **measured})
+        if self._resumed_from:
+            row["resumed_from"], self._resumed_from = self._resumed_from, ""
+        is_last = step + 1 == self.plan.steps
+        validated: list[Experience] = []
+        if self.validator and self.validator.due(step + 1, is_last):
+            measures, validated = self.validator.validate(self.policy)
+            row |= finite(measures)
+        self.rows.append(row)
+        if not is_last and (reason := self.ended()):
+            row["stopped"] = reason
+        self._record(row, experiences, validated)
+        if self.settings.drift_limit:
+            drift.check(self.settings.drift_limit)
+        futile, limit = futile_steps(self._own_rows()), self.settings.futile_steps
+        failed = bool(limit) and futile >= limit and not self.ended()
+        due = self.policy.engine.is_due(step + 1, self.settings.save_every, self.settings.save_minutes)
+        self._checkpoint(due=due or failed or is_last or "stopped" in row or self.best() is row)
+        if futile:
+            told = futile_run(self._own_rows())
+            if failed:
+                self.policy.engine.finish()
+                raise InputError(f"{told}; stopped by --futile-steps {limit}, with a checkpoint of this step")
+            if self._history is not None:
+                log.warning("%s", told)
+
+    def _train(self, step: int) -> tuple[list[Experience], Drift, HistoryRow]:
+        """Sample answers and update the policy; returns the experience, the sampler's drift, and what was measured."""
         updates, begun = self.plan.updates(step), time.perf_counter()
         with self.policy.sampling() as sampler:
             rows, rounds = [row for rows in updates for row in rows], self.settings.replacement_rounds
@@ -89,48 +119,30 @@ class Trainer:
         trained = sum(experience.prompt_tokens + experience.answer_tokens for experience in experiences)
         publish_efficiency(self.policy.engine.weights, trained, seconds["training"], self.policy.engine.place)
         drift = self.updater.drift.drift()
-        row = finite(
+        return (
+            experiences,
+            drift,
             {
-                "step": step + 1,
                 **of_answers(experiences),
                 **of_updates(reports),
                 **self.updater.sums.means(),
                 **drift.row(),
                 **self.collector.measured,
                 **{f"seconds_{name}": round(value, 4) for name, value in seconds.items()},
-            }
+            },
         )
-        if self._resumed_from:
-            row["resumed_from"], self._resumed_from = self._resumed_from, ""
-        is_last = step + 1 == self.plan.steps
-        validated: list[Experience] = []
-        if self.validator and self.validator.due(step + 1, is_last):
-            measures, validated = self.validator.validate(self.policy)
-            row |= finite(measures)
-        self.rows.append(row)
-        if not is_last and (reason := self.ended()):
-            row["stopped"] = reason
-        if self._history is not None:
-            self.rollouts.write(step + 1, experiences)
-            self._history.append(row)
-            for experience in experiences:
-                for ids, reason in zip(experience.token_ids, experience.finish_reasons, strict=True):
-                    metrics.record_answer(len(ids), reason)
-            self._log(row, seconds["step"])
-            self._show(experiences, validated)
-        if self.settings.drift_limit:
-            drift.check(self.settings.drift_limit)
-        futile, limit = futile_steps(self._own_rows()), self.settings.futile_steps
-        failed = bool(limit) and futile >= limit and not self.ended()
-        due = self.policy.engine.is_due(step + 1, self.settings.save_every, self.settings.save_minutes)
-        self._checkpoint(due=due or failed or is_last or "stopped" in row or self.best() is row)
-        if futile:
-            told = futile_run(self._own_rows())
-            if failed:
-                self.policy.engine.finish()
-                raise InputError(f"{told}; stopped by --futile-steps {limit}, with a checkpoint of this step")
-            if self._history is not None:
-                log.warning("%s", told)
+
+    def _record(self, row: HistoryRow, trained: list[Experience], validated: list[Experience]) -> None:
+        """Write what a training step has done to files, metrics, the log and the live report."""
+        if self._history is None:
+            return
+        self.rollouts.write(row["step"], trained)
+        self._history.append(row)
+        for experience in trained:
+            for ids, reason in zip(experience.token_ids, experience.finish_reasons, strict=True):
+                metrics.record_answer(len(ids), reason)
+        self._log(row, row["seconds_step"])
+        self._show(trained, validated)
 
     def best(self) -> HistoryRow | None:
         """The row of the training step with the best validation; None without validation."""

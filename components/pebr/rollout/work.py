@@ -25,8 +25,8 @@ from pebr.rollout.worker import Worker as ShardWorker
 from pebr.sampling.contract import SamplingSettings
 from pebr.sampling.start import start_for
 from pebr.sampling.workers import Worker, start_workers, take_own_gpus, wait_for_others
-from pebr.step.ranks import is_first_process
 from pebr.step.launch import available_cores
+from pebr.step.ranks import is_first_process
 from pebr.store.opening import open_store
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.loading import check_model, load_processor

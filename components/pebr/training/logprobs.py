@@ -53,13 +53,13 @@ class PolicyModel(nn.Module):
             Log-probabilities and entropies, (T,) each, differentiable; both float32, in nats.
         """
         weight = self.model.get_output_embeddings().weight  # (V, D)
-        states = self._states(row, hidden)
+        states = self.states(row, hidden)
         if compare:
-            found = answer_divergences(self._states(row, None), states, weight, temperature, self.banned_token_ids)
+            found = answer_divergences(self.states(row, None), states, weight, temperature, self.banned_token_ids)
             return found, found
         return answer_logprobs(states, weight, row.targets, temperature, self.banned_token_ids)
 
-    def _states(self, row: Row, hidden: Tensor | None) -> Tensor:
+    def states(self, row: Row, hidden: Tensor | None) -> Tensor:
         """The last hidden states at the places that predict, (T, D)."""
         plans = [
             plan_group(
