@@ -241,3 +241,16 @@ def test_no_line_of_the_dag_runs_through_a_box() -> None:
 def test_boxes_of_the_dag_do_not_share_a_place() -> None:
     places = [(spot.column, spot.row) for spot in dag.SPOTS.values()]
     assert len(set(places)) == len(places)
+
+
+def test_validations_and_an_early_stop_are_shown(made_up: Settings) -> None:
+    for name, key in (("sft", "validation/loss"), ("reasoning", "validation/reward/accuracy")):
+        path = Path(getattr(made_up, f"{name}_history"))
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows[19][key], rows[39][key], rows[-1]["stopped"] = 0.75, 0.625, "it is <enough>"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    html = page(made_up)
+    assert ">held-out 0.62<" in html
+    assert html.count("held-out questions during training") == 1
+    assert ">accuracy 0.625<" in html
+    assert "Stopped early: it is &lt;enough&gt;." in html

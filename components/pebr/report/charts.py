@@ -20,6 +20,7 @@ class Series:
     name: str  # its label
     points: Sequence[tuple[float, float]]  # (x, y) in the data's units, x ascending
     style: str  # CSS class of its colour
+    smooth: bool = True  # draw its running mean, if the chart has one
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ def line_chart(
     parts = [_grid(frame, ticks(low, high), number), _steps(frame)]
     labels = []
     for line in drawn:
-        means = running_mean([y for _, y in line.points], window)
+        means = running_mean([y for _, y in line.points], window if line.smooth else 1)
         smooth = [(x, mean) for (x, _), mean in zip(line.points, means, strict=True)]
-        if window > 1:
+        if window > 1 and line.smooth:
             parts.append(f'<path class="raw {line.style}" d="{_path(frame, line.points)}"/>')
         parts.append(f'<path class="line {line.style}" d="{_path(frame, smooth)}"/>')
         end_x, end_y = frame.place(*smooth[-1])

@@ -15,8 +15,7 @@ REWARD_STYLES = {
     "keyword": "s3",
     "format": "s4",
     "length": "s5",
-    "reward": "s5",
-    "loss": "s1",
+    "reward": "s6",
 }
 OTHER_REWARD_STYLE = "s6"
 HistoryRow = Mapping[str, Any]  # one training step, see `pebr.telemetry.history`
@@ -41,20 +40,21 @@ def share(value: float) -> str:
 
 def loss_chart(rows: Sequence[HistoryRow], width: float) -> str:
     """The loss of the warm-up, and that of its validations if it has any."""
-    lines = [Series("loss", points(rows, "loss"), "s1")]
+    validated = Series("held-out", points(rows, "validation/loss"), "s2", smooth=False)
+    lines = [Series("loss", points(rows, "loss"), "s1"), validated]
     return charts.line_chart(lines, "Loss of the warm-up, by optimizer update", window=WINDOW, width=width)
 
 
 def validation_chart(rows: Sequence[HistoryRow]) -> str:
     """The scores of the validations; "" without any."""
-    keys = list(dict.fromkeys(key for row in rows for key in row if _is_score(key)))
+    total, parts = "validation/reward", "validation/reward/"
+    keys = dict.fromkeys(key for row in rows for key in row if key == total or key.startswith(parts))
     lines = [
         Series(name, points(rows, key), REWARD_STYLES.get(name, OTHER_REWARD_STYLE))
         for key in keys
         for name in (key.rpartition("/")[2],)
     ]
-    y_range = None if keys == ["validation/loss"] else (0.0, 1.0)
-    return small_chart(lines, "Scores of the validations on held-out questions", y_range)
+    return small_chart(lines, "Scores of the validations on held-out questions", (0.0, 1.0))
 
 
 def stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, object]]:
@@ -111,7 +111,3 @@ def points(rows: Sequence[HistoryRow], key: str) -> list[tuple[float, float]]:
     """(step, value) of the rows with a finite value; the row of a refused update has none."""
     points = [(row["step"], row.get(key)) for row in rows]
     return [(step, value) for step, value in points if step is not None and value is not None and math.isfinite(value)]
-
-
-def _is_score(key: str) -> bool:
-    return key in ("validation/loss", "validation/reward") or key.startswith("validation/reward/")

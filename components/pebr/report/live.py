@@ -27,7 +27,6 @@ from pebr.report.curves import (
     share,
     small_chart,
     stage_charts,
-    validation_chart,
 )
 from pebr.store.opening import open_store
 from pebr.telemetry.conditions import Condition, conditions, seconds_of
@@ -221,11 +220,8 @@ def _numbers(rows: Sequence[HistoryRow]) -> Iterator[tuple[str, str]]:
 
 def _charts(training: Training) -> Iterator[tuple[str, str]]:
     """Caption and chart of the further measures of a training."""
-    rows = training.rows
     if training.is_stage:
-        yield "spread of rewards in groups", _small(training, "spread of rewards", _spreads(rows[-1]))
-    else:
-        yield "held-out loss", validation_chart(rows)
+        yield "spread of rewards in groups", _small(training, "spread of rewards", _spreads(training.rows[-1]))
     for caption, keys in STAGE_CHARTS if training.is_stage else SFT_CHARTS:
         yield caption, _small(training, caption, keys)
 
