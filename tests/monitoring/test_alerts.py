@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pebr.telemetry import conditions
 from tests.prometheus import ROOT, faster, program, rules
 
 GRPO = '{run="r",step="grpo",stage="perception"%s}'
@@ -120,3 +121,19 @@ def test_every_alert_has_a_fault_a_summary_and_a_runbook() -> None:
         assert anchor in anchors
         assert "$labels.run" in rule["annotations"]["summary"]
         assert rule["labels"]["severity"] in ("critical", "warning", "info")
+
+
+@pytest.mark.parametrize(
+    ("alert", "threshold"),
+    [
+        ("PebrNoTrainingStep", f"> {conditions.STALLED_SECONDS / 60:g} * 60"),
+        ("PebrNoTrainingStep", f"< {conditions.STALLED_FACTOR:g} *"),
+        ("PebrDriftRising", f"> {conditions.DRIFT:g}"),
+        ("PebrKlRunaway", f"> {conditions.KL:g}"),
+        ("PebrAnswersCutOff", f"> {conditions.CUT_OFF:g}"),
+        ("PebrRewardFlat", f"> {conditions.NO_ADVANTAGE:g}"),
+    ],
+)
+def test_alerts_have_the_thresholds_of_the_live_report(alert: str, threshold: str) -> None:
+    (rule,) = [rule for group in rules()["groups"] for rule in group["rules"] if rule["alert"] == alert]
+    assert threshold in rule["expr"]

@@ -37,11 +37,11 @@ def test_none_holds_in_a_healthy_run(good: dict[str, Any], steps: int) -> None:
     ("good", "change", "name", "said"),
     [
         (GRPO, {"drift/kl": 0.08}, "drift_rising", "0.080 nats"),
-        (GRPO, {"kl": 0.9}, "kl_running_away", "0.90 nats"),
+        (GRPO, {"kl": 1.5}, "kl_running_away", "1.50 nats"),
         (GRPO, {"entropy": 1.5}, "entropy_running_away", "to 1.500 nats per token: answers become noise"),
         (GRPO, {"entropy": 0.01}, "entropy_running_away", "answers become all the same"),
         (GRPO, {"zero_advantage_share": 0.95}, "advantages_gone", "95% of the questions teach nothing"),
-        (GRPO, {"truncated_share": 0.3}, "answers_cut_off", "30% of the answers"),
+        (GRPO, {"truncated_share": 0.4}, "answers_cut_off", "40% of the answers"),
         (GRPO, {"refused_updates": 2, "loss": None}, "updates_refused", "10 updates"),
         (GRPO, {"reward_at_0/accuracy": 1.0}, "reward_at_zero", "0 for accuracy"),
         (GRPO, {"validation/reward": 0.3}, "validation_falling", "reward 0.300 after 0.5"),
@@ -63,7 +63,7 @@ def test_one_bad_training_step_is_no_alarm() -> None:
     assert conditions(rows) == []
 
 
-@pytest.mark.parametrize(("seconds", "age", "stalled"), [(10.0, 800, False), (10.0, 1000, True), (600.0, 2000, False)])
+@pytest.mark.parametrize(("seconds", "age", "stalled"), [(10.0, 1700, False), (10.0, 1900, True), (600.0, 5000, False)])
 def test_a_run_is_stalled_by_the_measure_of_its_own_steps(seconds: float, age: float, stalled: bool) -> None:
     rows = run_of(GRPO | {"seconds_sampling": seconds, "seconds_training": 0.0}, {})
     assert [c.name for c in conditions(rows, age)] == ["stalled"] * stalled

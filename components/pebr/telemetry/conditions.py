@@ -1,7 +1,8 @@
 """Conditions of a training run that a person should look at, from the rows of its history.
 
 The live report and the terminal show them in words. Each looks at the last `RECENT` training steps, so that one
-unusual step is no alarm, and none holds in a healthy run. docs/watching.md lists them with their thresholds.
+unusual step is no alarm, and none holds in a healthy run. docs/watching.md lists them with their thresholds. Where
+Prometheus has an alert for the same (k8s/monitoring/alerts.yaml), it has the same threshold.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,14 +12,14 @@ from typing import Any, NamedTuple
 Rows = Sequence[Mapping[str, Any]]  # of a history, see `pebr.telemetry.history`
 
 RECENT = 5  # training steps
-DRIFT = 0.05  # nats per token between sampler and trainer; a stage stops at `drift_limit`, 0.1
-KL = 0.5  # nats per token to the stage's initial model
+DRIFT = 0.03  # nats per token between sampler and trainer; a stage stops at `drift_limit`, 0.1
+KL = 1.0  # nats per token to the stage's initial model
 ENTROPY_FACTOR = 3.0  # of the entropy of the first training steps, above or below
 NO_ADVANTAGE = 0.9  # share of questions whose answers have equal rewards
-CUT_OFF = 0.2  # share of answers at the token limit
+CUT_OFF = 0.3  # share of answers at the token limit
 WORSE = 0.1  # share by which validations are worse than the best
 LOSS_FACTOR = 2.0  # of the lowest mean loss of `RECENT` training steps
-STALLED_SECONDS, STALLED_FACTOR = 900.0, 5.0  # without a training step, and in median training steps
+STALLED_SECONDS, STALLED_FACTOR = 1800.0, 10.0  # without a training step, and in median training steps
 
 
 class Condition(NamedTuple):
