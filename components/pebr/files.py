@@ -82,6 +82,20 @@ def _beside(target: Path) -> Path:
     return path
 
 
+def index_of(archive: Path) -> Path:
+    """The file beside an archive that keeps the index of its members."""
+    return archive.with_name(f".{archive.name}.index")
+
+
+def is_index(name: str) -> bool:
+    """Whether a file is such an index. A reader leaves it in a folder of another step: it is no part of the data.
+
+    >>> is_index(index_of(Path("data/images.tar")).name)
+    True
+    """
+    return name.startswith(".") and name.endswith(".index")
+
+
 def copy_file(source: Path, target: Path) -> None:
     """Copy the bytes of a file to a new one.
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from pebr.files import atomic_file
+from pebr.files import atomic_file, is_index
 from pipelines.ir.plan import Json
 
 if TYPE_CHECKING:
@@ -109,16 +109,20 @@ def _remove(path: Path) -> None:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's file names and contents."""
+    """SHA-256 of a file, or of a folder's file names and contents, without indexes of archives."""
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     listing = hashlib.sha256()
-    for file_path in sorted(p for p in path.rglob("*") if p.is_file()):
+    for file_path in sorted(_files(path)):
         listing.update(f"{file_path.relative_to(path).as_posix()}\0{digest(file_path)}\n".encode())
     return listing.hexdigest()
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
-    return path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    """Bytes of a file, or of all files of a folder without indexes of archives, which a later step leaves there."""
+    return path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in _files(path))
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and not is_index(path.name)]

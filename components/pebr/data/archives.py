@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from pebr.data.streams import Inflated, Joined, Readable, Section, open_readable, whole_files
 from pebr.errors import InputError
-from pebr.files import atomic_file
+from pebr.files import atomic_file, index_of
 
 log = logging.getLogger("pebr")
 
@@ -234,7 +234,7 @@ def _index(path: Path, source: Readable, state: object) -> tuple[dict[str, Membe
     )
     meta = json.dumps({"of": state, "skipped": counts})
     try:
-        with atomic_file(_index_path(path)) as target:
+        with atomic_file(index_of(path)) as target:
             pq.write_table(table.replace_schema_metadata({"pebr": meta}), target, compression="zstd")
     except OSError as error:  # a read-only volume: the index is made again next time
         log.debug("%s: the index is not kept: %s", path, error)
@@ -244,7 +244,7 @@ def _index(path: Path, source: Readable, state: object) -> tuple[dict[str, Membe
 def _kept_index(path: Path, state: object) -> tuple[dict[str, Member], dict[str, int]] | None:
     """The index beside a tar, or None if there is none or it is of another state of the tar."""
     try:
-        table = pq.read_table(_index_path(path))
+        table = pq.read_table(index_of(path))
         kept = json.loads((table.schema.metadata or {})[b"pebr"])
         if kept["of"] != state:
             return None
@@ -252,10 +252,6 @@ def _kept_index(path: Path, state: object) -> tuple[dict[str, Member], dict[str,
         return dict(zip(table["name"].to_pylist(), (Member(*place) for place in places), strict=True)), kept["skipped"]
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError):
         return None
-
-
-def _index_path(path: Path) -> Path:
-    return path.with_name(f".{path.name}.index")
 
 
 def _headers(path: Path, source: Readable) -> Iterator[tuple[str, str | None, Member]]:

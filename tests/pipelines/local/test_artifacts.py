@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import tarfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pebr.data.archives import open_archives
 from pebr.errors import InputError
 from pebr.store.contract import StoreError
 from pebr.store.folder import FolderStore
@@ -16,7 +18,7 @@ from pipelines.compile import COMPILED
 from pipelines.ir.plan import Step
 from pipelines.ir.reader import Pipeline
 from pipelines.local import step_key as keys
-from pipelines.local.artifacts import Artifacts, Status, digest
+from pipelines.local.artifacts import Artifacts, Status, digest, size
 from pipelines.local.execution import collect
 from pipelines.local.step_key import code_digest, step_key
 
@@ -200,6 +202,20 @@ def test_a_step_is_done_here_when_the_store_has_all_of_it_and_not_before(tmp_pat
     assert found == artifacts.find("step", "key") == status
     assert elsewhere.path(status, "output").read_text() == "made"
     assert not (folder / "checkpoint").exists()
+
+
+def test_the_index_that_a_reader_leaves_in_an_artifact_does_not_undo_it(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path)
+    output = artifacts.folder("ingest", "k") / "output"
+    output.mkdir(parents=True)
+    with tarfile.open(output / "images.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("a.png"))
+    before = digest(output)
+    artifacts.keep(Status("ingest", "Ingest", key="k", artifacts={"output": {"digest": before, "bytes": size(output)}}))
+    assert open_archives([output / "images.tar"])[0].names()
+    assert len(list(output.iterdir())) == 2
+    assert digest(output) == before
+    assert artifacts.find("ingest", "k") is not None
 
 
 def test_a_copy_that_was_cut_off_here_is_fetched_again(tmp_path: Path) -> None:
