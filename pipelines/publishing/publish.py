@@ -48,8 +48,15 @@ def publish(facts: Facts, places: Places) -> None:
     Raises:
         TargetError: the hub or the registry cannot be reached or refuses.
         StoreError: the model cannot be read, or the record not be written.
+        InputError: the model is to be pushed, and there are no credentials to read it.
     """
-    files = describe(facts, places.license)
+    try:
+        files = describe(facts, places.license)
+    except InputError as error:  # this machine may not read the model, so it cannot push it either
+        if places.hub:
+            raise
+        log.warning("the model gets no card and no serving template: %s", error)
+        files = {}
     scores = facts.scores.get(facts.final, {})
     about = {"recipe": facts.recipe, "commit": facts.commit, "image": facts.image}
     if places.hub:
@@ -115,9 +122,14 @@ def data_of(target: Target, steps: Sequence[Step]) -> list[Data]:
 
 
 def _manifest(location: str) -> tuple[int | None, str]:
-    """Rows and digest of a dataset's manifest; (None, "") if the run does not have it."""
+    """Rows and digest of a dataset's manifest; (None, "") if the run does not have it, or it may not be read here."""
     with tempfile.TemporaryDirectory() as scratch:
-        if not location or not _fetch(open_store(location), MANIFEST, Path(scratch)):
+        try:
+            found = bool(location) and _fetch(open_store(location), MANIFEST, Path(scratch))
+        except InputError as error:
+            log.warning("the card has no digest of %s: %s", location, error)
+            found = False
+        if not found:
             return None, ""
         path = Path(scratch) / MANIFEST
         return int(json.loads(path.read_text())["rows"]), sha256(path)

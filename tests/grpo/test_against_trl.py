@@ -113,6 +113,7 @@ def our_loss(batch: Batch, model: Any, settings: ObjectiveSettings, old: Any, re
             sampler_logprobs=old[row.segments, row.offsets],
             old_logprobs=old[row.segments, row.offsets],
             reference_logprobs=reference[row.segments, row.offsets],
+            blind_logprobs=None,
             lengths=row.segments.unique_consecutive(return_counts=True)[1],
         )
         total = total + objective(tokens, settings)[0]

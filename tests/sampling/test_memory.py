@@ -24,11 +24,11 @@ def test_an_answers_cache_is_its_keys_and_values(tiny: Any, dtype: torch.dtype, 
 
 
 def test_what_does_not_fit_is_refused_with_the_remedy(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_memory", lambda: (80 * GIB, 79 * GIB, "GPU"))
+    monkeypatch.setattr(memory, "free_memory", lambda: (80 * GIB, 79 * GIB, "GPU"))
     arguments = (tiny.path, tiny.model.config, torch.bfloat16)
     assert budget(*arguments, max_tokens=4096, share=0.5, parallel=1).allowed == 40 * GIB
     with pytest.raises(InputError, match="raise --memory-share or --tensor-parallel"):
         budget(*arguments, max_tokens=4096, share=1e-4, parallel=1)
-    monkeypatch.setattr(memory, "_memory", lambda: (80 * GIB, 30 * GIB, "GPU"))
+    monkeypatch.setattr(memory, "free_memory", lambda: (80 * GIB, 30 * GIB, "GPU"))
     with pytest.raises(InputError, match=r"30\.0 are free: lower --memory-share"):
         budget(*arguments, max_tokens=4096, share=0.5, parallel=1)

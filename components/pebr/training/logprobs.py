@@ -52,10 +52,12 @@ class PolicyModel(nn.Module):
         Returns:
             Log-probabilities and entropies, (T,) each, differentiable; both float32, in nats.
         """
+        views = [self.states(row, view) for view in ((None, hidden) if compare else (hidden,))]
+        # Asked for after the passes: ZeRO-3 frees a weight when the layer that shares it has run.
         weight = self.model.get_output_embeddings().weight  # (V, D)
-        states = self.states(row, hidden)
+        states = views[0]
         if compare:
-            found = answer_divergences(self.states(row, None), states, weight, temperature, self.banned_token_ids)
+            found = answer_divergences(*views, weight, temperature, self.banned_token_ids)
             return found, found
         return answer_logprobs(states, weight, row.targets, temperature, self.banned_token_ids)
 
