@@ -52,12 +52,12 @@ class PolicyModel(nn.Module):
         Returns:
             Log-probabilities and entropies, (T,) each, differentiable; both float32, in nats.
         """
-        views = [self.states(row, view) for view in ((None, hidden) if compare else (hidden,))]
+        states = self.states(row, hidden)
+        other = self.states(row, None) if compare else None
         # Asked for after the passes: ZeRO-3 frees a weight when the layer that shares it has run.
         weight = self.model.get_output_embeddings().weight  # (V, D)
-        states = views[0]
-        if compare:
-            found = answer_divergences(*views, weight, temperature, self.banned_token_ids)
+        if other is not None:
+            found = answer_divergences(other, states, weight, temperature, self.banned_token_ids)
             return found, found
         return answer_logprobs(states, weight, row.targets, temperature, self.banned_token_ids)
 
