@@ -34,7 +34,10 @@ def component(step: str) -> BaseComponent:
             image=IMAGE, command=["python", "-m", f"pebr.{step}"], args=[*words, "--executor-input", "{{$}}"]
         )
 
-    return dsl.container_component(described(container, step, settings_of(step).__doc__, map(_parameter, settings)))
+    # Without the parameters, which the pipeline describes: a PipelineVersion that is applied with kubectl has to fit
+    # into an annotation of 262144 bytes.
+    summary, _, _ = (settings_of(step).__doc__ or "").partition("\n\nArgs:")
+    return dsl.container_component(described(container, step, summary, map(_parameter, settings)))
 
 
 def described(
