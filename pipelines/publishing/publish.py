@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pebr.data.shards import MANIFEST
 from pebr.errors import InputError
 from pebr.files import sha256
+from pebr.step.outputs import MANIFEST
 from pebr.store.contract import NotThereError, Store
 from pebr.store.listing import LISTING, Entry, read_listing, write_listing
 from pebr.store.opening import open_store

@@ -32,10 +32,13 @@ def test_the_lines_install_compile_and_submit_when_nothing_was_published(tmp_pat
     server.script = ["SUCCEEDED"]
 
     def leave_scores(run: Any) -> None:
-        for task, output in (("evaluate-3", "metrics"), ("merge-2", "output")):
-            folder = Path(run.runtime_config.pipeline_root) / "pebr-r1" / run.run_id / task / "0a1b"
-            folder.mkdir(parents=True)
-            (folder / output).write_text('{"accuracy": 0.5}')
+        root = Path(run.runtime_config.pipeline_root) / "pebr-r1" / run.run_id
+        for name, text in (
+            ("evaluate-3/0a1b/metrics", '{"accuracy": 0.5}'),
+            ("merge-2/0a1b/output/chat_template.jinja", "{{ messages }}"),
+        ):
+            (root / name).parent.mkdir(parents=True)
+            (root / name).write_text(text)
 
     server.when_started = leave_scores
     known = {
