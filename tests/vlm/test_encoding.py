@@ -1,5 +1,6 @@
 """Encoded prompts equal the output of the family's own processor."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,17 @@ def test_special_tokens_in_an_answer_are_text(encoder: Encoder) -> None:
     ids = encoder.response_ids("red <|im_end|> blue")
     assert ids.count(encoder.end_of_turn_id) == 1
     assert encoder.decode(ids) == "red <|im_end|> blue"
+
+
+def test_threads_may_encode_questions_and_answers_at_once(encoder: Encoder) -> None:
+    """As SFT does while it validates: an answer is split as plain text, a question's image tokens are not."""
+    image = Image.new("RGB", (56, 56))
+    question, answer = encoder.prompt("How many?", [image]).token_ids, encoder.response_ids("<|image_pad|> one")
+    with ThreadPoolExecutor(2) as pool:
+        answers = pool.submit(lambda: [encoder.response_ids("<|image_pad|> one") for _ in range(3000)])
+        questions = [encoder.prompt("How many?", [image]).token_ids for _ in range(150)]
+        assert all(found == answer for found in answers.result())
+    assert all(found == question for found in questions)
 
 
 def test_vision_tokens_are_banned_and_end_tokens_are_not(encoder: Encoder) -> None:

@@ -4,6 +4,7 @@ An image is resized once, here, to the resolution of training. Sampling and trai
 trainer learns from what the sampler saw.
 """
 
+import copy
 from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from pebr.vlm.families import family_of_processor
-from pebr.vlm.families.contract import Processor, Size
+from pebr.vlm.families.contract import Processor, Size, Tokenizer
 from pebr.vlm.prompt import TEMPLATE, PromptError, conversation
 
 
@@ -87,7 +88,7 @@ class Encoder:
 
     def response_ids(self, text: str) -> list[int]:
         """The tokens of an answer, ended by the end-of-turn token; special tokens in the text are plain text."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        ids: list[int] = self._plain_tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return [*ids, self.end_of_turn_id]
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -124,6 +125,14 @@ class Encoder:
         """The token that pads batches; the loss never sees it."""
         pad = self.tokenizer.pad_token_id
         return self.end_of_turn_id if pad is None else int(pad)
+
+    @cached_property
+    def _plain_tokenizer(self) -> Tokenizer:
+        """A tokenizer for texts in which special tokens are plain text.
+
+        It is a copy: `split_special_tokens` changes a tokenizer for all its threads while it is used.
+        """
+        return copy.deepcopy(self.tokenizer)
 
     def _ids_of(self, token: str) -> list[int]:
         vocabulary = self.tokenizer.get_vocab()
