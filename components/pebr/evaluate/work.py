@@ -62,9 +62,12 @@ def work(settings: Settings) -> dict[str, float]:
     worker = start_workers("evaluate", settings.processes, settings.tensor_parallel)
     finished = Finished(open_store(settings.checkpoint_root), keys_of(settings, benchmarks))
     parts = parts_of({name: benchmark.rows for name, benchmark in benchmarks.items()})
-    missing = [part for part in parts if not finished.has(part)]
-    log.info("evaluate: %d of %d benchmarks to ask", len({part.benchmark for part in missing}), len(benchmarks))
-    _ask_own_shards(settings, worker, benchmarks, finished, [part for part in missing if worker.has(parts.index(part))])
+    missing = {number: part for number, part in enumerate(parts) if not finished.has(part)}
+    log.info(
+        "evaluate: %d of %d benchmarks to ask", len({part.benchmark for part in missing.values()}), len(benchmarks)
+    )
+    own = [part for number, part in missing.items() if worker.has(number)]
+    _ask_own_shards(settings, worker, benchmarks, finished, own)
     if not is_first_process():
         return {}
     wait_for_others("evaluate", lambda: sum(not finished.has(part) for part in parts))

@@ -98,7 +98,7 @@ def plan(
     gradients = 4 * sizes.trained // (ranks if stage >= 2 else 1)
     copies = 8 if settings.dtype == "fp32" else 12  # bytes per weight: two moments, and float32 weights beside bf16
     moments = copies * sizes.trained // (ranks if stage >= 1 else 1)
-    on_device = sizes.weights * size // (ranks if stage == 3 else 1) if reference == "device" else 0
+    on_device = weights if reference == "device" else 0  # sharded, or whole, as the policy is
     host = sizes.weights * size // ranks if reference == "host" else 0
     buffers = 0
     if stage and ranks > 1:

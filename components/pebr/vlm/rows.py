@@ -24,6 +24,7 @@ from torch import Tensor
 
 from pebr.vlm.encoding import Encoder, Prompt
 from pebr.vlm.families.contract import Inputs
+from pebr.vlm.first_fit import first_fit
 
 
 class Group(NamedTuple):
@@ -90,18 +91,8 @@ def pack(groups: Sequence[Group], tokens_per_row: int, encoder: Encoder) -> list
     A row exceeds the budget only if a prompt with one answer does. The split changes results by rounding only.
     """
     pieces = [piece for group in groups for piece in _split(group, tokens_per_row)]
-    rows: list[list[Group]] = []
-    room: list[int] = []
-    for piece in sorted(pieces, key=_tokens, reverse=True):
-        size = _tokens(piece)
-        index = next((i for i, left in enumerate(room) if left >= size), None)
-        if index is None:
-            rows.append([piece])
-            room.append(tokens_per_row - size)
-        else:
-            rows[index].append(piece)
-            room[index] -= size
-    return [_row(row, encoder) for row in rows]
+    bins = first_fit([_tokens(piece) for piece in pieces], tokens_per_row)
+    return [_row([pieces[number] for number in row], encoder) for row in bins]
 
 
 def blank_row(encoder: Encoder) -> Row:

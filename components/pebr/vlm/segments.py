@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pebr.vlm.families.contract import Config, Model
+from pebr.vlm.first_fit import first_fit
 
 NAME = "pebr_flash_segments"  # for an implementation named "flash", transformers does not cut the sequence itself
 
@@ -47,7 +48,7 @@ def segments_of(lengths: Sequence[int], lanes: bool = True) -> Segments:
     bounds = F.pad(of_lengths.cumsum(0), (1, 0))
     if not lanes or min(lengths) == longest:
         return Segments(bounds.int(), longest, len(lengths), None, None, None)
-    hands = _in_lanes(lengths, longest)
+    hands = first_fit(lengths, longest)  # at most one lane is less than half full
     places = torch.zeros(len(hands), longest, dtype=torch.long)
     owner = torch.full((len(hands), longest), -1)  # padding belongs to no segment, and sees only padding
     kept = torch.empty(int(bounds[-1]), dtype=torch.long)
@@ -65,24 +66,6 @@ def segments_of(lengths: Sequence[int], lanes: bool = True) -> Segments:
     else:
         visible = (owner[:, :, None] == owner[:, None])[:, None]
     return Segments(bounds.int(), longest, len(hands), places.flatten(), kept, visible)
-
-
-def _in_lanes(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Divide segments among lanes of `size`, by first-fit decreasing: at most one lane is less than half full.
-
-    >>> _in_lanes([4, 1, 3, 2], 4)
-    [[0], [2, 1], [3]]
-    """
-    lanes: list[list[int]] = []
-    room: list[int] = []
-    for segment in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        lane = next((index for index, left in enumerate(room) if left >= lengths[segment]), len(lanes))
-        if lane == len(lanes):
-            lanes.append([])
-            room.append(size)
-        lanes[lane].append(segment)
-        room[lane] -= lengths[segment]
-    return lanes
 
 
 def segment_attention(
