@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from pebr.errors import InputError
 from pebr.evaluate import shards
 from pebr.evaluate.settings import Settings
 from pebr.evaluate.work import work
+from pebr.sampling import transformers_engine
 from pebr.toy.formats import write_benchmarks
 from pebr.vlm.reading import read_answer
+from tests import clean_fork
 
 SMALL = {"sampling": "transformers", "dtype": "fp32", "max_response_tokens": 12}
 
@@ -199,32 +202,36 @@ def test_two_workers_score_what_one_scores(tiny_models: dict[str, Path], tmp_pat
     assert files_of(tmp_path / "two") == files_of(one)
 
 
+def evaluate_in_small_parts(settings: Settings) -> None:
+    shards.ROWS = 1  # row of a shard
+    transformers_engine.ROWS = 2  # samples at a time, so that shards are finished one by one
+    work(settings)
+
+
 @pytest.mark.slow
-def test_a_killed_evaluation_ends_with_the_same_bytes(
-    tiny_models: dict[str, Path], benchmarks: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shards, "ROWS", 1)
-    monkeypatch.setattr("pebr.sampling.transformers_engine.ROWS", 2)  # rows at a time: shards are finished one by one
-    settings = {"samples": 2, "temperature": 1.0}
-    _, whole = evaluate(tiny_models, benchmarks, output="whole", **settings)
+def test_a_killed_evaluation_ends_with_the_same_bytes(tiny_models: dict[str, Path], benchmarks: Path) -> None:
+    model, given = str(tiny_models["qwen2_5_vl"]), str(benchmarks)
+
+    def run(output: str) -> ForkServerProcess:
+        target = str(benchmarks.parent / output)
+        settings = Settings(model=model, benchmarks=given, output=target, samples=2, temperature=1.0, **SMALL)
+        return clean_fork.start(evaluate_in_small_parts, settings)
 
     def finished() -> int:
         return len(list(benchmarks.parent.glob("killed.checkpoints/*/shard-*.json")))
 
     done: list[int] = []  # finished shards at each kill
     while len(done) < 3:
-        before, child = finished(), os.fork()
-        if child == 0:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-            try:
-                evaluate(tiny_models, benchmarks, output="killed", **settings)
-            finally:
-                os._exit(0)
-        while finished() == before:
+        before, child = finished(), run("killed")
+        while finished() == before and child.is_alive():
             time.sleep(0.001)
-        os.kill(child, signal.SIGKILL)
-        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
         done.append(finished())
     assert 0 < done[0] < 6
-    _, killed = evaluate(tiny_models, benchmarks, output="killed", **settings)
-    assert files_of(killed) == files_of(whole)
+    for output in ("killed", "whole"):
+        child = run(output)
+        child.join()
+        assert child.exitcode == 0
+    assert files_of(benchmarks.parent / "killed") == files_of(benchmarks.parent / "whole")

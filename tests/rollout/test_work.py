@@ -24,6 +24,7 @@ from pebr.sampling import transformers_engine
 from pebr.sampling.contract import Sample
 from pebr.sampling.transformers_engine import TransformersSampler
 from pebr.toy.formats import png
+from tests import clean_fork
 
 
 def settings(model: Path, dataset: Path, output: Path, **changes: Any) -> Settings:
@@ -218,32 +219,20 @@ def test_a_wrong_dataset_is_refused_before_anything_is_loaded(
         work(settings(tmp_path, write_dataset(make_rows(2)), tmp_path / "out"))
 
 
-def in_a_child(run: Settings) -> int:
-    """Start the phase in a forked process and return its id."""
-    child = os.fork()
-    if child == 0:
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stderr.fileno())
-        code = 1
-        try:
-            work(run)
-            code = 0
-        finally:
-            os._exit(code)
-    return child
+def work_in_small_parts(run: Settings) -> None:
+    transformers_engine.ROWS = 12  # four questions at a time, so that shards are finished one by one
+    torch.set_num_threads(1)
+    work(run)
 
 
 @pytest.mark.slow
 def test_killed_twenty_times_it_ends_with_the_same_bytes(
-    model: Path, make_rows: Any, write_dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, make_rows: Any, write_dataset: Any, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(transformers_engine, "ROWS", 12)  # four questions at a time: shards are finished one by one
     rows = make_rows(60)
     rows[7]["problem"], rows[30]["images"][0]["bytes"], rows[50]["problem"] = "", b"no image", "<image>Why? " * 400
     source = write_dataset(rows)
-    torch.set_num_threads(1)
     whole = settings(model, source, tmp_path / "whole", rows_per_shard=2)
-    work(whole)
     interrupted = settings(model, source, tmp_path / "interrupted", rows_per_shard=2)
 
     def shards() -> int:
@@ -252,17 +241,20 @@ def test_killed_twenty_times_it_ends_with_the_same_bytes(
     chance = random.Random(0)
     done: list[int] = []  # finished shards at each kill
     while len(done) < 24:
-        child, before = in_a_child(interrupted), shards()
+        before, child = shards(), clean_fork.start(work_in_small_parts, interrupted)
         if chance.random() < 0.7:  # otherwise it dies while it starts, or before its first shard
-            while shards() == before:
+            while shards() == before and child.is_alive():
                 time.sleep(0.001)
         time.sleep(chance.choice([0.0, chance.uniform(0.0, 0.1)]))
-        os.kill(child, signal.SIGKILL)
-        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
         done.append(shards())
     assert len({count for count in done if 0 < count < 30}) >= 8, done  # kills happened between many different shards
-    _, status = os.waitpid(in_a_child(interrupted), 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    for run in (interrupted, whole):
+        child = clean_fork.start(work_in_small_parts, run)
+        child.join()
+        assert child.exitcode == 0
     assert content(tmp_path / "interrupted") == content(tmp_path / "whole")
     kept = [row["qid"] for row in iter_rows(tmp_path / "interrupted")]
     assert len(kept) == len(set(kept)) == 57
