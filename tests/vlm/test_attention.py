@@ -36,7 +36,7 @@ def piecewise(tensors, row, hidden=None):
     plans, start = [], 0
     for prompt, answers in row:
         of_prompt = None if hidden is None else hidden[start : start + prompt]
-        plans.append(plan_group(start, prompt, answers, CPU, of_prompt))
+        plans.append(plan_group(prompt, answers, CPU, of_prompt))
         start += prompt + sum(answers)
     return row_attention(torch.nn.Identity(), *tensors, None, scaling=0.3, plans=plans)[0]
 
@@ -75,11 +75,11 @@ def test_equals_the_dense_mask_forward_and_backward(row, longest_first, hidden_s
     [([50, 50, 50], [3]), ([200, 160, 100, 90], [2, 2]), ([20, 3, 1], [3]), ([7], []), ([], []), ([9, 0, 8], [2])],
 )
 def test_answers_of_similar_length_are_computed_together(lengths, batches):
-    plan = plan_group(0, 10, lengths, CPU)
+    plan = plan_group(10, lengths, CPU)
     assert [batch.answers for batch in plan.batches] == batches
 
 
 def test_equal_lengths_are_not_copied():
-    (batch,) = plan_group(5, 10, [4, 4, 4], CPU).batches
+    (batch,) = plan_group(10, [4, 4, 4], CPU).batches
     assert batch.places is None
     assert batch.kept is None

@@ -2,6 +2,9 @@
 
 import copy
 import importlib.util
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -64,3 +67,13 @@ def test_fused_kernels_give_the_same_hidden_states(tiny_models, family):
             family_of(model.config).prepare(model)
         states.append(model.model(input_ids=input_ids).last_hidden_state)
     torch.testing.assert_close(*states, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.vllm  # its installation has Triton
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_fused_rotary_embedding_gives_the_same_states_and_gradients(tiny_models, family):
+    """Triton's interpreter runs the kernel on a CPU, if it is told so before it is imported."""
+    command = [sys.executable, "-m", "tests.vlm.fused_rotary", str(tiny_models[family])]
+    interpreted = os.environ | {"TRITON_INTERPRET": "1"}
+    ran = subprocess.run(command, check=False, env=interpreted, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

@@ -65,7 +65,6 @@ class PolicyModel(nn.Module):
         """The last hidden states at the places that predict, (T, D)."""
         plans = [
             plan_group(
-                span.start,
                 span.prompt,
                 span.answers,
                 row.input_ids.device,

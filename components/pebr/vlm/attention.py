@@ -29,32 +29,27 @@ _SHORT = 32  # tokens
 class AnswerBatch(NamedTuple):
     """Answers of one prompt that are computed together."""
 
-    places: Tensor | None  # (G * R,) index in the row of each padded token; None: the row's order, no padding
+    places: Tensor | None  # (G * R,) index in the batch of each padded token; None: its own order, no padding
     kept: Tensor | None  # (tokens,) which of the G * R are not padding
-    start: int  # in the row
-    end: int
+    tokens: int  # of all answers
     answers: int  # G
 
 
 class GroupPlan(NamedTuple):
     """How one group of a row is computed."""
 
-    start: int  # in the row
     prompt: int  # P; a single answer counts as part of the prompt
     batches: tuple[AnswerBatch, ...]
     shown: Tensor | None = None  # (S,) places in the prompt that other tokens attend to; None: all
     visible: Tensor | None = None  # (P, S) bool: which of them each token of the prompt attends to
 
 
-def plan_group(
-    start: int, prompt: int, answers: Sequence[int], device: torch.device, hidden: Tensor | None = None
-) -> GroupPlan:
-    """The plan of a group that begins at token `start` of the row, from the lengths of its prompt and answers.
+def plan_group(prompt: int, answers: Sequence[int], device: torch.device, hidden: Tensor | None = None) -> GroupPlan:
+    """The plan of a group, from the lengths of its prompt and answers.
 
     Neighboring answers of similar length share a batch.
 
     Args:
-        start: the group's first token in the row.
         prompt: P.
         answers: (G,) tokens of each answer.
         device: of the row.
@@ -69,16 +64,16 @@ def plan_group(
         visible = (shown <= torch.arange(alone)[:, None]).to(device)
         shown = shown.to(device)
     if len(answers) == 1:
-        return GroupPlan(start, prompt + answers[0], (), shown, visible)
+        return GroupPlan(prompt + answers[0], (), shown, visible)
     batches: list[AnswerBatch] = []
-    begin, first = start + prompt, 0
+    first = 0
     while first < len(answers):
         last = first + 1
         while last < len(answers) and _fit(answers[first : last + 1]):
             last += 1
-        batches.append(_batch(begin, answers[first:last], device))
-        begin, first = begin + sum(answers[first:last]), last
-    return GroupPlan(start, prompt, tuple(batches), shown, visible)
+        batches.append(_batch(answers[first:last], device))
+        first = last
+    return GroupPlan(prompt, tuple(batches), shown, visible)
 
 
 def _fit(lengths: Sequence[int]) -> bool:
@@ -86,17 +81,17 @@ def _fit(lengths: Sequence[int]) -> bool:
     return shortest >= _SIMILAR * longest or longest - shortest <= _SHORT
 
 
-def _batch(start: int, lengths: Sequence[int], device: torch.device) -> AnswerBatch:
+def _batch(lengths: Sequence[int], device: torch.device) -> AnswerBatch:
     longest = max(lengths)
     of_lengths = torch.tensor(lengths)
-    starts = start + of_lengths.cumsum(0) - of_lengths
+    starts = of_lengths.cumsum(0) - of_lengths
     within = torch.arange(longest)
     real = within < of_lengths[:, None]  # (G, R)
     places = kept = None
     if not bool(real.all()):
         places = torch.where(real, starts[:, None] + within, starts[:, None]).flatten().to(device, non_blocking=True)
         kept = real.flatten().nonzero()[:, 0].to(device, non_blocking=True)
-    return AnswerBatch(places, kept, start, start + sum(lengths), len(lengths))
+    return AnswerBatch(places, kept, sum(lengths), len(lengths))
 
 
 def row_attention(
@@ -124,10 +119,12 @@ def row_attention(
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **others)
-    rows = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]  # (L, heads, C)
+    # Split at once: the gradient of a slice would be a tensor of the whole row, one for each piece.
+    sizes = [size for plan in plans for size in (plan.prompt, *(batch.tokens for batch in plan.batches))]
+    parts = zip(*(tensor[0].transpose(0, 1).split(sizes) for tensor in (query, key, value)), strict=True)
     pieces: list[Tensor] = []
     for plan in plans:
-        prompt = [row[plan.start : plan.start + plan.prompt].transpose(0, 1)[None] for row in rows]
+        prompt = [part.transpose(0, 1)[None] for part in next(parts)]  # (1, heads, P, C)
         if plan.shown is not None:
             prompt[1:] = [of_prompt.index_select(2, plan.shown) for of_prompt in prompt[1:]]
         own_query, own_key, own_value = prompt
@@ -141,15 +138,15 @@ def row_attention(
             enable_gqa=True,
         )
         pieces.append(seen[0].transpose(0, 1))
-        pieces += [_answers(batch, rows, prompt, scaling) for batch in plan.batches]
+        pieces += [_answers(batch, next(parts), prompt, scaling) for batch in plan.batches]
     return torch.cat(pieces)[None], None
 
 
-def _answers(batch: AnswerBatch, rows: Sequence[Tensor], prompt: Sequence[Tensor], scaling: float | None) -> Tensor:
+def _answers(batch: AnswerBatch, parts: Sequence[Tensor], prompt: Sequence[Tensor], scaling: float | None) -> Tensor:
     """Attention output of a batch's tokens, (tokens, H, C)."""
     own = []
-    for row in rows:
-        flat = row[batch.start : batch.end] if batch.places is None else row.index_select(0, batch.places)
+    for part in parts:
+        flat = part if batch.places is None else part.index_select(0, batch.places)
         own.append(flat.view(batch.answers, -1, *flat.shape[1:]).transpose(1, 2))  # (G, heads, R, C)
     keys, values = (
         torch.cat([of_prompt.expand(batch.answers, -1, -1, -1), of_answers], dim=2)

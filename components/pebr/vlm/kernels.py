@@ -5,6 +5,7 @@ Without a GPU nothing changes. liger-kernel is optional (`pip install "pebr[gpu]
 
 import importlib.util
 import logging
+import sys
 from functools import partial
 from typing import Any
 
@@ -29,11 +30,24 @@ def use_fast_kernels(model: Model, vision: str) -> None:
         return
     from liger_kernel.transformers import monkey_patch
 
-    # The losses stay ours: they never make the logits of a whole row. liger-kernel 0.8.5 replaces a function for rotary
-    # embedding that transformers 5.17 no longer has.
+    # The losses stay ours: they never make the logits of a whole row.
     gated = model.config.model_type == "qwen2_5_vl"  # for Qwen3-VL there is no such replacement
     fuse: Any = getattr(monkey_patch, f"apply_liger_kernel_to_{model.config.model_type}")
     fuse(model=model, rope=False, swiglu=gated, rms_norm=True, cross_entropy=False, fused_linear_cross_entropy=False)
+    fuse_rotary(model)
+
+
+def fuse_rotary(model: Model) -> None:
+    """Rotate queries and keys in one fused kernel each for text and vision; for all models of this family.
+
+    liger-kernel 0.8.5 does so for Qwen3-VL only: for Qwen2.5-VL it replaces a function that transformers 5.17 no longer
+    has. Sine and cosine of both families are already composed of the positions in time, height and width.
+    """
+    from liger_kernel.transformers.rope import liger_rotary_pos_emb, liger_rotary_pos_emb_vision
+
+    code: Any = sys.modules[type(model).__module__]
+    code.apply_rotary_pos_emb = liger_rotary_pos_emb
+    code.apply_rotary_pos_emb_vision = liger_rotary_pos_emb_vision
 
 
 def pad_widths(tower: nn.Module) -> None:
