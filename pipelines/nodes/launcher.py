@@ -43,7 +43,8 @@ log = logging.getLogger("pebr.nodes")
 
 FOLDER = "/tmp"  # noqa: S108 - of a node, for inputs and outputs; a volume of its pod
 LOOK_SECONDS = 5.0  # between two looks whether an earlier job is gone
-PASSED_ON = ("PEBR_RUN", "PEBR_LOG_LEVEL", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID", "PEBR_LAUNCHER_SECONDS")
+# Variables that a node gets from the launcher, unless the cluster file sets them; Kubeflow's plugin sets MLflow's.
+PASSED_ON = ("PEBR_RUN", "PEBR_LOG_LEVEL", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,8 +79,7 @@ class Launch:
         """Read the step's settings and the description of the nodes.
 
         Raises:
-            InputError: the settings are wrong, or the nodes cannot exchange anything.
-            TargetError: there is no cluster.
+            InputError: the settings are wrong, there is no cluster, or the nodes cannot exchange anything.
         """
         self.module = module
         settings = parse(settings_of(module.removeprefix("pebr.")), flags)
@@ -98,7 +98,10 @@ class Launch:
         what = getattr(settings, "stage", "") or module.removeprefix("pebr.")
         facts = {"step": facts_of(settings), "run": os.environ.get("PEBR_RUN", ""), "nodes": self.told}
         self.name = f"pebr-{what}-{run_name(facts)}"
-        where, namespace = connect()
+        try:
+            where, namespace = connect()
+        except TargetError as error:
+            raise InputError(f"{error}: to run without a cluster, compile the pipeline without nodes") from None
         self.namespace, self.jobs = namespace, Jobs(kind, self.name, namespace, where)
         self.exchange = Exchange(f"{settings.checkpoints.rstrip('/')}/{self.name}-exchange")
         roles = [(s.name, s.role, str(getattr(settings, s.name))) for s in fields(type(settings))]
@@ -176,7 +179,8 @@ class Launch:
         words = ["python", "-m", "pipelines.nodes.node", "--exchange", self.exchange.location, "--folder", FOLDER]
         words += ["--inputs", ",".join(self.inputs), "--outputs", ",".join(self.outputs), "--"]
         command = [*words, self.module, *_flags(self.settings, {**paths, "executor_input": ""})]
-        variables = {name: os.environ[name] for name in PASSED_ON if os.environ.get(name)}
+        known = {entry["name"] for entry in self.told["pod"]["spec"]["containers"][0]["env"]}
+        variables = {name: os.environ[name] for name in PASSED_ON if os.environ.get(name) and name not in known}
         return Container(image, command, variables)
 
 

@@ -9,7 +9,6 @@ at once, or its machine is gone for good), the step gets a SIGTERM, so that it d
 
 import argparse
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from pipelines.nodes.exchange import Exchange
 log = logging.getLogger("pebr.nodes")
 
 ORPHANED = 900.0  # seconds
-LOOK_SECONDS = float(os.environ.get("PEBR_LAUNCHER_SECONDS", "60"))  # between two looks for a sign of life
+LOOK_SECONDS = 60.0  # between two looks for a sign of life
 
 
 class Child:

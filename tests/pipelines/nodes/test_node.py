@@ -27,11 +27,11 @@ def exchange(tmp_path: Path) -> Exchange:
 
 
 def start(exchange: Exchange, folder: Path, how: str, rank: int = 0) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "pipelines.nodes.node", "--exchange", exchange.location, "--folder", str(folder)]
+    quick = "import sys; from pipelines.nodes import node; node.LOOK_SECONDS = 0.2; sys.exit(node.main())"
+    command = [sys.executable, "-c", quick, "--exchange", exchange.location, "--folder", str(folder)]
     command += ["--inputs", "dataset", "--outputs", "output,history", "--", "tests.pipelines.nodes.copying"]
     command += [f"{folder}/inputs/dataset", f"{folder}/outputs/output", how]
-    known = {"PET_NODE_RANK": str(rank), "PEBR_LAUNCHER_SECONDS": "0.2"}
-    known["PYTHONPATH"] = f"{ROOT / 'components'}{os.pathsep}{ROOT}"
+    known = {"PET_NODE_RANK": str(rank), "PYTHONPATH": f"{ROOT / 'components'}{os.pathsep}{ROOT}"}
     return subprocess.Popen(command, env=os.environ | known, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
