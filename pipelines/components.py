@@ -1,6 +1,7 @@
 """The Kubeflow components, one per step, built from the steps' settings (`pebr.<step>.settings`).
 
-A component runs `python -m pebr.<step>` with one flag per field: artifacts as paths, parameters as values. kfp reads no
+A component runs `python -m pebr.<step>` with one flag per field: artifacts as paths, parameters as values. A step that
+the cluster file puts on several nodes runs `python -m pipelines.nodes pebr.<step>` with the same flags. kfp reads no
 more of a component function than its signature, its docstring and its name, so these are set from the settings.
 """
 
@@ -13,6 +14,7 @@ from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from pebr.step.settings import Input, Output, Setting, fields
+from pipelines.clusters.launcher import command_of
 from pipelines.parameters import settings_of
 
 # The image of every step, set when compiling; on a cluster use a digest.
@@ -30,9 +32,7 @@ def component(step: str) -> BaseComponent:
         words: list[object] = []
         for setting, value in zip(settings, values, strict=True):
             words += [setting.flag, value.path if setting.role else value]  # type: ignore[attr-defined]
-        return dsl.ContainerSpec(
-            image=IMAGE, command=["python", "-m", f"pebr.{step}"], args=[*words, "--executor-input", "{{$}}"]
-        )
+        return dsl.ContainerSpec(image=IMAGE, command=command_of(step), args=[*words, "--executor-input", "{{$}}"])
 
     # Without the parameters, which the pipeline describes: a PipelineVersion that is applied with kubectl has to fit
     # into an annotation of 262144 bytes.

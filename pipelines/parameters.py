@@ -167,6 +167,11 @@ def check(pipeline: Pipeline, values: Mapping[str, object]) -> None:
         }
         artifacts = {name: name for name in (*step.artifacts, *step.artifact_outputs)}
         construct: Callable[..., StepSettings] = settings_of(step.module.removeprefix("pebr."))
+        store = str(taken.get("checkpoints", ""))
+        if step.on_nodes and not store.startswith("s3://"):
+            raise InputError(
+                f"step {step.id}: {names['checkpoints']} is {store!r}: its nodes share no disk: give s3://bucket/prefix"
+            )
         try:
             made[step.id] = settings = construct(**taken, **artifacts)
         except InputError as error:

@@ -16,7 +16,7 @@ from kfp import dsl
 from kfp.dsl.pipeline_channel import PipelineChannel
 from kfp.dsl.pipeline_task import PipelineTask
 
-from pipelines.clusters.placement import place
+from pipelines.clusters.launcher import place
 from pipelines.components import component, described, parameter
 from pipelines.parameters import PARAMETERS, TASKS, documentation, fields_of
 

@@ -11,6 +11,7 @@ DATA_KEY = re.compile(r"[-\w.]{1,253}")  # of a secret or a config map
 CPUS = re.compile(r"(?=.*[1-9])\d+(\.\d+)?m?")
 BYTES = re.compile(r"(?=.*[1-9])\d+(\.\d+)?([kMGTPE]|[KMGTPE]i)?")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+JOBS = ("trainjob", "job")
 TOLERATION = ("key", "operator", "value", "effect", "tolerationSeconds")
 
 Check = Callable[[object], str]  # returns what is wrong with a value; "" if nothing
@@ -130,4 +131,7 @@ CHECKS: Mapping[str, Check] = {  # a check per setting of `Placement`
     "metrics_port": lambda value: "" if value in range(65536) else f"{value!r}: give 1 to 65535, or 0 for none",
     "pull_policy": _pull_policy,
     "pull_secrets": _all(_NAME),
+    "nodes": _at_least(1),
+    "nodes_as": lambda value: "" if value in ("", *JOBS) else f"{value!r} is no kind: give {' or '.join(JOBS)}",
+    "nodes_account": _NAME_OR_NONE,
 }

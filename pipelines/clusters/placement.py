@@ -1,7 +1,7 @@
 """Resources of each step on a cluster: CPUs, memory, GPUs, volumes, secrets, node selection, time limit, retries.
 
 A cluster file (`pipelines/clusters/*.yaml`) holds settings for all steps (`defaults`) and for single steps (`steps`, by
-component name). `place` sets them on a task of the DAG at compile time, through kfp-kubernetes. So they are in the IR,
+component name). `placed` sets them on a task of the DAG at compile time, through kfp-kubernetes. So they are in the IR,
 and the Argo form and the local runner read them there. The environment variable PEBR_CLUSTER names the cluster file:
 the name of a file in pipelines/clusters/, or a path. Default: cpu.
 
@@ -17,7 +17,6 @@ The IR has no field for these; the Argo form (`pipelines.forms.argo`) writes the
 """
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -34,11 +33,14 @@ from pipelines.parameters import TASKS
 
 CLUSTERS = Path(__file__).parent
 SCRATCH = "/tmp"  # noqa: S108 - besides its outputs, a step writes only to this folder; it holds HOME and caches
+USER = 1000  # of pods that the code writes itself; the image runs as any user
+GRACE = 600  # seconds between SIGTERM and SIGKILL in such pods: the time to write and upload a checkpoint
 LONGEST = 30 * 24 * 3600  # seconds; stands for no limit
 PRIORITY = "pebr/priority-class"  # annotation that holds the PriorityClass in the IR
 PROMETHEUS = "prometheus.io"  # annotations that say where to scrape
 WORKFLOW = "workflows.argoproj.io/workflow"  # label that Argo gives every pod, also below Kubeflow
 OWN = {"app.kubernetes.io/part-of": "pebr"}  # label of pods with metrics, for PodMonitors
+ON_NODES = ("sft", "grpo")  # steps that train on several nodes
 CACHE = "/cache"  # mount path of the volume `cache_claim`
 
 
@@ -74,6 +76,13 @@ class Placement:
     # Always, IfNotPresent or Never; empty for Kubernetes' default: Always if the tag is `latest`
     pull_policy: str = ""
     pull_secrets: tuple[str, ...] = ()  # names of the secrets for pulling the image
+    # Number of pods that sft or grpo trains on, each with the resources above. With more than one, the step's own pod
+    # is a small launcher (`pipelines.nodes`); this needs checkpoints=s3://...
+    nodes: int = 1
+    # How the launcher makes them: `trainjob` (Kubeflow Trainer v2) or `job` (an Indexed Job); empty for a TrainJob on
+    # Kubeflow and a Job on plain Argo
+    nodes_as: str = ""
+    nodes_account: str = ""  # service account of these pods, without rights; empty for the namespace's default
 
 
 class Cluster:
@@ -123,6 +132,10 @@ class Cluster:
                 raise InputError(f"{self.path}, {component}: {name}: {value!r} must be {types[name].__name__}")
             if problem := fault(name, value):
                 raise InputError(f"{self.path}, {component}: {name}: {problem}")
+        if given.get("nodes", 1) > 1 and component not in ON_NODES:
+            raise InputError(
+                f"{self.path}, {component}: nodes: only {' and '.join(ON_NODES)} train on several nodes: set it there"
+            )
         for name in ("tolerations", "pull_secrets"):
             given[name] = tuple(given.get(name, ()))
         return Placement(**given)
@@ -132,11 +145,6 @@ class Cluster:
 def load(name: str) -> Cluster:
     """Read the cluster file with this name in pipelines/clusters/, or at this path."""
     return Cluster(Path(name) if name.endswith((".yaml", ".yml")) else CLUSTERS / f"{name}.yaml")
-
-
-def place(task: PipelineTask) -> PipelineTask:
-    """Set the resources of the cluster that PEBR_CLUSTER names on a task."""
-    return placed(task, load(os.environ.get("PEBR_CLUSTER", "cpu")).of(task.component_spec.name))
 
 
 def placed(task: PipelineTask, placement: Placement) -> PipelineTask:
@@ -195,5 +203,20 @@ def _monitored(task: PipelineTask, port: int) -> dict[str, str]:
     # From the annotation: the same IR opens no port where it runs without Kubernetes.
     kubernetes.use_field_path_as_env(task, "PEBR_METRICS_PORT", f"metadata.annotations['{PROMETHEUS}/port']")
     kubernetes.use_field_path_as_env(task, "PEBR_RUN", f"metadata.labels['{WORKFLOW}']")
+    return metrics_annotations(port)
+
+
+def metrics_annotations(port: int) -> dict[str, str]:
+    """The annotations of a pod that say where to scrape."""
     scraped = {"scrape": "true", "port": str(port), "path": "/metrics"}
     return {f"{PROMETHEUS}/{name}": value for name, value in scraped.items()}
+
+
+def container_security(user: int = -1) -> Json:
+    """The security context of a container: no privileges, a read-only root file system, and this user, if not -1."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        **({"runAsUser": user} if user >= 0 else {}),
+    }

@@ -20,7 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pebr.errors import EXIT_WRONG_INPUT, InputError
-from pipelines.clusters.placement import PRIORITY, SCRATCH
+from pipelines.clusters import launcher
+from pipelines.clusters.placement import GRACE, PRIORITY, SCRATCH, USER
 from pipelines.forms import pod
 from pipelines.forms.pod import Manifest
 from pipelines.ir.plan import REFERENCE, Constant, FirstOf, Guard, Json, Output, Source, Step, Template, cast
@@ -28,9 +29,7 @@ from pipelines.ir.reader import Pipeline
 from pipelines.ir.values import command_line, written
 
 INPUTS, OUTPUTS = f"{SCRATCH}/inputs", f"{SCRATCH}/outputs"
-USER = 1000  # of the pods, including Argo's own containers; the image runs as any user
-SERVICE_ACCOUNT = "pebr-workflow"
-GRACE = 600  # seconds between SIGTERM and SIGKILL: the time to write and upload a checkpoint
+SERVICE_ACCOUNT, LAUNCHER_ACCOUNT = "pebr-workflow", "pebr-launcher"  # of a step; of a step on several nodes
 KEPT = 30 * 24 * 3600  # seconds until an ended workflow is deleted; its artifacts stay
 NAMES = {
     "$": "",  # the executor input is for Kubeflow; without it, steps write nothing for Kubeflow
@@ -197,6 +196,7 @@ def _template(step: Step, image: str, kubernetes: Json, inputs: Inputs) -> Manif
     template: Manifest = {
         "name": step.id,
         "metadata": {"labels": labels, **_present("annotations", annotations)},
+        **_present("serviceAccountName", launcher.VARIABLE in step.environment and LAUNCHER_ACCOUNT),
         **_present("priorityClassName", priority),
         **_present("nodeSelector", kubernetes.get("nodeSelector", {}).get("labels")),
         **_present("tolerations", kubernetes.get("tolerations")),

@@ -7,7 +7,7 @@ step, here called `kubernetes`. Kubeflow's backend makes a pod from it; this mod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.clusters.placement import SCRATCH
+from pipelines.clusters.placement import SCRATCH, container_security
 from pipelines.ir.plan import Json
 
 Manifest = dict[str, Any]  # a part of a Kubernetes manifest
@@ -72,10 +72,4 @@ def volumes(kubernetes: Json) -> tuple[list[Manifest], list[Manifest]]:
 
 def security_context(kubernetes: Json) -> Manifest:
     """No privileges, a read-only root file system, and the user of the settings, if any."""
-    user = kubernetes.get("securityContext", {}).get("runAsUser")
-    return {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-        **({"runAsUser": int(user)} if user else {}),
-    }
+    return dict(container_security(int(kubernetes.get("securityContext", {}).get("runAsUser") or -1)))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 REFERENCE = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
+LAUNCHER = "pipelines.nodes"  # the module of a launcher; the step's own is its first argument
 Json = Mapping[str, Any]  # a mapping of a JSON or YAML document; its values are not checked
 CASTS: dict[str, Callable[[float], object]] = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
 
@@ -85,8 +86,15 @@ class Step:
 
     @property
     def module(self) -> str:
-        """The Python module that the command runs, such as `pebr.sft` (the step's kind); "" for other commands."""
-        return self.command[2] if self.command[1:2] == ("-m",) else ""
+        """The Python module of the step, such as `pebr.sft` (the step's kind), on one or more nodes; "" for others."""
+        if self.command[1:2] != ("-m",):
+            return ""
+        return self.command[3] if self.on_nodes else self.command[2]
+
+    @property
+    def on_nodes(self) -> bool:
+        """Whether the step runs on several nodes, which the command launches."""
+        return self.command[2:3] == (LAUNCHER,)
 
 
 def cast(value: object, kind: str) -> object:

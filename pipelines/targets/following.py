@@ -2,9 +2,10 @@
 
 import logging
 import time
+from collections.abc import Mapping
 
 from pebr.telemetry.logs import duration
-from pipelines.targets import ACTIVE, FAILED, RUNNING, GoneError, Progress, Target, TargetError
+from pipelines.targets import ACTIVE, FAILED, RUNNING, GoneError, Progress, Target, TargetError, Waiting
 
 PATIENCE = 900.0  # seconds without a response after which waiting ends
 REMIND = 600.0  # seconds between two lines about the same reason
@@ -39,17 +40,22 @@ def follow(target: Target, poll: float, start_timeout: float = 0.0) -> Progress:
         shown = dict(progress.steps)
         if progress.state != RUNNING:
             return progress
-        _tell_waiting(progress, told)
+        tell_waiting(progress.waiting, told)
         _check_start(progress, start_timeout)
         time.sleep(poll)
 
 
-def _tell_waiting(progress: Progress, told: dict[str, tuple[str, float]]) -> None:
-    """Log the steps that wait with a new reason, or with one that was logged long ago."""
-    for step in told.keys() - progress.waiting.keys():
+def tell_waiting(held: Mapping[str, Waiting], told: dict[str, tuple[str, float]]) -> None:
+    """Log the steps that wait with a new reason, or with one that was logged long ago.
+
+    Args:
+        held: what waits, by name.
+        told: what was logged of each, and when; it is updated.
+    """
+    for step in told.keys() - held.keys():
         del told[step]
     now = time.time()
-    for step, waiting in progress.waiting.items():
+    for step, waiting in held.items():
         reason, when = told.get(step, ("", 0.0))
         if waiting.reason != reason or now - when >= REMIND:
             told[step] = waiting.reason, now

@@ -1,5 +1,6 @@
 """Pods of a run: why one does not start, how its container ended, and the last error line of its log."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
@@ -16,10 +17,15 @@ TAIL = 200  # lines at the end of a log
 class Pods:
     """The pods of a namespace."""
 
-    def __init__(self, where: str, namespace: str) -> None:
-        """`where` is the address of the API server, for messages."""
+    def __init__(self, where: str, namespace: str, remedies: Mapping[int, str] = REMEDIES) -> None:
+        """`where` is the address of the API server, for messages; `remedies` explain HTTP statuses."""
         self.namespace, self.api = namespace, client.CoreV1Api()
-        self._persist = partial(persist, where=where, remedies=REMEDIES)
+        self._persist = partial(persist, where=where, remedies=remedies)
+
+    def named(self, name: str) -> client.V1Pod:
+        """The pod of this name."""
+        ask = partial(self.api.read_namespaced_pod, name, self.namespace, _request_timeout=TIMEOUT)
+        return self._persist(ask, f"ask for pod {name}")
 
     def labelled(self, selector: str) -> list[client.V1Pod]:
         """The pods with these labels, oldest first."""

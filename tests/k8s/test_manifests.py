@@ -14,6 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from pipelines.forms import argo
 from tests.k8s.fetch_kubectl import KUBECTL
 from tests.pipelines.forms.argo_schema import reference_errors, schema_errors
 
@@ -85,9 +86,11 @@ def test_secret_examples_are_valid_and_empty() -> None:
 
 
 def test_what_kubeflow_needs_names_the_keys_of_the_secret_and_of_the_store() -> None:
-    launcher, store = yaml.safe_load_all((K8S / "kubeflow.example.yaml").read_text())
-    for item in (launcher, store):
+    launcher, store, role, binding = yaml.safe_load_all((K8S / "kubeflow.example.yaml").read_text())
+    for item in (launcher, store, role, binding):
         kubernetes_validate.validate(item, "1.32", strict=True)
+    (own,) = [r for r in of_kind("gpu", "Role") if r["metadata"]["name"] == "pebr-launcher"]
+    assert role["rules"] == [rule for rule in own["rules"] if rule["resources"] != ["jobs"]]
     reference = yaml.safe_load(launcher["data"]["providers"])["s3"]["default"]["credentials"]["secretRef"]
     secrets = {s["metadata"]["name"]: s for s in yaml.safe_load_all((K8S / "secrets.example.yaml").read_text())}
     assert {reference["accessKeyKey"], reference["secretKeyKey"]} == set(secrets[reference["secretName"]]["stringData"])
@@ -126,11 +129,13 @@ def test_pods_run_without_privileges(name: str) -> None:
 def test_rights_are_the_least(name: str) -> None:
     roles = {role["metadata"]["name"]: role["rules"] for role in of_kind(name, "Role")}
     assert not of_kind(name, "ClusterRole")
-    for rules in roles.values():
+    for role, rules in roles.items():
         for rule in rules:
             assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
             assert "secrets" not in rule["resources"]
-            assert not {"delete", "update", "deletecollection"} & set(rule["verbs"])
+            assert not {"update", "deletecollection"} & set(rule["verbs"])
+            if role != "pebr-launcher" or not {"jobs", "trainjobs"} & set(rule["resources"]):
+                assert "delete" not in rule["verbs"]
     assert roles["pebr-workflow"] == [
         {"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]}
     ]
@@ -139,6 +144,7 @@ def test_rights_are_the_least(name: str) -> None:
         assert pod.get("serviceAccountName") in accounts or pod["automountServiceAccountToken"] is False
     for template in of_kind(name, "WorkflowTemplate"):
         assert template["spec"]["serviceAccountName"] in accounts
+    assert {argo.SERVICE_ACCOUNT, argo.LAUNCHER_ACCOUNT} <= accounts
 
 
 def test_submitting_needs_no_more_than_its_role_allows() -> None:

@@ -26,6 +26,7 @@ from pebr.telemetry import metrics
 from pebr.training import randomness, recomputation, zero
 from pebr.training.checkpoints import Checkpoints
 from pebr.training.engine_settings import EngineSettings
+from pebr.training.gathering import gather
 from pebr.training.lora import Weight, adapters_of, weights_of
 from pebr.training.schedule import learning_rate
 from pebr.training.sharded import Run, share, write_index, write_shard
@@ -271,7 +272,7 @@ class TrainingEngine:
     def save_sharded(self, directory: Path) -> None:
         """Write the weights that forward passes read, each rank its share. `consolidate` makes one model of them.
 
-        The directory appears when it is complete, and replaces an older one.
+        The directory appears on rank 0's machine when it is complete, and replaces an older one.
         """
         runs = []
         for name, value in self.gathered_parameters():
@@ -283,8 +284,8 @@ class TrainingEngine:
         if self.rank == 0:  # files of a killed run, perhaps of more ranks
             shutil.rmtree(beside, ignore_errors=True)
         dist.barrier()
-        write_shard(beside, self.rank, self.world_size, runs)
-        dist.barrier()
+        written = write_shard(beside, self.rank, self.world_size, runs)
+        gather(beside, written, self._checkpoints.location if self._checkpoints else "", self.rank)
         if self.rank == 0:
             write_index(beside, self.world_size)
             shutil.rmtree(directory, ignore_errors=True)

@@ -95,6 +95,10 @@ def test_a_steps_own_settings_win_over_the_defaults(tmp_path: Path) -> None:
         ("defaults: {pull_policy: Sometimes}", "pull_policy: 'Sometimes' is no policy"),
         ("defaults: {pull_secrets: registry}", "pull_secrets: 'registry': give a list"),
         ("defaults: {priority_class: Very High}", "priority_class: 'Very High' is no name"),
+        ("steps: {grpo: {nodes: 0}}", "grpo: nodes: 0: give at least 1"),
+        ("steps: {grpo: {nodes: 2, nodes_as: pod}}", "nodes_as: 'pod' is no kind: give trainjob or job"),
+        ("steps: {rollout: {nodes: 2}}", "rollout: nodes: only sft and grpo train on several nodes: set it there"),
+        ("defaults: {nodes: 2}", "defaults: nodes: only sft and grpo train on several nodes: set it there"),
         ("defaults: {run_as_user: -2}", "run_as_user: -2: give at least -1"),
     ],
 )
