@@ -20,11 +20,11 @@ from pebr.store.listing import LISTING, Entry, read_listing, write_listing
 from pebr.store.opening import open_store
 from pebr.vlm.prompt import PROMPT_FILE, read_template
 from pebr.vlm.serving import SERVING_FILE, TEMPLATE_FILES, own_chat_template, serving_template
-from pipelines import gate
 from pipelines.ir.kinds import FILTER, INGEST
 from pipelines.ir.plan import Constant, Output, Step
 from pipelines.publishing.card import Data, Facts, Origin, card, license_of
 from pipelines.publishing.hub import push
+from pipelines.publishing.record import Record, Records
 from pipelines.publishing.registry import Registry
 from pipelines.targets import Target, TargetError
 
@@ -40,10 +40,17 @@ class Places:
     hub: str = ""  # hf://organisation/name
     registry: str = ""  # address of a Model Registry
     license: str = ""  # of the model, by the hub's identifier; "" for that of the base model
+    keep: int = 0  # versions that are kept; 0 for all
 
 
-def publish(facts: Facts, places: Places) -> None:
+def publish(facts: Facts, places: Places, record: Record, questions: Path | None) -> None:
     """Publish a model; see the top of this file.
+
+    Args:
+        facts: of the run.
+        places: where it is published.
+        record: of the version.
+        questions: file of its scores per question.
 
     Raises:
         TargetError: the hub or the registry cannot be reached or refuses.
@@ -57,16 +64,14 @@ def publish(facts: Facts, places: Places) -> None:
             raise
         log.warning("the model gets no card and no serving template: %s", error)
         files = {}
-    scores = facts.scores.get(facts.final, {})
-    about = {"recipe": facts.recipe, "commit": facts.commit, "image": facts.image}
     if places.hub:
         log.info("pushed: %s", push(facts.model, places.hub, files, f"{facts.run} of commit {facts.commit}"))
     if places.registry:
         told = f"Trained by the pipeline {facts.pipeline} with the recipe {facts.recipe}"
-        properties = {**about, **scores}
+        properties = {**record.about, **record.scores}
         made = Registry(places.registry).register(facts.pipeline, facts.run, facts.model, properties, told)
         log.info("registered: version %s of %s, id %s", facts.run, facts.pipeline, made)
-    gate.publish(places.record, facts.run, facts.model, scores, about)
+    Records(places.record).publish(record, questions, places.keep)
 
 
 def describe(facts: Facts, license_name: str = "") -> dict[str, str]:

@@ -62,6 +62,7 @@ class Kubeflow:
         self.pipeline, self.host, self.artifacts = pipeline, host.rstrip("/"), artifacts.rstrip("/")
         self.experiment, self.namespace = experiment, namespace
         self.run_id = ""
+        self._keys: list[str] = []  # of the artifacts of a run that has ended
 
     def submit(self, name: str, parameters: Mapping[str, object]) -> str:
         experiment = self._experiment()
@@ -77,7 +78,7 @@ class Kubeflow:
                 break
             return str(self.runs.run_service_create_run(run=body, _request_timeout=TIMEOUT).run_id)
 
-        self.run_id = self._persist(start, f"start run {name}")
+        self.run_id, self._keys = self._persist(start, f"start run {name}"), []
         return f"{self.host.removesuffix('/pipeline')}/#/runs/details/{self.run_id}"
 
     def progress(self) -> Progress:
@@ -141,7 +142,8 @@ class Kubeflow:
         start = f"{self.pipeline.name}/{self.run_id}/"
         steps = self._steps()
         pattern = re.compile(rf"({re.escape(start)}([^/]+)/[^/]+/{output})(/.*)?")
-        found = {match[1]: match[2] for key in open_store(self._root()).list(start) if (match := pattern.match(key))}
+        self._keys = self._keys or open_store(self._root()).list(start)
+        found = {match[1]: match[2] for key in self._keys if (match := pattern.match(key))}
         return ((steps[task], key) for key, task in found.items() if task in steps)
 
     def _steps(self) -> dict[str, str]:
