@@ -16,7 +16,8 @@ def summary(
     seconds: float,
 ) -> str:
     """A page of Markdown about a run that has ended after `seconds`, with the scores of its evaluations, by step id."""
-    lines = [f"## {name}: {progress.state}", "", f"{place}, waited for {seconds / 60:.0f} minutes", ""]
+    held = "" if all(verdict.passed for verdict in verdicts) else ", held back by a gate"
+    lines = [f"## {name}: {progress.state}{held}", "", f"{place}, waited for {seconds / 60:.0f} minutes", ""]
     if progress.message:
         lines += [f"> {progress.message}", ""]
     for failure in failures:
