@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pipelines.estimate.past import Past, PastStep, settings_of
+from pipelines.estimate.past import SOURCE_BYTES, Past, PastStep, settings_of
 from pipelines.ir.kinds import EVALUATE, FILTER, INGEST, MERGE, SFT, SPLIT
 from pipelines.ir.plan import Output, Step
 
@@ -68,7 +68,7 @@ class Amounts:
             if source == before.settings.get("source") and (rows == rows_before or source in TOY_MODELS):
                 return 1.0
             return rows / rows_before if rows and rows_before else None
-        size, size_before = self.size_of(source), before.metrics.get("bytes", 0)
+        size, size_before = self.size_of(source), before.metrics.get(SOURCE_BYTES) or before.metrics.get("bytes", 0)
         return size / size_before if size and size_before else None
 
     def now(self, step: Step) -> float | None:
@@ -82,14 +82,14 @@ class Amounts:
             return None
         if step.module == SFT:
             rows = None if grown is None else before.metrics.get("rows", 0) * grown
-            per = int(str(settings["batch_size"]))
+            per = _whole(settings, "batch_size")
             steps = _steps(settings, None if rows is None else math.ceil(rows / per))
             return None if steps is None else float(steps * per)
         if step.module == GRPO:
             questions = None if grown is None else before.metrics.get("questions", 0) * grown
-            per = int(str(settings["questions_per_step"]))
+            per = _whole(settings, "questions_per_step")
             steps = _steps(settings, None if questions is None else max(1, int(questions) // per))
-            return None if steps is None else float(steps * per * int(str(settings["samples"])))
+            return None if steps is None else float(steps * per * _whole(settings, "samples"))
         return None if grown is None else earlier * grown * _samples(step, before)
 
     def _same_model(self, step: Step) -> bool:
@@ -146,8 +146,13 @@ def _samples(step: Step, before: PastStep) -> float:
 
 def _steps(settings: Mapping[str, object], per_epoch: int | None) -> int | None:
     """Training steps, of epochs and at most `max_steps`; None if the data are not known and nothing limits them."""
-    most = int(str(settings.get("max_steps") or 0))
+    most = _whole(settings, "max_steps")
     if per_epoch is None:
         return most or None
-    steps = per_epoch * int(str(settings.get("epochs") or 1))
+    steps = per_epoch * (_whole(settings, "epochs") or 1)
     return min(steps, most) if most else steps
+
+
+def _whole(settings: Mapping[str, object], name: str) -> int:
+    """A whole number among the settings; the compiled pipeline writes its constants as 4.0. 0 if it is not there."""
+    return int(float(str(settings.get(name) or 0)))

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pipelines.ir.kinds import INGEST
 from pipelines.ir.plan import Constant, Json, Output, Source, Step
 
+SOURCE_BYTES = "source_bytes"  # among the metrics of an ingest step
 HISTORY_SECONDS = ("seconds", "seconds_step")  # of a training step, in the histories of sft and grpo
 
 
@@ -54,6 +56,7 @@ def past_of(
     metrics: Mapping[str, Mapping[str, float]],
     sizes: Mapping[str, Mapping[str, int]],
     histories: Mapping[str, Iterable[Json]] = {},
+    size_of: Callable[[str], int] = lambda _: 0,
 ) -> dict[str, PastStep]:
     """The facts of a run that has ended.
 
@@ -63,17 +66,21 @@ def past_of(
         metrics: of each step, as it has written them; a step without any is left out.
         sizes: bytes of each step's outputs.
         histories: rows of the steps that train.
+        size_of: bytes of a source, 0 if unknown: what `ingest` writes has another size, since it packs images.
     """
     signed = signatures(steps, image)
     found = {}
     for step in steps:
         if not (own := metrics.get(step.id)):
             continue
+        settings = settings_of(step)
+        if size := size_of(str(settings.get("source", ""))) if step.module == INGEST else 0:
+            own = {**own, SOURCE_BYTES: float(size)}
         rows = list(histories.get(step.id, ()))
         trained = sum(float(row.get(name) or 0.0) for row in rows for name in HISTORY_SECONDS)
         seconds = max(float(own.get("seconds", 0.0)), trained)
         made = sizes.get(step.id, {})
-        found[step.id] = PastStep(signed[step.id], seconds, gpus_of(step), settings_of(step), own, made, trained)
+        found[step.id] = PastStep(signed[step.id], seconds, gpus_of(step), settings, own, made, trained)
     return found
 
 

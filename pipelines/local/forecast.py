@@ -30,7 +30,7 @@ def keep_facts(run: Run) -> None:
             histories[step.id] = read_history(run.output(step.id, "history"))
     folder = run.work / "past"
     with atomic_file(folder / f"{time.time_ns()}.json") as path:
-        path.write_text(json.dumps(facts(past_of(run.steps, "", metrics, sizes, histories)), indent=1) + "\n")
+        path.write_text(json.dumps(facts(past_of(run.steps, "", metrics, sizes, histories, size_of)), indent=1) + "\n")
     for old in sorted(folder.glob("*.json"))[:-RUNS_KEPT]:
         old.unlink()
 

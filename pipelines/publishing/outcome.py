@@ -12,6 +12,7 @@ from pebr.evaluate.settings import QUESTIONS
 from pebr.store.contract import NotThereError, StoreError
 from pebr.store.opening import open_store
 from pipelines.estimate.past import facts, past_of
+from pipelines.estimate.sources import size_of
 from pipelines.ir.plan import Output, Step
 from pipelines.paired import Difference, compare, read_results
 from pipelines.publishing.record import Record, Records
@@ -87,7 +88,7 @@ class Outcome:
                     if name == HISTORY and _fetch(parent, last, self.folder / HISTORY):
                         rows = (self.folder / HISTORY).read_text(encoding="utf-8").splitlines()
                         histories[step.id] = [json.loads(row) for row in rows]
-            return facts(past_of(self.steps, image, metrics, sizes, histories))
+            return facts(past_of(self.steps, image, metrics, sizes, histories, size_of))
         except (InputError, StoreError, TargetError, ValueError) as error:
             log.warning("what the run has taken is not kept for estimates: %s", error)
             return {}

@@ -111,6 +111,14 @@ def test_twice_the_data_are_twice_the_rows_where_nothing_limits_them() -> None:
     assert made["evaluate-stage-2"].amount == 4
 
 
+def test_loose_pictures_are_compared_with_loose_pictures() -> None:
+    """What `ingest` has written is larger: it packs them."""
+    changes = ["sft_source=/new", "sft_max_steps=0"]
+    known = past_of(plan("sft_source=/old"), "image", METRICS, {}, {}, lambda source: {"/old": 100}.get(source, 0))
+    made = by_id(forecast(plan(*changes), [known], {}, lambda source: {"/new": 150}.get(source, 0)))
+    assert made["filter-sft-data"].amount == 1.5 * 6840
+
+
 def test_a_source_of_unknown_size_is_said_and_not_guessed() -> None:
     made = of("rl_source=hf://datasets/a/b")
     assert made["ingest-rl-data"].seconds is made["rollout"].seconds is None
