@@ -50,9 +50,8 @@ from pipelines.parameters import check
 from pipelines.publishing.batches import BASES, choose
 from pipelines.publishing.card import Facts
 from pipelines.publishing.conclusion import Wanted, conclude
-from pipelines.publishing.hub import repository
 from pipelines.publishing.outcome import Outcome
-from pipelines.publishing.publish import Places
+from pipelines.publishing.publish import Places, check_address
 from pipelines.publishing.record import Records
 from pipelines.publishing.registry import Registry
 from pipelines.targets import Target, TargetError
@@ -101,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--keep", type=int, default=0, help="published versions that are kept; 0: all")
     add("--plan", action="store_true", help="show what would run, and what it would take; submit nothing")
     add("--publish", default="", help="s3:// prefix or folder for the record of the published model")
-    add("--push", default="", help="also push the published model to the hub: hf://organisation/name[@branch]")
+    add("--push", default="", help="also push the model: hf://organisation/name[@branch], oci://registry/name")
     add("--registry", default="", help="also register the published model: address of a Kubeflow Model Registry")
     add("--license", default="", help="licence of the published model, such as apache-2.0 (the base model's)")
     add("--summary", type=Path, help="file to append a Markdown summary to")
@@ -211,7 +210,7 @@ def _check_options(options: argparse.Namespace, steps: Sequence[Step]) -> None:
     if (options.push or options.registry or options.license) and not options.publish:
         raise InputError("only a published model is pushed or registered: give --publish, the location of its record")
     if options.push:
-        repository(options.push)
+        check_address(options.push)
     if options.registry:
         Registry(options.registry)
     if options.to == "job" and options.pipeline != DEFAULT:

@@ -28,6 +28,7 @@ from pipelines.gate import Verdict
 from pipelines.ir.plan import Json
 from pipelines.paired import Question, read_results
 
+ABOUT = ("recipe", "commit", "image", "pushed")  # pushed: where a copy of the model is, an image by its digest
 LATEST, HELD, WEEKS = "latest.json", "held/", "weeks/"
 Batches = Mapping[str, Sequence[str]]  # locations of data, by the name of the parameter that takes them
 log = logging.getLogger("pipelines.submit")
@@ -40,7 +41,7 @@ class Record:
     run: str
     model: str  # location; can be the `model_source` of a later run
     scores: Mapping[str, float]  # metrics of the final evaluation
-    about: Mapping[str, str] = field(default_factory=dict)  # recipe, commit, image
+    about: Mapping[str, str] = field(default_factory=dict)  # of `ABOUT`
     parameters: Json = field(default_factory=dict)  # all of the run
     batches: Batches = field(default_factory=dict)  # all that the model and those it continues have been trained on
     steps: Json = field(default_factory=dict)  # facts of each step, for estimates (`pipelines.estimate.past`)
@@ -157,7 +158,7 @@ class Records:
         try:
             found = json.loads(text)
             scores = {name: float(score) for name, score in found["scores"].items()}
-            about = {name: str(found.get(name, "")) for name in ("recipe", "commit", "image")}
+            about = {name: str(found[name]) for name in ABOUT if name in found}
             more = {name: found.get(name, {}) for name in ("parameters", "batches", "steps")}
             return Record(str(found["run"]), str(found["model"]), scores, about, **more, time=found.get("time", ""))
         except (ValueError, TypeError, KeyError, AttributeError):

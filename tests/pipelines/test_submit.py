@@ -315,6 +315,7 @@ def test_a_published_model_is_registered(send: Callable[..., int], tmp_path: Pat
         ["--push", "hf://a/b"],
         ["--registry", "http://x"],
         ["--publish", "/p", "--push", "a/b"],
+        ["--publish", "/p", "--push", "oci://registry"],
         ["--publish", "/p", "--registry", "x"],
     ],
 )
