@@ -97,6 +97,7 @@ class Records:
         document = record.document() | {"time": now()}
         self._write(f"{record.run}.json", document)
         self._write(LATEST, document)
+        self.store.delete_prefix(f"{HELD}{record.run}.json")  # an operator has published it after all
         if keep:
             self._remove_old(keep)
 

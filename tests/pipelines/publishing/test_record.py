@@ -79,6 +79,8 @@ def test_a_run_that_is_held_back_says_why_and_keeps_its_batches_away(records: Re
     assert document["reasons"] == [{"gate": failed.gate, "score": None, "bound": -0.02, "note": "worse"}]
     assert set(records.held()) == {"s3://d/2", "s3://d/3"}
     assert records.latest() is None
+    publish(records, tmp_path, "bad")  # by an operator, with another gate
+    assert records.held() == {}
 
 
 def deliver(place: Path, *names: str) -> None:
