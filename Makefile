@@ -14,7 +14,7 @@ BASE ?= debian:bookworm-slim
 TAG ?= pebr:latest
 ARGS ?=
 TESTS := -n 2 --dist loadscope # two modules of tests at a time
-BENCHMARKS := $(filter-out __init__ result,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHMARKS := $(filter-out __init__ result simulation,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14

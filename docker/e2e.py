@@ -100,7 +100,7 @@ def results(work: Path) -> tuple[dict[str, dict[str, float]], list[str]]:
     found = json.loads((work / "scores.json").read_text())
     times = ("started", "seconds")
     scores = {step: {k: v for k, v in metrics.items() if k not in times} for step, metrics in found["scores"].items()}
-    return scores, list(found["models"])
+    return scores, [step for step in found["outputs"] if step not in scores]
 
 
 def check(holds: bool, otherwise: str) -> None:

@@ -4,29 +4,28 @@
     accuracy>=published-0.01                       the score of the last published model, minus a margin
     accuracy>evaluate-warm-up:accuracy             a score of another evaluation of the same run
     evaluate-stage-1:clip>=0.7                     a bound for the score of another evaluation
+    paired:accuracy>=-0.02                         a bound for the gain over the last published model, per question
 
 Scores are the metrics of an evaluation, by step id and metric. A metric without a step belongs to the final evaluation
-(`pipelines.ir.kinds`). `publish` writes a small file, `latest.json`, to a folder or S3 prefix. It names the run, its
-scores and its model; the model itself is not moved.
+(`pipelines.ir.kinds`). A paired gate passes if the whole 95 % interval of the mean difference per question is within
+the bound (`pipelines.paired`): `paired:accuracy>=-0.02` if accuracy has fallen by 0.02 at most, `paired:accuracy>0` if
+it has risen, `paired:cut_off<=0.01` if not more than 0.01 more answers are cut off.
 """
 
-import json
 import math
 import operator
 import re
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pebr.errors import InputError
-from pebr.store.contract import NotThereError
-from pebr.store.opening import open_store
 from pipelines.ir.kinds import evaluations
 from pipelines.ir.plan import Step
+from pipelines.paired import Difference
 
-PUBLISHED = "published"
+PUBLISHED, PAIRED = "published", "paired"
 Scores = Mapping[str, Mapping[str, float]]
+Compare = Callable[[str], Difference]  # a metric's difference to the published model
 COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 NUMBER = r"\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
 NAME = r"(?:(?P<{0}step>[a-z0-9-]+):)?(?P<{0}metric>[A-Za-z_][\w/]*)"
@@ -41,18 +40,23 @@ class Verdict:
     """The result of a gate: the score, its bound, and whether the gate passed."""
 
     gate: str
-    score: float
+    score: float  # of a paired gate: the end of the interval that is nearer to the bound, or beyond it
     bound: float
     passed: bool
+    note: str = ""  # what a paired gate has compared
 
 
 def check(gate: str, steps: Sequence[Step]) -> bool:
-    """Check a gate before the run starts; returns whether its bound is the published score.
+    """Check a gate before the run starts; returns whether it compares with the published model.
 
     Raises:
         InputError: the gate cannot be read, or names a step that is not an evaluation of the run.
     """
     found = _parse(gate)
+    if found["step"] == PAIRED:
+        if not found["number"]:
+            raise InputError(f"gate {gate!r}: the bound of a paired gate is a number, such as paired:accuracy>=-0.02")
+        return True
     known = [step.id for step in evaluations(steps)]
     for name in (found["step"], found["other_step"]):
         if name and name not in known:
@@ -60,10 +64,17 @@ def check(gate: str, steps: Sequence[Step]) -> bool:
     return _is_published(found)
 
 
-def judge(gate: str, scores: Scores, final: str, published: Mapping[str, float] | None) -> Verdict:
+def judge(
+    gate: str,
+    scores: Scores,
+    final: str,
+    published: Mapping[str, float] | None,
+    compare: Compare | None = None,
+) -> Verdict:
     """Compare a run's scores, by step id, with a gate; `final` is the id of the final evaluation.
 
-    `published` are the metrics of the last published model. If there is none, a bound that refers to it passes.
+    `published` are the metrics of the last published model, and `compare` returns a metric's difference to it. If there
+    is none, a gate that refers to it passes.
 
     Raises:
         InputError: the gate names a score that the run does not have.
@@ -72,6 +83,8 @@ def judge(gate: str, scores: Scores, final: str, published: Mapping[str, float] 
     True
     """
     found = _parse(gate)
+    if found["step"] == PAIRED:
+        return _judge_pairs(gate, found, compare if published is not None else None)
     score = _score(gate, found["step"] or final, found["metric"], scores)
     if found["number"]:
         bound = float(found["number"])
@@ -85,49 +98,22 @@ def judge(gate: str, scores: Scores, final: str, published: Mapping[str, float] 
     return Verdict(gate, score, bound, COMPARISONS[found["sign"]](score, bound))
 
 
-def last_published(location: str) -> dict[str, float] | None:
-    """Read the scores of a location's `latest.json` (a folder or `s3://` prefix); None if there is no such file.
-
-    Raises:
-        InputError: the file was not written by `publish`.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "latest.json"
-        try:
-            open_store(location).get("latest.json", path)
-        except NotThereError:
-            return None
-        try:
-            scores = json.loads(path.read_text())["scores"]
-            return {name: float(score) for name, score in scores.items()}
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise InputError(
-                f"{location}/latest.json: it names no scores: fix it, or remove it to start without a published model"
-            ) from None
-
-
-def publish(location: str, run: str, model: str, scores: Mapping[str, float], more: Mapping[str, str]) -> None:
-    """Write `latest.json`, and a copy under the run's name, which later runs do not overwrite.
-
-    Args:
-        location: a folder or `s3://` prefix.
-        model: location of the run's model; can be the `model_source` of a later run.
-        scores: metrics of the final evaluation.
-        more: further fields: commit, recipe, image.
-    """
-    record = {"run": run, "model": model, "scores": dict(scores), **more}
-    store = open_store(location)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "published.json"
-        path.write_text(json.dumps(record, indent=1) + "\n")
-        store.put(path, f"{run}.json")
-        store.put(path, "latest.json")
+def _judge_pairs(gate: str, found: re.Match[str], compare: Compare | None) -> Verdict:
+    """The verdict of a paired gate: of the interval's ends, the one that is nearer to the bound, or beyond it."""
+    bound, least = float(found["number"]), found["sign"].startswith(">")
+    if compare is None:
+        return Verdict(gate, math.inf if least else -math.inf, bound, True, "no model was published before")
+    difference = compare(found["metric"])
+    score = difference.low if least else difference.high
+    return Verdict(gate, score, bound, COMPARISONS[found["sign"]](score, bound), str(difference))
 
 
 def _parse(gate: str) -> re.Match[str]:
     found = GATE.fullmatch(gate)
     if not found:
-        raise InputError(f"gate {gate!r}: write it like accuracy>=0.6 or accuracy>=published-0.01")
+        raise InputError(
+            f"gate {gate!r}: write it like accuracy>=0.6, accuracy>=published-0.01 or paired:accuracy>=-0.02"
+        )
     return found
 
 

@@ -12,6 +12,7 @@ the step that was killed resumes from its own checkpoints. A run writes to --wor
     report.html      the report; while the run lasts, a live one (also: python -m pebr.report --follow WORK)
     logs/STEP.log    output of each step
     artifacts/       output artifacts of each step (elsewhere with --store)
+    past/            what the last runs have taken, for --plan
 
 Exit codes: 0 done; 1 a step or the store failed, a retry may help; 2 a wrong input of the run or of a step, or a folder
 that is full or not writable, a retry does not help; 130 or 143 stopped by SIGINT or SIGTERM.
@@ -37,6 +38,7 @@ from pipelines.ir.reader import Pipeline
 from pipelines.local.artifacts import Artifacts, Status
 from pipelines.local.docker import Docker
 from pipelines.local.execution import Place, StepError, Stopped
+from pipelines.local.forecast import forecast_of, keep_facts
 from pipelines.local.page import LivePage
 from pipelines.local.progress import Histories
 from pipelines.local.runner import Run, locked
@@ -61,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--parallel", type=int, default=2, help="maximum number of steps at the same time (%(default)s)")
     add("--threads", type=int, default=0, help="threads per step (CPUs / --parallel)")
     add("--scores", type=Path, help="JSON file to write the evaluations' metrics and the models' locations to")
+    add("--plan", action="store_true", help="show which steps would run, and what they would take; run nothing")
     add("--docker", default="", metavar="IMAGE", help="run each step in a container of this image")
     add("--network", default="none", help="Docker network of these containers (%(default)s)")
     add("--pipeline", type=Path, default=COMPILED, help="compiled pipeline (%(default)s)")
@@ -102,6 +105,10 @@ def start(options: argparse.Namespace) -> int:
         stop.set()
 
     with locked(work) as lock:
+        if options.plan:
+            run = Run(pipeline, parameters, Artifacts(work / "artifacts", options.store), work)
+            print(forecast_of(run))
+            return 0
         page = LivePage(work)
         run = Run(pipeline, parameters, Artifacts(work / "artifacts", options.store), work)
         docker = Docker(options.docker, options.network) if options.docker else None
@@ -128,6 +135,7 @@ def start(options: argparse.Namespace) -> int:
             page.write()
             raise
         run.save("done")
+        keep_facts(run)
         if options.scores:
             options.scores.write_text(json.dumps(run.scores()))
         show_end(_outcome(run), results(run.finished(), run.output))

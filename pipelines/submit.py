@@ -3,12 +3,16 @@
     --to kfp     Kubeflow Pipelines, by its API   (--host or KFP_HOST; KFP_TOKEN)
     --to argo    Argo Workflows, by the Kubernetes API
     --to job     one pod that runs the whole DAG, by the Kubernetes API
+    --to local   this machine
 
 The name of a run consists of pipeline, recipe, commit, and a digest of the compiled file and all parameters. If a run
 of this name is running or has succeeded, no second one starts; a failed run is started again. With --wait, each change
 of a step's state is reported; then the scores are compared with the gates (`pipelines.gate`). With --publish, if all
-gates pass, the model gets a card and is recorded as the published one (`pipelines.publishing`). --summary appends a
-page of Markdown, for the page of a CI job.
+gates pass, the model gets a card and is recorded as the published one (`pipelines.publishing`); else the run is
+recorded as held back. --summary appends a page of Markdown, for the page of a CI job.
+
+A weekly loop: --base published continues from the published model, --batches trains on the data that came since, --gate
+paired:... compares with it per question, --keep removes old versions. --plan says what would run, and submits nothing.
 
 While it waits, it reports steps that do not start, with the platform's reason. Of a failed run it names each failed
 step with its exit code, the last error line of its log, and the command that shows the log. Ctrl-C ends the waiting,
@@ -27,6 +31,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,18 +39,25 @@ from pathlib import Path
 from pebr.errors import EXIT_WRONG_INPUT, InputError
 from pebr.store.contract import StoreError
 from pipelines import gate, recipes
+from pipelines.estimate.forecast import cached, forecast
+from pipelines.estimate.past import from_facts, signatures
+from pipelines.estimate.sources import size_of
+from pipelines.estimate.table import table
 from pipelines.ir.kinds import EVALUATE, final_evaluation, final_model
 from pipelines.ir.plan import Json, Step
 from pipelines.ir.reader import Pipeline
 from pipelines.parameters import check
+from pipelines.publishing.batches import BASES, choose
 from pipelines.publishing.card import Facts
-from pipelines.publishing.hub import repository
-from pipelines.publishing.publish import Places, data_of, publish
+from pipelines.publishing.conclusion import Wanted, conclude
+from pipelines.publishing.outcome import Outcome
+from pipelines.publishing.publish import Places, check_address
+from pipelines.publishing.record import Records
 from pipelines.publishing.registry import Registry
-from pipelines.targets import FAILED, Failure, GoneError, Progress, Target, TargetError
+from pipelines.targets import Target, TargetError
 from pipelines.targets.following import follow
 
-EXIT_RUN_FAILED, EXIT_GATE_FAILED, EXIT_UNREACHABLE, EXIT_DEFECT, EXIT_INTERRUPTED = 1, 3, 4, 5, 130
+EXIT_UNREACHABLE, EXIT_DEFECT, EXIT_INTERRUPTED = 4, 5, 130
 COMPILED = Path(__file__).parent / "compiled"
 DEFAULT = COMPILED / "pebr_r1.yaml"
 NO_DIGEST = "0" * 64
@@ -56,11 +68,11 @@ IMAGE = re.compile(  # the reference of an image: host and path, tag, digest
 log = logging.getLogger("pipelines.submit")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Submit from the command line; returns the exit code."""
+def _parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.submit", description="Send the pipeline to a cluster.")
     add = parser.add_argument
-    add("--to", choices=("kfp", "argo", "job"), required=True, help="Kubeflow, Argo, or a Job")
+    add("--to", choices=("kfp", "argo", "job", "local"), required=True, help="Kubeflow, Argo, a Job, or here")
     add("--recipe", default="toy", help=f"{', '.join(recipes.names())}, or the path of a YAML file")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a pipeline parameter; may be repeated")
     add("--pipeline", type=Path, default=DEFAULT, help="compiled pipeline (%(default)s)")
@@ -82,13 +94,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--wait", action="store_true", help="wait until the run has ended")
     add("--start-timeout", type=float, default=0.0, help="seconds that a step may wait to start; 0: any time")
     add("--poll", type=float, default=15.0, help="seconds between requests for the state (%(default)s)")
-    add("--gate", action="append", default=[], help="such as accuracy>=0.6 or accuracy>=published-0.01; implies --wait")
+    add("--gate", action="append", default=[], help="such as accuracy>=0.6 or paired:accuracy>=-0.02; implies --wait")
+    add("--base", default=BASES[0], choices=BASES, help="the base model: the recipe's, or the published one")
+    add("--batches", action="append", default=[], metavar="NAME=PLACE", help="a source: new folders there, or a list")
+    add("--keep", type=int, default=0, help="published versions that are kept; 0: all")
+    add("--plan", action="store_true", help="show what would run, and what it would take; submit nothing")
     add("--publish", default="", help="s3:// prefix or folder for the record of the published model")
-    add("--push", default="", help="also push the published model to the hub: hf://organisation/name[@branch]")
+    add("--push", default="", help="also push the model: hf://organisation/name[@branch], oci://registry/name")
     add("--registry", default="", help="also register the published model: address of a Kubeflow Model Registry")
     add("--license", default="", help="licence of the published model, such as apache-2.0 (the base model's)")
     add("--summary", type=Path, help="file to append a Markdown summary to")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Submit from the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         return _submit(options)
@@ -112,11 +133,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _submit(options: argparse.Namespace) -> int:
     pipeline = Pipeline(options.pipeline)
-    parameters = recipes.load(options.recipe, options.set, pipeline.inputs)
+    records = _records(options.publish)
+    choice = choose(options.base, options.batches, records, options.occasion, keep=not options.plan)
+    parameters = recipes.load(options.recipe, [*options.set, *choice.changes], pipeline.inputs)
     check(pipeline, parameters)
     steps = pipeline.plan(parameters)
     _check_options(options, steps)
     image = _set_image(pipeline, options.image)
+    if options.plan:
+        print(_plan(steps, image, options.to, records))
+    if choice.nothing_new:
+        log.info("nothing to do: no batch is new since the last published model")
+    if options.plan or choice.nothing_new:
+        return 0
     if options.to == "kfp":
         _warn_of_losses(steps, parameters)
     name = options.name or run_name(pipeline, options.recipe, parameters, options.occasion)
@@ -131,66 +160,43 @@ def _submit(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         log.error("run %s goes on (%s): the same command waits for it again", name, place)  # noqa: TRY400
         return EXIT_INTERRUPTED
-    failures = _failures(target) if progress.state == FAILED else []
-    final = final_evaluation(steps)
-    final_id = final.id if final else ""
-    scores: gate.Scores = {}
-    verdicts: list[gate.Verdict] = []
-    published: dict[str, float] | None = None
-    try:
-        if progress.state != FAILED and (options.gate or options.publish or options.to != "kfp" or options.artifacts):
-            scores = target.scores()
-            published = gate.last_published(options.publish) if options.publish else None
-            verdicts += [gate.judge(text, scores, final_id, published) for text in options.gate]
-    finally:  # also if a gate names no score: the run took long, and its summary is useful
-        evaluated = {step.id: scores[step.id] for step in steps if step.module == EVALUATE and step.id in scores}
-        page = summary(name, place, progress, failures, evaluated, verdicts, time.monotonic() - started)
-        _tell(page, options.summary)
-    if progress.state == FAILED:
-        return EXIT_RUN_FAILED
-    if not all(verdict.passed for verdict in verdicts):
-        return EXIT_GATE_FAILED
-    if options.publish:
-        facts = Facts(
-            run=name,
-            pipeline=pipeline.name,
-            recipe=options.recipe,
-            commit=revision(),
-            image=image,
-            model=_location(target, steps, place),
-            parameters=parameters,
-            changed=[k for k, value in parameters.items() if value != pipeline.inputs[k].get("defaultValue")],
-            scores=evaluated,
-            final=final_id,
-            verdicts=verdicts,
-            before=published,
-            data=data_of(target, steps),
-        )
-        publish(facts, Places(options.publish, options.push, options.registry, options.license))
-    return 0
+    facts = Facts(
+        run=name,
+        pipeline=pipeline.name,
+        recipe=options.recipe,
+        commit=revision(),
+        image=image,
+        parameters=parameters,
+        changed=[k for k, value in parameters.items() if value != pipeline.inputs[k].get("defaultValue")],
+    )
+    readable = bool(options.gate or options.publish or options.to != "kfp" or options.artifacts)
+    places = Places(options.publish, options.push, options.registry, options.license, options.keep)
+    wanted = Wanted(options.gate, choice, records, places, options.summary, readable)
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = Outcome(target, steps, final_evaluation(steps), Path(folder))
+        return conclude(facts, place, progress, outcome, wanted, time.monotonic() - started)
 
 
-def _tell(page: str, file: Path | None) -> None:
-    """Log a run's summary, and append it to the file that the command line gives."""
-    log.info("%s", page)
-    if file:
-        with file.open("a") as summary_file:
-            summary_file.write(page)
-
-
-def _location(target: Target, steps: Sequence[Step], place: str) -> str:
-    """The location of the run's final model.
-
-    Raises:
-        TargetError: the run does not have it.
-    """
-    model = final_model(steps)
-    location = target.location(model) if model else ""
+def _records(location: str) -> Records | None:
+    """The records of published models at the location of --publish; None without one."""
     if not location:
-        raise TargetError(
-            f"{place}: the run has no model of {model.step if model else 'a merge'}: nothing is published"
-        )
-    return location
+        return None
+    if Path(location.removeprefix("file://")).is_file():
+        raise InputError(f"--publish {location}: this is a file: give a folder or an s3:// prefix")
+    records = Records(location)
+    records.latest()  # a broken record is refused before anything runs
+    return records
+
+
+def _plan(steps: Sequence[Step], image: str, to: str, records: Records | None) -> str:
+    """The forecast of a run, from the runs that were recorded with earlier models."""
+    pasts = [past for record in (records.all() if records else []) if (past := from_facts(record.steps))]
+    model = final_model(steps)
+    read = {step.id for step in steps if step.module == EVALUATE or (model and step.id == model.step)}
+    if to == "argo":  # it keeps no results for later runs
+        read = {step.id for step in steps}
+    states = cached(steps, signatures(steps, image), pasts, read if to in ("kfp", "argo") else set())
+    return table(forecast(steps, pasts, states, size_of), len(pasts))
 
 
 def _check_options(options: argparse.Namespace, steps: Sequence[Step]) -> None:
@@ -204,7 +210,7 @@ def _check_options(options: argparse.Namespace, steps: Sequence[Step]) -> None:
     if (options.push or options.registry or options.license) and not options.publish:
         raise InputError("only a published model is pushed or registered: give --publish, the location of its record")
     if options.push:
-        repository(options.push)
+        check_address(options.push)
     if options.registry:
         Registry(options.registry)
     if options.to == "job" and options.pipeline != DEFAULT:
@@ -213,10 +219,8 @@ def _check_options(options: argparse.Namespace, steps: Sequence[Step]) -> None:
         raise InputError(f"--name {options.name}: give at most 63 of a-z, 0-9 and -, and neither first nor last a -")
     if options.summary:
         options.summary.open("a").close()
-    if options.publish:
-        if Path(options.publish.removeprefix("file://")).is_file():
-            raise InputError(f"--publish {options.publish}: this is a file: give a folder or an s3:// prefix")
-        gate.last_published(options.publish)
+    if options.keep < 0 or (options.keep and not options.publish):
+        raise InputError(f"--keep {options.keep}: give a number of versions, and --publish, the location of the record")
 
 
 def _warn_of_losses(steps: Sequence[Step], parameters: Json) -> None:
@@ -248,57 +252,6 @@ def revision() -> str:
         return ""
 
 
-def _failures(target: Target) -> list[Failure]:
-    """The failed steps, which are logged; [] if the target does not tell any more: the run has failed all the same."""
-    try:
-        failures = target.failures()
-    except GoneError:
-        return []
-    except TargetError as error:
-        log.warning("which steps failed is not known: %s", error)
-        return []
-    for failure in failures:
-        code = "" if failure.exit_code is None else f", exit code {failure.exit_code}"
-        log.error("%s failed%s: %s; its log: %s", failure.step, code, failure.error or "no message", failure.command)
-    return failures
-
-
-def summary(
-    name: str,
-    place: str,
-    progress: Progress,
-    failures: Sequence[Failure],
-    scores: gate.Scores,
-    verdicts: Sequence[gate.Verdict],
-    seconds: float,
-) -> str:
-    """A page of Markdown about a run that has ended after `seconds`, with the scores of its evaluations, by step id."""
-    lines = [f"## {name}: {progress.state}", "", f"{place}, waited for {seconds / 60:.0f} minutes", ""]
-    if progress.message:
-        lines += [f"> {progress.message}", ""]
-    for failure in failures:
-        code = "" if failure.exit_code is None else f" (exit code {failure.exit_code})"
-        lines += [f"**{failure.step}** failed{code}: {failure.error}", "", f"    {failure.command}", ""]
-    if verdicts:
-        lines += ["| gate | score | bound | |", "|---|---|---|---|"]
-        lines += [
-            f"| `{v.gate}` | {v.score:.4g} | {v.bound:.4g} | {'passed' if v.passed else '**failed**'} |"
-            for v in verdicts
-        ]
-        lines += [""]
-    if scores:
-        names = sorted({metric for metrics in scores.values() for metric in metrics} - {"started", "seconds"})
-        lines += [f"| | {' | '.join(scores)} |", "|---" * (len(scores) + 1) + "|"]
-        for metric in names:
-            values = (f"{metrics[metric]:.4g}" if metric in metrics else "" for metrics in scores.values())
-            lines += [f"| {metric} | {' | '.join(values)} |"]
-        lines += [""]
-    if progress.steps:
-        rows = [f"| {step} | {state} |" for step, state in progress.steps.items()]
-        lines += ["| step | state |", "|---|---|", *rows, ""]
-    return "\n".join(lines) + "\n"
-
-
 def _set_image(pipeline: Pipeline, image: str) -> str:
     """Set the image of every step if one is given; returns the image.
 
@@ -326,6 +279,10 @@ def _target(options: argparse.Namespace, pipeline: Pipeline, image: str) -> Targ
         from pipelines.targets.argo import Argo
 
         return Argo(pipeline, options.namespace)
+    if options.to == "local":
+        from pipelines.targets.machine import Machine
+
+        return Machine(options.pipeline, options.artifacts)
     from pipelines.targets.job import Job
 
     return Job(options.namespace, image, options.artifacts)

@@ -18,8 +18,8 @@ ROOMS = (
 )
 # The same inside pipelines/; the commands are on top.
 PIPELINES = (
-    *("ir", "parameters recipes gate", "local", "clusters", "components", "pebr_r1", "forms", "targets", "publishing"),
-    *("nodes", "compile run submit"),
+    *("ir", "parameters recipes paired estimate", "gate", "local", "clusters", "components", "pebr_r1", "forms"),
+    *("targets", "publishing", "nodes", "compile run submit"),
 )
 FILES = sorted([*PEBR.rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")])
 LIMITS = {"module": 350, "function": 60}

@@ -15,7 +15,7 @@ EVALUATE, FILTER, INGEST, MERGE, REPORT, SFT, SPLIT = (f"pebr.{name}" for name i
 
 def evaluations(steps: Sequence[Step]) -> list[Step]:
     """The steps that evaluate a model, except those that a condition on pipeline parameters leaves out."""
-    return [step for step in steps if step.module == EVALUATE and not _left_out(step)]
+    return [step for step in steps if step.module == EVALUATE and not left_out(step)]
 
 
 def final_evaluation(steps: Sequence[Step]) -> Step | None:
@@ -32,7 +32,7 @@ def final_model(steps: Sequence[Step]) -> Output | None:
     return model if isinstance(model, Output) else None
 
 
-def _left_out(step: Step) -> bool:
+def left_out(step: Step) -> bool:
     """Whether a condition that depends on pipeline parameters only is false."""
 
     def value_of(output: Output) -> object:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pebr.errors import InputError
 from pebr.files import atomic_file
-from pipelines.ir.kinds import EVALUATE, MERGE
+from pipelines.ir.kinds import EVALUATE, MERGE, left_out
 from pipelines.ir.plan import Output, Step
 from pipelines.ir.reader import Pipeline
 from pipelines.ir.values import Missing, holds, inputs_of
@@ -98,12 +98,10 @@ class Run:
             status.state = "skipped"
             return
         try:
-            parameters, inputs = inputs_of(step, self._value_of)
+            parameters, inputs, status.key = self._inputs(step)
         except Missing:
             status.state = "skipped"
             return
-        digests = {name: self.statuses[made.step].artifacts[made.name]["digest"] for name, made in inputs.items()}
-        status.key = step_key(step, parameters, digests)
         if kept := self.artifacts.find(step.id, status.key):
             kept.state = "kept"
             self.statuses[step.id] = kept
@@ -121,6 +119,16 @@ class Run:
             status.seconds = round(time.time() - status.started, 3)
             raise
         status.state = "done"
+
+    def _inputs(self, step: Step) -> tuple[dict[str, object], dict[str, Output], str]:
+        """The parameters of a step, its artifacts, and its key; the steps before it have ended.
+
+        Raises:
+            Missing: a required input does not exist.
+        """
+        parameters, inputs = inputs_of(step, self._value_of)
+        digests = {name: self.statuses[made.step].artifacts[made.name]["digest"] for name, made in inputs.items()}
+        return parameters, inputs, step_key(step, parameters, digests)
 
     def _value_of(self, output: Output) -> object:
         """The value of an output parameter; an output artifact is returned as it is."""
@@ -148,12 +156,27 @@ class Run:
             with atomic_file(path) as beside:
                 beside.write_text(text)
 
+    def preview(self) -> dict[str, str]:
+        """What the run would do with each step, without doing it: kept, runs or skipped, by step id."""
+        states: dict[str, str] = {}
+        for step in self.steps:
+            state = "skipped" if left_out(step) else "runs"
+            if state == "runs" and all(states[need] != "runs" for need in step.after):
+                try:
+                    kept = self.artifacts.find(step.id, self._inputs(step)[2])
+                except Missing:
+                    kept = None
+                if kept:
+                    self.statuses[step.id], state = kept, "kept"
+            self.statuses[step.id].state = states[step.id] = state
+        return states
+
     def finished(self) -> list[Step]:
         """The steps that this run or an earlier run has done."""
         return [step for step in self.steps if self.statuses[step.id].state in ("done", "kept")]
 
     def scores(self) -> dict[str, dict[str, object]]:
-        """Metrics of each evaluation, and each merged model's location below the store, by step id."""
+        """Metrics of each evaluation, and locations of merged models and evaluations below the store, by step id."""
         finished = self.finished()
         return {
             "scores": {
@@ -161,8 +184,10 @@ class Run:
                 for step in finished
                 if step.module == EVALUATE
             },
-            "models": {
-                step.id: f"{step.id}/{self.statuses[step.id].key}/output" for step in finished if step.module == MERGE
+            "outputs": {
+                step.id: f"{step.id}/{self.statuses[step.id].key}/output"
+                for step in finished
+                if step.module in (MERGE, EVALUATE)
             },
         }
 

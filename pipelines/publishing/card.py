@@ -37,11 +37,11 @@ class Facts:
     recipe: str
     commit: str
     image: str
-    model: str  # location of its model
     parameters: Mapping[str, object]  # all of the run
     changed: Sequence[str]  # names of the parameters that differ from the pipeline's defaults
-    scores: Scores  # metrics of the evaluations, by step id
-    final: str  # id of the final evaluation
+    model: str = ""  # location of its model
+    scores: Scores = field(default_factory=dict)  # metrics of the evaluations, by step id
+    final: str = ""  # id of the final evaluation
     verdicts: Sequence[Verdict] = ()
     before: Mapping[str, float] | None = None  # metrics of the model that was published before
     data: Sequence[Data] = ()
@@ -163,6 +163,9 @@ def _gates(facts: Facts, origin: Origin) -> Iterator[str]:
     yield from ("Gates that it has passed:", "", "| gate | score | bound |", "|---|---|---|")
     yield from (f"| {_code(v.gate)} | {v.score:.4g} | {v.bound:.4g} |" for v in facts.verdicts)
     yield ""
+    for verdict in facts.verdicts:
+        if verdict.note:
+            yield from (f"{_code(verdict.gate)}: {verdict.note}.", "")
 
 
 def _metrics(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -1,15 +1,13 @@
 """Pushes a model to the Hugging Face hub, or to the server in HF_ENDPOINT; HF_TOKEN must allow writing there."""
 
 import re
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HTTPError  # of its HTTP client: a refusal, or a lost connection
 
 from pebr.errors import InputError
-from pebr.store.opening import open_store
+from pipelines.publishing.copying import copied
 from pipelines.targets import TargetError
 
 REPOSITORY = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
@@ -23,7 +21,10 @@ def repository(address: str) -> tuple[str, str | None]:
     """
     found = REPOSITORY.fullmatch(address)
     if not found:
-        raise InputError(f"--push {address}: write it as hf://organisation/name or hf://organisation/name@branch")
+        raise InputError(
+            f"--push {address}: write it as hf://organisation/name or hf://organisation/name@branch, or as"
+            " oci://registry/name for an image"
+        )
     return found[1], found[2]
 
 
@@ -40,13 +41,8 @@ def push(model: str, address: str, files: Mapping[str, str], message: str) -> st
         TargetError: the hub cannot be reached or refuses the upload.
     """
     name, branch = repository(address)
-    parent, _, folder = model.rstrip("/").rpartition("/")
     api = HfApi()
-    with tempfile.TemporaryDirectory() as scratch:
-        here = Path(scratch) / "model"
-        open_store(parent or "/").get(folder, here)
-        for file, text in files.items():
-            (here / file).write_text(text, encoding="utf-8")
+    with copied(model, files) as here:
         try:
             api.create_repo(name, private=True, exist_ok=True)
             if branch:

@@ -9,7 +9,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pebr.errors import InputError
@@ -20,11 +20,13 @@ from pebr.store.listing import LISTING, Entry, read_listing, write_listing
 from pebr.store.opening import open_store
 from pebr.vlm.prompt import PROMPT_FILE, read_template
 from pebr.vlm.serving import SERVING_FILE, TEMPLATE_FILES, own_chat_template, serving_template
-from pipelines import gate
 from pipelines.ir.kinds import FILTER, INGEST
 from pipelines.ir.plan import Constant, Output, Step
 from pipelines.publishing.card import Data, Facts, Origin, card, license_of
-from pipelines.publishing.hub import push
+from pipelines.publishing.copying import copied
+from pipelines.publishing.hub import push, repository
+from pipelines.publishing.oci import SCHEME, Repository
+from pipelines.publishing.record import Record, Records
 from pipelines.publishing.registry import Registry
 from pipelines.targets import Target, TargetError
 
@@ -37,13 +39,20 @@ class Places:
     """Where a model is published."""
 
     record: str  # folder or s3:// prefix of latest.json
-    hub: str = ""  # hf://organisation/name
+    push: str = ""  # hf://organisation/name, or oci://registry/name
     registry: str = ""  # address of a Model Registry
     license: str = ""  # of the model, by the hub's identifier; "" for that of the base model
+    keep: int = 0  # versions that are kept; 0 for all
 
 
-def publish(facts: Facts, places: Places) -> None:
+def publish(facts: Facts, places: Places, record: Record, questions: Path | None) -> None:
     """Publish a model; see the top of this file.
+
+    Args:
+        facts: of the run.
+        places: where it is published.
+        record: of the version.
+        questions: file of its scores per question.
 
     Raises:
         TargetError: the hub or the registry cannot be reached or refuses.
@@ -53,20 +62,42 @@ def publish(facts: Facts, places: Places) -> None:
     try:
         files = describe(facts, places.license)
     except InputError as error:  # this machine may not read the model, so it cannot push it either
-        if places.hub:
+        if places.push:
             raise
         log.warning("the model gets no card and no serving template: %s", error)
         files = {}
-    scores = facts.scores.get(facts.final, {})
-    about = {"recipe": facts.recipe, "commit": facts.commit, "image": facts.image}
-    if places.hub:
-        log.info("pushed: %s", push(facts.model, places.hub, files, f"{facts.run} of commit {facts.commit}"))
+    if places.push:
+        pushed = _push(facts, places.push, files)
+        log.info("pushed: %s", pushed)
+        record = replace(record, about={**record.about, "pushed": pushed})
     if places.registry:
         told = f"Trained by the pipeline {facts.pipeline} with the recipe {facts.recipe}"
-        properties = {**about, **scores}
+        properties = {**record.about, **record.scores}
         made = Registry(places.registry).register(facts.pipeline, facts.run, facts.model, properties, told)
         log.info("registered: version %s of %s, id %s", facts.run, facts.pipeline, made)
-    gate.publish(places.record, facts.run, facts.model, scores, about)
+    Records(places.record).publish(record, questions, places.keep)
+
+
+def check_address(address: str) -> None:
+    """Check where a model is to be pushed.
+
+    Raises:
+        InputError: it is neither a repository of the hub nor one of an OCI registry.
+    """
+    if address.startswith(SCHEME):
+        Repository(address)
+    else:
+        repository(address)
+
+
+def _push(facts: Facts, address: str, files: Mapping[str, str]) -> str:
+    """Push the model of a run; returns where it is."""
+    if not address.startswith(SCHEME):
+        return push(facts.model, address, files, f"{facts.run} of commit {facts.commit}")
+    named = {"title": facts.run, "revision": facts.commit}
+    annotations = {f"org.opencontainers.image.{name}": value for name, value in named.items() if value}
+    with copied(facts.model, files) as folder:
+        return Repository(address).push(folder, facts.run, annotations)
 
 
 def describe(facts: Facts, license_name: str = "") -> dict[str, str]:

@@ -93,8 +93,8 @@ class Job:
         return dict(self._result().get("scores", {}))
 
     def location(self, artifact: Output) -> str:
-        """See `Target.location`. Only merged models have one."""
-        key = self._result().get("models", {}).get(artifact.step, "")
+        """See `Target.location`. Only merged models and evaluations have one."""
+        key = self._result().get("outputs", {}).get(artifact.step, "")
         return f"{self.store}/{key}" if key else ""
 
     def _result(self) -> Json:

@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -62,6 +62,7 @@ class Kubeflow:
         self.pipeline, self.host, self.artifacts = pipeline, host.rstrip("/"), artifacts.rstrip("/")
         self.experiment, self.namespace = experiment, namespace
         self.run_id = ""
+        self._keys: list[str] = []  # of the artifacts of a run that has ended
 
     def submit(self, name: str, parameters: Mapping[str, object]) -> str:
         experiment = self._experiment()
@@ -77,7 +78,7 @@ class Kubeflow:
                 break
             return str(self.runs.run_service_create_run(run=body, _request_timeout=TIMEOUT).run_id)
 
-        self.run_id = self._persist(start, f"start run {name}")
+        self.run_id, self._keys = self._persist(start, f"start run {name}"), []
         return f"{self.host.removesuffix('/pipeline')}/#/runs/details/{self.run_id}"
 
     def progress(self) -> Progress:
@@ -113,7 +114,7 @@ class Kubeflow:
 
     def _tasks(self, run: api.V2beta1Run) -> list[tuple[str, api.V2beta1PipelineTaskDetail]]:
         """The tasks of the run that are steps, with the steps' ids, sorted by start."""
-        names = self._steps() | {step.title: step.id for step in self.pipeline.plan({})}
+        names = self._steps | {step.title: step.id for step in self.pipeline.plan({})}
         details = (run.run_details.task_details if run.run_details else None) or []
         ordered = sorted(details, key=lambda task: str(task.start_time or ""))
         return [(names[task.display_name], task) for task in ordered if task.display_name in names]
@@ -139,11 +140,13 @@ class Kubeflow:
     def _outputs(self, output: str) -> Iterator[tuple[str, str]]:
         """Ids of the steps that have an output of this name, and its key: .../RUN/TASK/EXECUTION/OUTPUT."""
         start = f"{self.pipeline.name}/{self.run_id}/"
-        steps = self._steps()
+        steps = self._steps
         pattern = re.compile(rf"({re.escape(start)}([^/]+)/[^/]+/{output})(/.*)?")
-        found = {match[1]: match[2] for key in open_store(self._root()).list(start) if (match := pattern.match(key))}
+        self._keys = self._keys or open_store(self._root()).list(start)
+        found = {match[1]: match[2] for key in self._keys if (match := pattern.match(key))}
         return ((steps[task], key) for key, task in found.items() if task in steps)
 
+    @cached_property
     def _steps(self) -> dict[str, str]:
         """Id of each step, by the name of its task in the IR."""
         return {step.task: step.id for step in self.pipeline.plan({})}

@@ -17,7 +17,7 @@ import pytest
 from pebr.data.shards import iter_rows, read_manifest
 from pebr.errors import InputError
 from pebr.evaluate import shards
-from pebr.evaluate.settings import Settings
+from pebr.evaluate.settings import QUESTIONS, Settings
 from pebr.evaluate.work import work
 from pebr.sampling import transformers_engine
 from pebr.toy.formats import write_benchmarks
@@ -70,6 +70,21 @@ def test_scores_are_the_means_of_the_answers_kept(tiny_models: dict[str, Path], 
     assert scores["accuracy"] == toy["accuracy"]
     assert all(answer["images"][0]["bytes"] for answer in answers)
     assert "clip" not in toy  # no CLIP model was given
+
+
+def test_the_scores_per_question_are_those_of_the_benchmark(tiny_models: dict[str, Path], benchmarks: Path) -> None:
+    """Also of a question that is too long, which is wrong; not of one that cannot be asked."""
+    spoil(benchmarks, "question", "Why? " * 300, "Q?", "", "Q?")
+    spoil(benchmarks, "key_words", "", "", "", "")
+    scores, output = evaluate(tiny_models, benchmarks, samples=2, temperature=1.0, max_prompt_tokens=256)
+    rows = [json.loads(line) for line in (output / QUESTIONS).read_text().splitlines()]
+    assert [(row["benchmark"], row["qid"]) for row in rows] == [("toy", i) for i in ("0", "1", "3", "4", "5")]
+    for name in ("accuracy", "format", "keyword", "cut_off"):
+        values = [row[name] for row in rows if name in row]
+        assert scores["benchmarks"]["toy"][name] == pytest.approx(sum(values) / len(values)), name
+    assert ["keyword" in row for row in rows] == [False, False, False, True, True]
+    assert rows[0]["accuracy"] == 0
+    assert len({row["digest"] for row in rows}) == 5  # equal words, other images
 
 
 def test_a_measure_without_its_data_is_no_zero(tiny_models: dict[str, Path], benchmarks: Path) -> None:

@@ -23,6 +23,7 @@ K8S = ROOT / "k8s"
 OVERLAYS = ("kind-cpu", "gpu")
 BUILDS = [
     "k8s/monitoring",
+    "k8s/jobs/weekly",
     *(f"k8s/overlays/{name}" for name in OVERLAYS),
     *(f"pipelines/compiled/{c}/kubeflow" for c in ("cpu", "gpu")),
 ]
@@ -315,3 +316,32 @@ def test_the_run_in_one_pod_waits_for_the_store_and_says_so() -> None:
         server.listen()
         assert process.wait(20) == 0
     process.stdout.close()
+
+
+def test_the_weekly_loop_is_a_command_line_that_submit_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of the CronJob, with a batch that is new; up to the point where it would reach Kubeflow."""
+    from pipelines import submit
+
+    (settings,) = [item["data"] for item in built("k8s/jobs/weekly") if item["kind"] == "ConfigMap"]
+    (cron,) = [item for item in built("k8s/jobs/weekly") if item["kind"] == "CronJob"]
+    assert cron["metadata"]["name"] == "pebr-weekly"
+    (container,) = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    (tmp_path / "sft" / "2026-11-30").mkdir(parents=True)
+    (tmp_path / "sft" / "2026-11-30" / "rows.json").write_text("[]")
+    known = settings | {"OCCASION": "pebr-weekly-29012345", "PUBLISHED": str(tmp_path / "published")}
+    known |= {"SFT_BATCHES": str(tmp_path / "sft"), "RL_BATCHES": str(tmp_path / "sft")}
+    words = [re.sub(r"\$\((\w+)\)", lambda found: known[found[1]], word) for word in container["args"]]
+    words = [word.replace("/opt/pebr/app", str(ROOT)) for word in words]
+
+    class Reached(BaseException):  # not an Exception: those are caught
+        pass
+
+    def reach(self: Any, name: str, parameters: dict[str, Any]) -> str:
+        assert parameters["sft_source"] == parameters["rl_source"] == f"{tmp_path}/sft/2026-11-30"
+        assert parameters["model_source"] == "toy://model"  # nothing was published yet
+        raise Reached
+
+    monkeypatch.setattr("pipelines.targets.kubeflow.Kubeflow.submit", reach)
+    with pytest.raises(Reached):
+        submit.main(words)
+    assert (tmp_path / "published" / "weeks" / "pebr-weekly-29012345.json").is_file()

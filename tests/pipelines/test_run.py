@@ -340,3 +340,18 @@ def test_a_store_in_another_folder_serves_another_run(runner: Any, tmp_path: Pat
     runner.traced()
     assert runner.run(path, *store, "--work", str(tmp_path / "elsewhere")).returncode == 0
     assert runner.traced() == []
+
+
+def test_a_plan_runs_nothing_and_says_what_would_run(runner: Any) -> None:
+    pipeline = runner.compile(diamond(runner))
+    first = runner.run(pipeline, "--plan")
+    assert (first.returncode, runner.traced()) == (0, [])
+    assert "4 steps run, 0 are cached, 0 skipped\nno earlier run is known here" in first.stdout
+    assert runner.run(pipeline).returncode == 0
+    runner.traced()
+    result = runner.run(pipeline, "--plan", "--set", "sign=*")
+    assert (result.returncode, runner.traced()) == (0, [])
+    states = {line.split()[0]: line.split()[1] for line in result.stdout.splitlines()[1:5]}
+    assert states == {"one": "cached", "two": "cached", "both": "runs", "last": "runs"}
+    assert "cannot be estimated" not in result.stdout
+    assert "bytes moved: 14 B" in result.stdout  # both: 1 + 1 + 3, last: 3 + 1 + 5

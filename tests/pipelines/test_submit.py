@@ -315,6 +315,7 @@ def test_a_published_model_is_registered(send: Callable[..., int], tmp_path: Pat
         ["--push", "hf://a/b"],
         ["--registry", "http://x"],
         ["--publish", "/p", "--push", "a/b"],
+        ["--publish", "/p", "--push", "oci://registry"],
         ["--publish", "/p", "--registry", "x"],
     ],
 )
@@ -421,3 +422,72 @@ def test_a_gpu_run_that_would_lose_its_work_on_kubeflow_is_warned_of(
 def test_a_run_without_gpus_is_warned_of_nothing(send: Callable[..., int], caplog: pytest.LogCaptureFixture) -> None:
     assert send() == 0
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
+def test_a_plan_submits_nothing_and_is_estimated_from_published_runs(
+    kubeflow: Kubeflow, send: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--artifacts", tmp_path / "store", "--publish", tmp_path / "published"]
+    assert send(*place, "--plan") == 0
+    assert "no earlier run is known here" in capsys.readouterr().out
+    assert not kubeflow.requests
+    assert send(*place) == 0
+    capsys.readouterr()
+    before = list(kubeflow.requests)
+    assert send(*place, "--plan", "--occasion", "monday", "--batches", f"rl_source={tmp_path / 'store'}") == 0
+    text = capsys.readouterr().out
+    assert "evaluate-stage-2" in text
+    assert "cannot be estimated, no earlier run tells: ingest-" in text  # this server's runs leave few metrics
+    assert kubeflow.requests == before
+    assert not (tmp_path / "published" / "weeks").exists()
+
+
+def test_a_paired_gate_compares_with_the_published_run_per_question(
+    kubeflow: Kubeflow, send: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    leave_all, right = kubeflow.when_started, [1.0] * 60 + [0.0] * 40
+
+    def leave_questions(run: Any) -> None:
+        leave_all(run)
+        folder = next(Path(run.runtime_config.pipeline_root).glob(f"*/{run.run_id}/evaluate-3/*")) / "output"
+        folder.mkdir()
+        lines = [json.dumps({"benchmark": "b", "qid": i, "digest": "d", "accuracy": v}) for i, v in enumerate(right)]
+        (folder / "questions.jsonl").write_text("\n".join(lines) + "\n")
+
+    kubeflow.when_started = leave_questions
+    page = tmp_path / "page.md"
+    place = ["--artifacts", tmp_path / "store", "--publish", tmp_path / "published", "--summary", page]
+    gates = ["--gate", "paired:accuracy>=-0.05"]
+    assert send(*place, *gates) == 0
+    assert "no model was published before" in page.read_text()
+    right[:20] = [0.0] * 20
+    assert send(*place, *gates, "--occasion", "2") == 3
+    told = (
+        "accuracy 0.6 before, 0.4 now, over the same 100 questions: difference -0.2000, 95% interval -0.2788 to -0.1212"
+    )
+    assert told in page.read_text()
+    (held,) = (tmp_path / "published" / "held").glob("*.json")
+    assert told in held.read_text()
+    right[:] = [1.0] * 65 + [0.0] * 35
+    assert send(*place, *gates, "--occasion", "3") == 0
+    assert send(*place, *gates, "--occasion", "3") == 0  # the same run is not compared with itself
+    model = json.loads((tmp_path / "published" / "latest.json").read_text())["model"]
+    assert "5 questions better, 0 worse" in page.read_text()
+    assert (Path(model) / "README.md").is_file()
+
+
+def test_a_paired_gate_without_scores_per_question_is_a_wrong_input(
+    send: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = ["--artifacts", tmp_path / "store", "--publish", tmp_path / "published"]
+    assert send(*place) == 0
+    assert send(*place, "--gate", "paired:accuracy>=0", "--occasion", "2") == 2
+    assert "the run has no questions.jsonl of its final evaluation" in caplog.text
+
+
+@pytest.mark.parametrize("options", [["--keep", "2"], ["--base", "published"], ["--batches", "rl_source=/tmp"]])
+def test_options_of_the_loop_need_a_place_of_the_record(
+    kubeflow: Kubeflow, send: Callable[..., int], options: list[str]
+) -> None:
+    assert send("--artifacts", "/tmp/x", *options) == 2
+    assert not kubeflow.requests

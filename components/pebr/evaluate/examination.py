@@ -11,6 +11,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TextIO
 
 from pebr.answers.check import AnswerChecker
 from pebr.data.benchmark import BenchmarkRow
@@ -19,6 +20,7 @@ from pebr.data.records import AnswerRow
 from pebr.data.shards import ShardWriter
 from pebr.errors import InputError
 from pebr.evaluate.judge import Judge
+from pebr.evaluate.questions import write_questions
 from pebr.evaluate.rules import MAX_ANSWER_CHARACTERS, Comparison, benchmark_of, question_text
 from pebr.evaluate.shards import Answered, Outcome
 from pebr.evaluate.summary import Scores, mean, missing_columns, summarise
@@ -140,8 +142,10 @@ class Examiner:
         return correct
 
 
-def report(name: str, rows: Sequence[BenchmarkRow], outcomes: Sequence[Outcome], writer: ShardWriter) -> Scores:
-    """Write the answers to all rows of a benchmark; returns its scores.
+def report(
+    name: str, rows: Sequence[BenchmarkRow], outcomes: Sequence[Outcome], writer: ShardWriter, questions: TextIO
+) -> Scores:
+    """Write the answers to all rows of a benchmark, and the scores of each question; returns the benchmark's scores.
 
     Raises:
         InputError: no row could be asked.
@@ -170,6 +174,7 @@ def report(name: str, rows: Sequence[BenchmarkRow], outcomes: Sequence[Outcome],
             of_row.append([] if isinstance(outcome, Fault) else outcome)
     measures = {m: [mean([answered.measures[m] for answered in answers]) for answers in of_row] for m in MEASURES}
     correct = [mean([answered.correct for answered in answers]) or 0.0 for answers in of_row]
+    write_questions(questions, name, counted, {"accuracy": correct, **measures})
     scores = summarise(name, counted, correct, measures)
     metrics.record("pebr_benchmark_accuracy_ratio", scores["accuracy"], name)
     kinds = Counter(fault.kind for fault in faults.values())

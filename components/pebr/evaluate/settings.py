@@ -7,6 +7,8 @@ from pebr.errors import InputError
 from pebr.sampling.settings import WorkerSettings
 from pebr.step.settings import ANY_VALUE_RESUMES, Input, Output, ResumableSettings
 
+QUESTIONS = "questions.jsonl"  # in the output: the scores of each question, as `pebr.evaluate.questions` writes them
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(WorkerSettings, ResumableSettings):
@@ -20,7 +22,9 @@ class Settings(WorkerSettings, ResumableSettings):
         str, Input(), "open_clip or FG-CLIP directory for the CLIP reward of the image descriptions; empty for none."
     ] = ""
     output: Annotated[
-        str, Output(), "Directory to write: scores.json, and all answers with their scores, answers/BENCHMARK/."
+        str,
+        Output(),
+        "Directory to write: scores.json, questions.jsonl, and all answers with their scores, answers/BENCHMARK/.",
     ]
     only: Annotated[
         str, ANY_VALUE_RESUMES, "Benchmarks to run, by TSV name, separated by commas; empty for all in the directory."

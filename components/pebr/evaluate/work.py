@@ -24,7 +24,7 @@ from pebr.data.shards import ShardWriter, read_manifest
 from pebr.errors import InputError
 from pebr.evaluate.examination import Examiner, report
 from pebr.evaluate.judge import Judge
-from pebr.evaluate.settings import Settings
+from pebr.evaluate.settings import QUESTIONS, Settings
 from pebr.evaluate.shards import Finished, Part, parts_of
 from pebr.evaluate.summary import overall
 from pebr.files import atomic_directory, sha256
@@ -71,11 +71,11 @@ def work(settings: Settings) -> dict[str, float]:
     if not is_first_process():
         return {}
     wait_for_others("evaluate", lambda: sum(not finished.has(part) for part in parts))
-    with atomic_directory(settings.output) as output:
+    with atomic_directory(settings.output) as output, (output / QUESTIONS).open("w") as questions:
         for name, benchmark in benchmarks.items():
             with ShardWriter(output / "answers" / name, ANSWER_SCHEMA, "answers") as writer:
                 outcomes = [outcome for part in parts if part.benchmark == name for outcome in finished.get(part)]
-                writer.extra = report(name, list(read_tsv(benchmark.path)), outcomes, writer)
+                writer.extra = report(name, list(read_tsv(benchmark.path)), outcomes, writer, questions)
         results = {name: read_manifest(output / "answers" / name).extra for name in benchmarks}
         means = overall(results.values())
         (output / "scores.json").write_text(

@@ -17,7 +17,9 @@ PARAMETERS = {
     "rl_source": "hf://datasets/a/two@1.0",
     "benchmarks_source": "s3://b/benchmarks",
 }
-FACTS = Facts("run-1", "pebr-r1", "3b", "4cb250a", "i@sha256:1", "", PARAMETERS, [], {"last": {"clip": 0.7}}, "last")
+FACTS = Facts(
+    "run-1", "pebr-r1", "3b", "4cb250a", "i@sha256:1", PARAMETERS, [], scores={"last": {"clip": 0.7}}, final="last"
+)
 
 
 def test_a_folder_with_a_listing_is_fetched_with_the_new_files(tmp_path: Path) -> None:

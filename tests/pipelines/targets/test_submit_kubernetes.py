@@ -131,7 +131,7 @@ def test_a_failed_run_is_told_and_ends_with_1(cluster: Kubernetes, tmp_path: Pat
 
 
 def test_a_job_runs_the_whole_dag_and_leaves_its_scores_in_the_pods_status(cluster: Kubernetes, tmp_path: Path) -> None:
-    told = {"scores": {"evaluate-stage-2": METRICS}, "models": {"merge-stage-2": "merge-stage-2/0a1b/output"}}
+    told = {"scores": {"evaluate-stage-2": METRICS}, "outputs": {"merge-stage-2": "merge-stage-2/0a1b/output"}}
     options = ["--artifacts", "s3://pebr/runs", "--image", "registry/pebr@sha256:" + "12" * 32, "--set", "seed=7"]
     assert send("job", *options) == 0
     (job,) = cluster.kinds["jobs"]
@@ -205,5 +205,5 @@ def test_the_runner_leaves_what_a_job_reads(tmp_path: Path) -> None:
         (folder / "metrics").write_text(json.dumps(METRICS))
     assert run.scores() == {
         "scores": {"evaluate-stage-2": METRICS},
-        "models": {"merge-stage-2": "merge-stage-2/0a1b/output"},
+        "outputs": {"merge-stage-2": "merge-stage-2/0a1b/output"},
     }
