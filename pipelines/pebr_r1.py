@@ -8,8 +8,9 @@
                                     +-------------+- medium - grpo - merge - evaluate --+  (the ablation, if enabled)
 
 Stage 1 (grpo 1) continues from the warm-up, stage 2 (grpo 2) from stage 1. The ablation continues from the warm-up: it
-skips perception. All three read the CLIP model, all evaluations read the benchmarks. This file holds the wiring only: a
-step's work is in `components/pebr/<step>/`, its parameters in `pipelines/parameters.py`, their values in recipes.
+skips perception. All three read the CLIP model and, with `validate_on`, the benchmarks; all evaluations read both. This
+file holds the wiring only: a step's work is in `components/pebr/<step>/`, its parameters in `pipelines/parameters.py`,
+their values in recipes.
 """
 
 from kfp import dsl
@@ -45,8 +46,8 @@ class Wiring:
 
     def train(self, stage: str, model: PipelineChannel, questions: str, title: str, merging: str) -> PipelineChannel:
         """Train a stage on the easy or medium questions and merge its weights; returns the merged model."""
-        clip_model, dataset = self.made["clip_model"].outputs["output"], self.made["split"].outputs[questions]
-        grpo = self.task(stage, title, model=model, dataset=dataset, clip_model=clip_model)
+        inputs = {name: self.made[name].outputs["output"] for name in ("benchmarks", "clip_model")}
+        grpo = self.task(stage, title, model=model, dataset=self.made["split"].outputs[questions], **inputs)
         checkpoint = grpo.outputs["output"]
         return self.task("merge", merging, f"{stage}_merge", checkpoint=checkpoint, model=model).outputs["output"]
 

@@ -13,7 +13,8 @@ PHASES = {path.parent.name for path in PEBR.glob("*/__main__.py")}
 # Each room may import from the rooms before it, and from itself. Names in one string are side by side: they do not
 # import each other.
 ROOMS = (
-    *("errors", "files", "telemetry", "english", "answers store", "step", "data", "vlm", "rewards", "sampling"),
+    *("errors", "files", "telemetry", "english", "answers store", "step", "data"),
+    *("benchmarks vlm", "rewards", "sampling"),
     *("training", "toy", " ".join(sorted(PHASES)), "inspect answer"),
 )
 # The same inside pipelines/; the commands are on top.

@@ -93,15 +93,15 @@ def newest(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The newest reward or loss, the newest validation score, and the seconds per training step.
 
     >>> newest([{"reward": 0.5, "loss": 0.1, "validation/reward": 0.4, "seconds_sampling": 2.0}, {"reward": 0.625}])
-    ['reward 0.625', 'held-out reward 0.400', '1.0 s per step']
+    ['reward 0.625', 'validation reward 0.400', '1.0 s per step']
     >>> newest([{"loss": 2.0, "validation/loss": 2.5, "seconds": 0.5}])
-    ['loss 2.000', 'held-out loss 2.500', '0.5 s per step']
+    ['loss 2.000', 'validation loss 2.500', '0.5 s per step']
     """
     if not rows:
         return []
     measure = "reward" if "reward" in rows[-1] else "loss"
     told = []
-    for name, key in ((measure, measure), (f"held-out {measure}", f"validation/{measure}")):
+    for name, key in ((measure, measure), (f"validation {measure}", f"validation/{measure}")):
         value = next((row[key] for row in reversed(rows) if row.get(key) is not None), None)
         told += [] if value is None else [f"{name} {value:.3f}"]
     recent = [seconds_of(row) for row in rows[-10:]]

@@ -16,7 +16,7 @@ from pathlib import Path
 from pebr.errors import InputError
 from pebr.files import atomic_file
 from pipelines.ir.kinds import EVALUATE, MERGE, left_out
-from pipelines.ir.plan import Output, Step
+from pipelines.ir.plan import Constant, Output, Step
 from pipelines.ir.reader import Pipeline
 from pipelines.ir.values import Missing, holds, inputs_of
 from pipelines.local.artifacts import Artifacts, Status
@@ -35,6 +35,10 @@ class Run:
         self.pipeline, self.parameters, self.artifacts, self.work = pipeline, dict(parameters), artifacts, work
         self.steps: list[Step] = pipeline.plan(parameters)
         self.statuses = {step.id: Status(step.id, step.title) for step in self.steps}
+        for step in self.steps:  # what the parameters alone exclude, so that nobody waits for it
+            known = [guard for guard in step.guards if all(isinstance(s, Constant) for s in guard.parameters.values())]
+            if not all(holds(guard, self._value_of) for guard in known):
+                self.statuses[step.id].state = "skipped"
         (work / "logs").mkdir(parents=True, exist_ok=True)
 
     def log(self, step: str) -> Path:

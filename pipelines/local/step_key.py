@@ -1,7 +1,7 @@
 """The key of a step: a digest of everything that its outputs depend on.
 
-These are the step's command, parameters, the digests of its input artifacts, and the source files that its command
-imports, custom rewards included. Versions of installed packages are not part of the key.
+These are the step's command, parameters, the digests of the input artifacts that it reads, and the source files that
+its command imports, custom rewards included. Versions of installed packages are not part of the key.
 """
 
 import hashlib
@@ -10,22 +10,28 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from pebr.step.settings import unread
 from pebr.step.sources import PACKAGE, closure, code_of_plugins
 from pipelines.ir.plan import Step
 from pipelines.local.artifacts import digest
+from pipelines.parameters import settings_of
 
 LIMITS = re.compile(r"(?:\*[\d.]+)?(?::\d+)?$")  # the share and the number of rows of a listed source
 MODULE = re.compile(r"pebr(\.\w+)+")
+STEP = re.compile(r"pebr\.(\w+)")
 
 
 def step_key(step: Step, parameters: Mapping[str, object], inputs: Mapping[str, str]) -> str:
     """The 16-digit digest of everything that a step's outputs depend on; `inputs` are its artifacts' digests."""
+    unused = (
+        unread(settings_of(step.module.removeprefix("pebr.")), parameters) if STEP.fullmatch(step.module) else set()
+    )
     parts = {
         "command": step.command,
         "environment": dict(step.environment),
         "outputs": [sorted(step.parameter_outputs), sorted(step.artifact_outputs)],
         "parameters": dict(parameters),
-        "inputs": dict(inputs),
+        "inputs": {name: made for name, made in inputs.items() if name not in unused},
         "code": code_digest(step.module),
         "rewards": code_of_plugins(str(parameters.get("reward", ""))),
         # A step without input artifacts reads its data by name: if the name is a path, its files are part of the key.

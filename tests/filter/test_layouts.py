@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pebr.benchmarks.rules import question_text
 from pebr.data.benchmark import BenchmarkRow
 from pebr.data.images import decode
 from pebr.data.shards import ShardedDataset, read_manifest
-from pebr.evaluate.rules import question_text
 from pebr.sft.batches import Batches
 from pebr.vlm.admission import admit, encode, image_bytes
 from pebr.vlm.encoding import Encoder, Prompt

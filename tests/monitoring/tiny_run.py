@@ -65,6 +65,7 @@ class TinyRun:
                 **{"epochs": 1000, "max_steps": 14, "max_response_tokens": 128, "learning_rate": 1e-4},
                 **{"temperature": 1, "save_every": 10, "seed": self.seed},
             },
+            "merge": {"model": self.trained, "output": out},
             "evaluate": {
                 **MODEL,
                 **{"model": self.trained, "benchmarks": self.folder / "benchmarks", "output": out, "seed": self.seed},

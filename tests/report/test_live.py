@@ -1,5 +1,6 @@
 """The live report: of a run's folder and of a place of checkpoints, while it runs, and as a server."""
 
+import fcntl
 import json
 import random
 import threading
@@ -16,7 +17,7 @@ import pytest
 from pebr.errors import InputError
 from pebr.report.follow import serve
 from pebr.report.live import CheckpointPlace, RunFolder, render_live
-from pebr.training.live import Live
+from pebr.training.live import Live, beside
 from tests.report.conftest import history
 from tests.report.test_work import Tags
 
@@ -69,7 +70,7 @@ def test_the_page_of_a_running_stage(tmp_path: Path) -> None:
     assert html.index("<h2>Stage 2</h2>") < html.index("<h2>SFT warm-up</h2>")  # the running one first
     for said in (
         "Training step 20 of 50", "No alert condition holds.", 'http-equiv="refresh"', "reward 0.750", "accuracy 1.00",
-        "Answers to held-out questions in step 20", "<dt>held-out accuracy</dt><dd>0.500</dd>", "best reward, step 5",
+        "Answers to held-out questions in step 20", "<dt>validation accuracy</dt><dd>0.500</dd>", "best reward, step 5",
     ):  # fmt: skip
         assert said in html
     assert html.count("<svg") == 11
@@ -80,7 +81,24 @@ def test_a_condition_that_holds_is_shown_in_words(tmp_path: Path) -> None:
     assert "<b>Stage 2</b>: 50% of the answers are cut off: raise max_response_tokens" in html
     ended = render_live(RunFolder(run_folder(tmp_path, "stopped", truncated_share=0.5)).read())
     assert "No alert condition holds." in ended
-    assert "http-equiv" not in ended
+    assert "The run was stopped: the same command continues it" in ended
+
+
+def test_a_run_whose_runner_was_killed_is_not_running(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "The run is running" in render_live(RunFolder(folder).read())
+    html = render_live(RunFolder(folder).read())
+    assert "The run was killed: the same command continues it" in html
+    assert '<li class="killed"><b>Stage 2</b>' in html
+    assert 'http-equiv="refresh"' in html  # it may be started again
+
+
+def test_a_history_without_live_files_is_shown(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    beside(folder / "artifacts/grpo/k/history").unlink()  # as the runner does when a step ends
+    assert "20 training steps" in render_live(RunFolder(folder).read())
 
 
 def test_a_run_that_has_not_trained_yet(tmp_path: Path) -> None:
@@ -156,5 +174,7 @@ def test_it_is_served_as_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_no_run_is_a_wrong_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="give the value of the parameter"):
         serve(str(tmp_path), 0)
+    with pytest.raises(InputError, match="elsewhere: no such folder: give the --work folder of a run"):
+        serve(str(tmp_path / "elsewhere"), 0)
     with pytest.raises(InputError, match=r"--port 99999: .*give another one"):
         serve(str(run_folder(tmp_path)), 99999)

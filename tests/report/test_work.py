@@ -250,7 +250,7 @@ def test_validations_and_an_early_stop_are_shown(made_up: Settings) -> None:
         rows[19][key], rows[39][key], rows[-1]["stopped"] = 0.75, 0.625, "it is <enough>"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     html = page(made_up)
-    assert ">held-out 0.62<" in html
+    assert ">validation 0.62<" in html
     assert html.count("held-out questions during training") == 1
     assert ">accuracy 0.625<" in html
     assert "Stopped early: it is &lt;enough&gt;." in html

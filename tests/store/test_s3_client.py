@@ -175,6 +175,15 @@ def test_a_refusal_is_not_asked_for_as_often_as_an_outage(
     assert Answering.asked == asked
 
 
+def test_every_request_that_is_made_again_is_counted(answering: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr("pebr.store.s3_client.metrics.record", counted.append)
+    Answering.answers = [(503, "SlowDown")] * 3 + [(403, "SignatureDoesNotMatch")]
+    assert answering.list("") == []
+    assert Answering.asked == 5
+    assert counted == ["pebr_store_retries_total"] * 4  # three by the HTTP client, one by `persist`
+
+
 def test_a_request_that_was_spoiled_once_is_sent_again(answering: S3Store) -> None:
     Answering.answers = [(403, "SignatureDoesNotMatch")]
     assert answering.list("") == []

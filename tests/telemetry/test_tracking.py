@@ -1,7 +1,9 @@
 """Trackers get everything while they work, and disturb nothing while they do not."""
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,32 @@ def test_a_tracker_that_never_works_costs_a_moment_and_is_counted(
     assert time.monotonic() - began < 2
     assert dropped() == 6
     assert "6 of the step's rows and results could not be sent" in caplog.text
+
+
+@pytest.mark.parametrize("body", ["<html>Welcome</html>", "[]", "{}", '{"run": {"info": {}}}'])
+def test_a_server_that_is_no_mlflow_is_a_warning(body: str, caplog: pytest.LogCaptureFixture) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_GET = do_POST
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        (tracker,) = tracking._trackers({"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{server.server_port}"})
+        sender = tracking.Sender(tracker, ABOUT)
+        sender.put(rows(1)[0])
+        sender.close({}, [])
+        server.shutdown()
+    assert "nothing is sent" in caplog.text
+    assert "check MLFLOW_TRACKING_URI" in caplog.text
+    assert "2 of the step's rows and results could not be sent" in caplog.text
 
 
 def test_a_step_does_not_wait_for_a_slow_tracker(monkeypatch: pytest.MonkeyPatch) -> None:

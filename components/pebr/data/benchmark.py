@@ -55,6 +55,17 @@ class _BadImageError(Exception):
     """An image cell that cannot be read; the message is the kind of fault."""
 
 
+def tables(directory: Path) -> dict[str, Path]:
+    """The benchmark tables of a directory by name, in alphabetical order.
+
+    Raises:
+        InputError: there are none.
+    """
+    if found := {path.stem: path for path in sorted(directory.glob("*.tsv"))}:
+        return found
+    raise InputError(f"{directory}: no *.tsv here: give --benchmarks a directory of VLMEvalKit TSV files")
+
+
 def read_tsv(path: Path | str) -> Iterator[BenchmarkRow]:
     """The rows of a benchmark, in order.
 

@@ -7,13 +7,14 @@ strict reading of training does not find so is reported too. A row whose prompt 
 wrong. A row that cannot be asked at all, because the row itself is broken, is rejected and does not count.
 """
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from pebr.answers.check import AnswerChecker
+from pebr.benchmarks.rules import question_text
+from pebr.benchmarks.scoring import correct, key_words
 from pebr.data.benchmark import BenchmarkRow
 from pebr.data.readers import Fault
 from pebr.data.records import AnswerRow
@@ -21,7 +22,6 @@ from pebr.data.shards import ShardWriter
 from pebr.errors import InputError
 from pebr.evaluate.judge import Judge
 from pebr.evaluate.questions import write_questions
-from pebr.evaluate.rules import MAX_ANSWER_CHARACTERS, Comparison, benchmark_of, question_text
 from pebr.evaluate.shards import Answered, Outcome
 from pebr.evaluate.summary import Scores, mean, missing_columns, summarise
 from pebr.rewards.batch import RewardBatch
@@ -89,21 +89,21 @@ class Examiner:
             references=[row.answer for row, _ in pairs],
             responses=[self.encoder.decode(sample.token_ids) for _, sample in pairs],
             response_tokens=[len(sample.token_ids) for _, sample in pairs],
-            key_words=[_key_words(row) for row, _ in pairs],
+            key_words=[key_words(row) for row, _ in pairs],
             images=[row.images for row, _ in pairs],
             extra={},
         )
         raw = self.reward.reward(batch).raw
         finals = [read_answer(response) for response in batch.responses]
         given = [final.text for final in finals]
-        correct = self._correct(name, [row for row, _ in pairs], given)
+        verdicts = self._correct(name, [row for row, _ in pairs], given)
         scored = [
             Answered(
                 response=batch.responses[i],
                 finish_reason=sample.finish_reason,
                 response_tokens=len(sample.token_ids),
                 given=given[i],
-                correct=correct[i],
+                correct=verdicts[i],
                 measures={
                     "format": raw["format"][i],
                     "clip": raw["clip"][i] if self.has_clip and row.images else None,
@@ -122,24 +122,13 @@ class Examiner:
 
     def _correct(self, name: str, rows: Sequence[BenchmarkRow], given: Sequence[str]) -> list[float]:
         """1.0 for each correct answer, 0.0 for each other one."""
-        rule = benchmark_of(name).rule
-        verdicts = [
-            rule(row, text) if 0 < len(text) <= MAX_ANSWER_CHARACTERS else False
-            for row, text in zip(rows, given, strict=True)
-        ]
-        asked = [(i, verdict) for i, verdict in enumerate(verdicts) if isinstance(verdict, Comparison)]
-        checked = self.checker.check(
-            [c.given for _, c in asked], [c.reference for _, c in asked], [dict(c.options) for _, c in asked]
-        )
-        correct = [float(verdict is True) for verdict in verdicts]
-        for (i, _), right in zip(asked, checked, strict=True):
-            correct[i] = float(right)
+        found = correct(name, rows, given, self.checker)
         if self.judge:
-            wrong = [i for i, right in enumerate(correct) if not right and given[i]]
+            wrong = [i for i, right in enumerate(found) if not right and given[i]]
             judged = self.judge.agrees([(rows[i].question, rows[i].answer, given[i]) for i in wrong])
             for i, right in zip(wrong, judged, strict=True):
-                correct[i] = float(right)
-        return correct
+                found[i] = float(right)
+        return found
 
 
 def report(
@@ -173,9 +162,9 @@ def report(
             counted.append(row)
             of_row.append([] if isinstance(outcome, Fault) else outcome)
     measures = {m: [mean([answered.measures[m] for answered in answers]) for answers in of_row] for m in MEASURES}
-    correct = [mean([answered.correct for answered in answers]) or 0.0 for answers in of_row]
-    write_questions(questions, name, counted, {"accuracy": correct, **measures})
-    scores = summarise(name, counted, correct, measures)
+    shares = [mean([answered.correct for answered in answers]) or 0.0 for answers in of_row]
+    write_questions(questions, name, counted, {"accuracy": shares, **measures})
+    scores = summarise(name, counted, shares, measures)
     metrics.record("pebr_benchmark_accuracy_ratio", scores["accuracy"], name)
     kinds = Counter(fault.kind for fault in faults.values())
     scores["too_long"] = kinds.pop(TOO_LONG, 0) / len(counted)
@@ -209,12 +198,3 @@ def _record(name: str, row: BenchmarkRow, answered: Answered) -> AnswerRow:
         "keyword": answered.measures["keyword"],
         "images": [{"bytes": data, "path": ""} for data in row.images],
     }
-
-
-def _key_words(row: BenchmarkRow) -> list[str]:
-    """The keywords of a row, from the JSON list in column `key_words`; [] if there is none."""
-    try:
-        words = json.loads(row.extra.get("key_words") or "[]")
-    except ValueError:
-        return []
-    return [str(word) for word in words] if isinstance(words, list) else []

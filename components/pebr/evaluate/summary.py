@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pebr.benchmarks.rules import benchmark_of, literal_list
 from pebr.data.benchmark import BenchmarkRow
-from pebr.evaluate.rules import benchmark_of, literal_list
 
 Scores = dict[str, Any]  # numbers by name, and `by`, `note` and `set_aside`
 

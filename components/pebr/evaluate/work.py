@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 
 from pebr.answers.check import AnswerChecker
-from pebr.data.benchmark import BenchmarkRow, read_tsv
+from pebr.data.benchmark import BenchmarkRow, read_tsv, tables
 from pebr.data.records import ANSWER_SCHEMA
 from pebr.data.shards import ShardWriter, read_manifest
 from pebr.errors import InputError
@@ -118,9 +118,7 @@ def find_benchmarks(directory: Path, only: str) -> dict[str, Benchmark]:
     Raises:
         InputError: there are no benchmarks, one in `only` is missing, or one has no usable row.
     """
-    found = {path.stem: path for path in sorted(directory.glob("*.tsv"))}
-    if not found:
-        raise InputError(f"{directory}: no *.tsv here: give --benchmarks a directory of VLMEvalKit TSV files")
+    found = tables(directory)
     wanted = [name.strip() for name in only.split(",") if name.strip()]
     if missing := [name for name in wanted if name not in found]:
         raise InputError(f"{directory}: no {missing[0]}.tsv here: --only takes names among {', '.join(found)}")

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import torch.distributed as dist
 from torch import Tensor
 
-from pebr.data.shards import ShardedDataset
 from pebr.grpo.advantages import group_advantages
 from pebr.grpo.prompts import Prompts
 from pebr.grpo.questions import QuestionRow
@@ -85,7 +84,7 @@ class Experience(NamedTuple):
 class Collector:
     """Samples answers to questions and rewards them."""
 
-    dataset: ShardedDataset
+    dataset: Sequence[QuestionRow]
     encoder: Encoder
     sampling: SamplingSettings
     reward: StageReward

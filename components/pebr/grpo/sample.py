@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 
 from pebr.data.images import data_uri
-from pebr.data.shards import ShardedDataset
 from pebr.grpo.experience import Experience
+from pebr.grpo.questions import QuestionRow
 from pebr.training.live import SampledAnswer, SampledQuestion
 
 QUESTIONS = 4
 SIDE = 320  # px
 
 
-def sample_of(dataset: ShardedDataset, experiences: Sequence[Experience]) -> list[SampledQuestion]:
+def sample_of(dataset: Sequence[QuestionRow], experiences: Sequence[Experience]) -> list[SampledQuestion]:
     """The first questions of a training step or a validation, each with its image and its best and worst answer."""
     return [_question(dataset, experience) for experience in experiences[:QUESTIONS] if experience.rewards]
 
 
-def _question(dataset: ShardedDataset, experience: Experience) -> SampledQuestion:
+def _question(dataset: Sequence[QuestionRow], experience: Experience) -> SampledQuestion:
     images = dataset[experience.row]["images"]
     order = sorted(range(len(experience.rewards)), key=lambda place: -experience.rewards[place])
     return SampledQuestion(

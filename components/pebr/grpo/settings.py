@@ -98,6 +98,7 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
     clip_model: Annotated[
         str, Input("Model"), "open_clip directory for the CLIP reward; empty if the stage needs none."
     ] = ""
+    benchmarks: Annotated[str, Input(needed_by="validate_on"), "Directory of TSV files for `validate_on`."] = ""
     output: Annotated[
         str, Output("Model"), "Directory for the sharded weights of the trained model; `merge` makes one model of them."
     ]
@@ -157,6 +158,11 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
         " on each), or in the host's memory, from which each of its passes copies the whole model to the device."
         " With --lora-rank there is none: it is the model without its adapters.",
     ] = "device"
+    validate_on: Annotated[
+        str,
+        "Benchmark to validate on, by TSV name: `validation_questions` of its rows, scored by its rule. Nothing is held"
+        " out then. Empty for held-out questions.",
+    ] = ""
     validation_samples: Annotated[int, Bounds(1), "Answers per question in a validation."] = 1
     validation_temperature: Annotated[
         float, Bounds(0, 100), "Sampling temperature in a validation; 0 takes the most likely token."
@@ -203,6 +209,9 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
             raise InputError(f"--clip-dual {self.clip_dual}: give more than 1, or 0 for no bound")
         if not self.temperature:
             raise InputError(f"--temperature {self.temperature}: greedy answers are all the same, give more than 0")
+        if self.validate_on and not (self.validate_every and self.benchmarks):
+            missing = "--benchmarks" if self.validate_every else "--validate-every"
+            raise InputError(f"--validate-on {self.validate_on}: it is never asked, give {missing} too")
         if self.validation_samples > 1 and not self.validation_temperature:
             raise InputError(
                 f"--validation-samples {self.validation_samples}: greedy answers are all the same, give 1, or"

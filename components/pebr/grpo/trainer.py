@@ -33,7 +33,7 @@ from pebr.grpo.update import Updater
 from pebr.grpo.validation import Validator
 from pebr.sampling.drift import Drift
 from pebr.telemetry import metrics
-from pebr.telemetry.history import History
+from pebr.telemetry.history import History, validated_on
 from pebr.telemetry.logs import duration
 from pebr.training.efficiency import publish_efficiency
 from pebr.training.live import Live
@@ -82,6 +82,8 @@ class Trainer:
         if self.validator and self.validator.due(step + 1, is_last):
             measures, validated = self.validator.validate(self.policy)
             row |= finite(measures)
+            if self.validator.benchmark:
+                row["validated_on"] = self.validator.benchmark
         self.rows.append(row)
         if not is_last and (reason := self.ended()):
             row["stopped"] = reason
@@ -179,9 +181,11 @@ class Trainer:
 
     def _show(self, trained: list[Experience], validated: list[Experience]) -> None:
         if self.live is not None:
-            kind = "held-out" if validated else "training"
-            sample = partial(sample_of, self.collector.dataset, validated or trained)
-            self.live.write(bool(validated), f"to {kind} questions in step {len(self.rows)}", sample)
+            asked, kind, dataset = trained, "training questions", self.collector.dataset
+            if validated and self.validator:
+                asked, kind, dataset = validated, validated_on(self.rows), self.validator.collector.dataset
+            sample = partial(sample_of, dataset, asked)
+            self.live.write(bool(validated), f"to {kind} in step {len(self.rows)}", sample)
 
     def _log(self, row: HistoryRow, seconds: float) -> None:
         done = len(self.rows)

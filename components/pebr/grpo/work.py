@@ -13,6 +13,8 @@ from pebr.answers.check import AnswerChecker
 from pebr.data.records import RL_SCHEMA
 from pebr.data.shards import ShardedDataset, iter_rows
 from pebr.errors import InputError
+from pebr.files import sha256
+from pebr.grpo.benchmark import asked_rows, table_of
 from pebr.grpo.experience import Collector
 from pebr.grpo.measures import overview
 from pebr.grpo.micro_batches import Packer
@@ -53,6 +55,8 @@ def work(settings: Settings) -> Mapping[str, float]:
     if missing := set(RL_SCHEMA.names) - set(dataset[0]):
         raise InputError(f"{settings.dataset}: no column {', '.join(sorted(missing))}: give an output of split")
     check_model(settings.model)
+    if settings.validate_on:
+        table_of(settings)
     launch.relaunch_with_processes("pebr.grpo", settings.processes)
     return launch.as_rank(partial(_train, settings, dataset))
 
@@ -69,7 +73,8 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
     if rejected:
         reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.most_common())
         log.warning("questions rejected: %s", reasons)
-    kept, validated = _divided(settings, kept)
+    asked = asked_rows(settings, encoder) if settings.validate_on else None
+    kept, validated = (kept, list(range(len(asked.questions)))) if asked else _divided(settings, kept)
     plan = Plan(
         kept,
         settings.questions_per_step,
@@ -92,7 +97,7 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
         with closing(load_policy(settings, encoder, place, plan.optimizer_updates, checkpoints)) as policy:
             updater = _updater(settings, policy, encoder, collector)
             rollouts = Rollouts(checkpoints.location, reward.weights, settings.reward_mode)
-            validator = validator_of(settings, collector, validated) if validated else None
+            validator = validator_of(settings, collector, validated, asked) if validated else None
             title = f"GRPO, {settings.stage}"
             live = Live(checkpoints.location, title, plan.steps, settings.history) if place.rank == 0 else None
             trainer = Trainer(settings, plan, policy, collector, updater, rollouts, validator, live)
@@ -125,8 +130,12 @@ def _divided(settings: Settings, kept: list[int]) -> tuple[list[int], list[int]]
 
 
 def run_facts(settings: Settings) -> dict[str, object]:
-    """The facts that name the run; the stage without CLIP does not depend on the CLIP model."""
-    return facts_of(settings, ignoring=() if settings.stage == "perception" else ("clip_model",))
+    """The facts that name the run; the stage without CLIP does not depend on the CLIP model.
+
+    Of the benchmarks only the one that is validated on counts.
+    """
+    facts = facts_of(settings, ignoring=() if settings.stage == "perception" else ("clip_model",))
+    return facts | ({"benchmarks": sha256(table_of(settings))} if settings.validate_on else {})
 
 
 def _stage_reward(settings: Settings, encoder: Encoder, checker: AnswerChecker, place: launch.Place) -> StageReward:

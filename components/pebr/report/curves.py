@@ -7,6 +7,7 @@ from typing import Any
 
 from pebr.report import charts
 from pebr.report.charts import Series
+from pebr.telemetry.history import validated_on
 
 WINDOW = 5  # training steps per running mean
 REWARD_STYLES = {
@@ -40,7 +41,7 @@ def share(value: float) -> str:
 
 def loss_chart(rows: Sequence[HistoryRow], width: float) -> str:
     """The loss of the warm-up, and that of its validations if it has any."""
-    validated = Series("held-out", points(rows, "validation/loss"), "s2", smooth=False)
+    validated = Series("validation", points(rows, "validation/loss"), "s2", smooth=False)
     lines = [Series("loss", points(rows, "loss"), "s1"), validated]
     return charts.line_chart(lines, "Loss of the warm-up, by optimizer update", window=WINDOW, width=width)
 
@@ -54,7 +55,7 @@ def validation_chart(rows: Sequence[HistoryRow]) -> str:
         for key in keys
         for name in (key.rpartition("/")[2],)
     ]
-    return small_chart(lines, "Scores of the validations on held-out questions", (0.0, 1.0))
+    return small_chart(lines, f"Scores of the validations on {validated_on(rows)}", (0.0, 1.0))
 
 
 def stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, object]]:
@@ -79,6 +80,7 @@ def stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, object]]:
             "length": small_chart([tokens], tokens_label, (0.0, 1.1 * longest), "{:.0f}".format),
             "components": [_component(stage.rows, name) for name in names],
             "validation": validation_chart(stage.rows),
+            "validated_on": validated_on(stage.rows),
             "stopped": next((row["stopped"] for row in reversed(stage.rows) if row.get("stopped")), ""),
             "cut_off": last_of(stage.rows, "clip_cut_off_share"),
         }

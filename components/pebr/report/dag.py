@@ -78,6 +78,7 @@ NOT_DRAWN = [  # also not drawn: the metrics and histories of every step, which 
     ("sft", "ablation_merge"),
     ("clip_model", "reasoning"),  # read only if the CLIP reward has a weight
     ("clip_model", "ablation"),
+    *(("benchmarks", stage) for stage in ("perception", "reasoning", "ablation")),  # read only with validate_on
 ]
 DOWN_FIRST = {("sft", "ablation"), *((evaluation, "report") for evaluation in EVALUATIONS)}
 ARRIVES = {"benchmarks": -18.0, "clip_model": 18.0}  # offset from the middle of a box, where the model's edge arrives

@@ -22,10 +22,16 @@ KEEP_SECONDS = 5.0  # a page is not made more often
 
 
 class Pages:
-    """The newest page of a run."""
+    """The newest page of a run.
+
+    Raises:
+        InputError: the folder is not there.
+    """
 
     def __init__(self, run: str) -> None:
         local = Path(run.removeprefix("file://"))
+        if "://" not in run and not local.is_dir():
+            raise InputError(f"{run}: no such folder: give the --work folder of a run, or the place of its checkpoints")
         self._folder = local if (local / "run.json").is_file() else None
         self._source = RunFolder(local) if self._folder else CheckpointPlace(run)
         self._lock = threading.Lock()
@@ -91,9 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         server = serve(options.follow, options.port, options.host)
-    except InputError as error:
+    except (InputError, OSError) as error:  # OSError: the store fails
         log.error("%s", error)  # noqa: TRY400
-        return EXIT_WRONG_INPUT
+        return EXIT_WRONG_INPUT if isinstance(error, InputError) else 1
     log.info("the live report of %s: http://%s:%d", options.follow, options.host, server.server_port)
     try:
         server.serve_forever()

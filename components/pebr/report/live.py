@@ -4,12 +4,14 @@ Two places hold these: the folder of a run on this machine (`pipelines.run --wor
 (the parameter `checkpoints`), for a run on a cluster.
 """
 
+import fcntl
 import json
 import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from pebr.store.opening import open_store
 from pebr.telemetry.conditions import Condition, conditions, seconds_of
 from pebr.telemetry.logs import duration
 from pebr.telemetry.tail import Tail
-from pebr.training.live import HISTORY, STATE, SUFFIX, State
+from pebr.training.live import HISTORY, STATE, SUFFIX, State, beside
 
 HERE = Path(__file__).parent
 REFRESH_SECONDS = 15
@@ -53,6 +55,14 @@ SFT_CHARTS = (
     ("seconds per step", {"step": "seconds"}),
     ("learning rate", {"rate": "learning_rate"}),
 )
+STATES = {  # in words
+    "running": "The run is running",
+    "done": "The run is done",
+    "failed": "The run has failed: the log of the failed step says why",
+    "stopped": "The run was stopped: the same command continues it",
+    "killed": "The run was killed: the same command continues it",
+    "": "No step is running",
+}
 OTHER_STYLES = ("s1", "s2", "s3", "s4", "s5", "s6")
 
 
@@ -82,7 +92,7 @@ class LiveRun:
     """What the page shows."""
 
     title: str
-    state: str  # of the run: running, done, failed, stopped; "" if it is not known
+    state: str  # of the run: running, done, failed, stopped, killed; "" if it is not known
     steps: Sequence[Mapping[str, Any]]  # title, state, started and seconds of each; [] if they are not known
     trainings: Sequence[Training]  # the newest first
 
@@ -104,6 +114,10 @@ class RunFolder:
         if not path.is_file():
             raise InputError(f"{self.folder}: no run.json: give the --work folder of a run, or its checkpoints")
         document = json.loads(path.read_text())
+        if document["state"] == "running" and self._is_abandoned():
+            document["state"] = "killed"
+            for step in document["steps"]:
+                step["state"] = "killed" if step["state"] == "running" else step["state"]
         steps = [step for step in document["steps"] if step["state"] != "skipped"]
         root = Path(document["artifacts"])
         trained = [
@@ -113,15 +127,31 @@ class RunFolder:
         trained.sort(key=lambda training: not training.running)
         return LiveRun(f"{document['pipeline']}: {self.folder.name}", document["state"], steps, trained)
 
+    def _is_abandoned(self) -> bool:
+        """Whether the runner and its steps have ended without saying so: nobody holds the lock of the folder."""
+        try:
+            with (self.folder / "lock").open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:  # it is held; or there is none
+            return False
+        return True
+
     def _training(self, step: Mapping[str, Any], folder: Path) -> Training | None:
         """The training of a step that writes a history."""
         tail = self._tails.setdefault(folder, Tail(folder / "history"))
         if not (rows := tail.rows()):
             return None
         running = step["state"] == "running"
-        states = sorted(folder.glob(f"output.checkpoints/*{SUFFIX}/{STATE}"), key=lambda path: path.stat().st_mtime)
-        shown = json.loads(states[-1].read_text()) if states else {}
+        shown = _newest_state(tail.path)
         return Training(step["title"], list(rows), running, time.time() - tail.changed, shown)
+
+
+def _newest_state(history: Path) -> Mapping[str, Any]:
+    """The `State` beside a history; {} without any, as when the step has ended: the runner removes it."""
+    try:
+        return json.loads(beside(history).read_text())  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        return {}
 
 
 class CheckpointPlace:
@@ -157,15 +187,22 @@ class CheckpointPlace:
         return LiveRun(self.location, "running" if running else "", [], trainings)
 
 
-def render_live(run: LiveRun, refresh: int = REFRESH_SECONDS) -> str:
-    """The page's HTML; it loads itself again every `refresh` seconds."""
+@cache
+def _template() -> jinja2.Template:
+    """The page's template, read once: new sources must not meet the old code of a runner that has run for days."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {"share": share, "duration": duration}
-    return environment.get_template("live.html.jinja").render(
+    return environment.get_template("live.html.jinja")
+
+
+def render_live(run: LiveRun, refresh: int = REFRESH_SECONDS) -> str:
+    """The page's HTML; it loads itself again every `refresh` seconds."""
+    return _template().render(
         run=run,
+        said=STATES[run.state],
         refresh=refresh,
         style=(HERE / "page.css").read_text(),
         now=time.strftime("%Y-%m-%d %H:%M:%S"),
@@ -205,9 +242,9 @@ def _numbers(rows: Sequence[HistoryRow]) -> Iterator[tuple[str, str]]:
     for name, key, number in (
         ("reward", "reward", "{:.3f}"),
         ("loss", "loss", "{:.3f}"),
-        ("held-out reward", "validation/reward", "{:.3f}"),
-        ("held-out accuracy", "validation/reward/accuracy", "{:.3f}"),
-        ("held-out loss", "validation/loss", "{:.3f}"),
+        ("validation reward", "validation/reward", "{:.3f}"),
+        ("validation accuracy", "validation/reward/accuracy", "{:.3f}"),
+        ("validation loss", "validation/loss", "{:.3f}"),
     ):
         values = points(rows, key)
         if values and not (key == "loss" and "reward" in rows[-1]):

@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pebr.step.settings import Input, StepSettings, fields
+from pebr.step.settings import Input, StepSettings, fields, unread
 from pebr.step.sources import code_of, code_of_plugins
 
 SAMPLE_BYTES = 1 << 20
@@ -26,9 +26,10 @@ def run_name(facts: Facts) -> str:
 def facts_of(settings: StepSettings, ignoring: Collection[str] = ()) -> dict[str, object]:
     """The facts that a step's result depends on: parameters by value, input artifacts by content, code by its sources.
 
-    Fields marked `ANY_VALUE_RESUMES`, and those named in `ignoring`, are left out.
+    Fields marked `ANY_VALUE_RESUMES`, inputs that are not read, and fields named in `ignoring`, are left out.
     """
-    used = [field for field in fields(type(settings)) if field.name not in ignoring]
+    left_out = {*ignoring, *unread(type(settings), vars(settings))}
+    used = [field for field in fields(type(settings)) if field.name not in left_out]
     facts: dict[str, object] = {field.name: getattr(settings, field.name) for field in used if field.names_run}
     inputs = [field.name for field in used if isinstance(field.role, Input)]
     facts |= {name: fingerprint(getattr(settings, name)) for name in inputs}

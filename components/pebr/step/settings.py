@@ -22,9 +22,13 @@ from pebr.errors import InputError
 
 
 class Input(NamedTuple):
-    """Marks a field as an input artifact; `kind` is its Kubeflow type: Artifact, Dataset, Metrics or Model."""
+    """Marks a field as an input artifact; `kind` is its Kubeflow type: Artifact, Dataset, Metrics or Model.
+
+    `needed_by` names a setting without which the step does not read it: then the artifact does not name the run.
+    """
 
     kind: str = "Artifact"
+    needed_by: str = ""
 
 
 class Output(NamedTuple):
@@ -181,6 +185,12 @@ class ResumableSettings(StepSettings):
 def fields(cls: type) -> tuple[Setting, ...]:
     """The fields of a subclass of `StepSettings`, in order."""
     return tuple(_setting(cls, field) for field in dataclasses.fields(cls))  # type: ignore[arg-type]
+
+
+def unread(cls: type, values: Mapping[str, object]) -> set[str]:
+    """The input artifacts that a step with these values of its settings does not read."""
+    needed_by = {field.name: field.role.needed_by for field in fields(cls) if isinstance(field.role, Input)}
+    return {name for name, setting in needed_by.items() if setting and not values.get(setting)}
 
 
 def _setting(cls: type, field: "dataclasses.Field[object]") -> Setting:

@@ -16,7 +16,7 @@ import os
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 
 import urllib3
@@ -76,7 +76,7 @@ def connect(environment: Mapping[str, str] = os.environ) -> Minio:
     if address.scheme not in {"http", "https"} or not address.netloc or address.path.strip("/"):
         raise InputError(f"PEBR_S3_ENDPOINT={endpoint}: give http://host:port or https://host")
     # With the client's own retries a large upload does not restart for one failed part; `persist` has the longer waits.
-    retries = urllib3.Retry(
+    retries = _CountedRetry(
         total=4,
         backoff_factor=0.1,
         backoff_jitter=0.1,
@@ -128,6 +128,15 @@ def credentials(environment: Mapping[str, str]) -> Provider:
             " in AWS_SHARED_CREDENTIALS_FILE"
         ) from error
     return provider
+
+
+class _CountedRetry(urllib3.Retry):
+    """Counts the requests that the client makes again by itself."""
+
+    def increment(self, *args: Any, **kwargs: Any) -> Self:
+        retry = super().increment(*args, **kwargs)
+        metrics.record("pebr_store_retries_total")
+        return retry
 
 
 def persist(action: Callable[[], Result], what: str, progress: Callable[[], int] = lambda: 0) -> Result:

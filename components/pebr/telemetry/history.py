@@ -1,7 +1,7 @@
 """The history of a training run: one JSON object per training step, in a file that survives a kill and a resume."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +41,13 @@ def read_history(path: Path | str) -> list[dict[str, Any]]:
         if line.endswith("\n"):
             rows.append(json.loads(line))
     return rows
+
+
+def validated_on(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the newest validation of a history has asked, in words.
+
+    >>> validated_on([{"validation/reward": 0.5, "validated_on": "MMStar"}, {"step": 2}]), validated_on([])
+    ('questions of MMStar', 'held-out questions')
+    """
+    names = (row["validated_on"] for row in reversed(rows) if row.get("validated_on"))
+    return next((f"questions of {name}" for name in names), "held-out questions")

@@ -25,6 +25,7 @@ LONGEST_PARAMETER = 500  # characters that every version of MLflow takes
 REQUEST_SECONDS = 10.0
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses after which it is tried again
 ARTIFACTS = "mlflow-artifacts:"
+OTHER_SERVER = "the answer is not MLflow's: check MLFLOW_TRACKING_URI"
 
 
 class MlFlow:
@@ -64,8 +65,8 @@ class MlFlow:
                 "tags": [{"key": key, "value": value} for key, value in tags.items() if value],
             }
             found = self._call("POST", "runs/create", asked)
-        info = found["run"]["info"]
-        self._run_id, self._artifacts = info["run_id"], info.get("artifact_uri", "")
+        info = _of(_of(found, "run"), "info")
+        self._run_id, self._artifacts = _of(info, "run_id"), info.get("artifact_uri", "")
         parameters = [
             {"key": self._prefix + name, "value": str(value)[:LONGEST_PARAMETER]}
             for name, value in about.parameters.items()
@@ -102,15 +103,18 @@ class MlFlow:
             return known
         name = self._variables.get("MLFLOW_EXPERIMENT_NAME") or "pebr"
         try:
-            return str(self._call("POST", "experiments/create", {"name": name})["experiment_id"])
+            return str(_of(self._call("POST", "experiments/create", {"name": name}), "experiment_id"))
         except RefusedError:  # it is there
             found = self._call("GET", "experiments/get-by-name", {"experiment_name": name})
-            return str(found["experiment"]["experiment_id"])
+            return str(_of(_of(found, "experiment"), "experiment_id"))
 
     def _call(self, method: str, what: str, content: Mapping[str, object]) -> dict[str, Any]:
         path = f"/api/2.0/mlflow/{what}"
         answer = self._request(method, path, **({"params": content} if method == "GET" else {"json": content}))
-        return answer.json()  # type: ignore[no-any-return]
+        try:
+            return dict(answer.json())
+        except (ValueError, TypeError) as error:
+            raise RefusedError(f"{path}: {OTHER_SERVER}") from error
 
     def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
         """One request.
@@ -121,7 +125,7 @@ class MlFlow:
         """
         try:
             answer = self._client.request(method, path, **content)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise UnreachableError(f"{self._client.base_url}: {type(error).__name__} {error}") from error
         except httpx.InvalidURL as error:
             raise RefusedError(f"MLFLOW_TRACKING_URI={self._variables['MLFLOW_TRACKING_URI']}: {error}") from error
@@ -131,6 +135,17 @@ class MlFlow:
         if not answer.is_success:
             raise RefusedError(said)
         return answer
+
+
+def _of(answer: Any, name: str) -> Any:
+    """A field of an answer.
+
+    Raises:
+        RefusedError: it has none, so another server has answered.
+    """
+    if not isinstance(answer, Mapping) or name not in answer:
+        raise RefusedError(f"no {name!r} in {str(answer)[:200]}: {OTHER_SERVER}")
+    return answer[name]
 
 
 def _key(name: str) -> str:

@@ -2,6 +2,7 @@
 
     <checkpoints of the run>-live/history.jsonl
     <checkpoints of the run>-live/live.json       title, number of training steps, time, sample
+    <history>.live.json                           the same, for the runner on this machine
 
 So a report can be made wherever the checkpoints can be read, on S3 too. A store that fails is a warning: it does not
 fail the step.
@@ -9,12 +10,12 @@ fail the step.
 
 import json
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from pebr.files import atomic_file
 from pebr.store.opening import open_store
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,11 @@ log = logging.getLogger(__name__)
 SUFFIX = "-live"
 HISTORY, STATE = "history.jsonl", "live.json"
 EVERY_SECONDS = 60.0
+
+
+def beside(history: Path) -> Path:
+    """The file beside a history that has the newest `State`."""
+    return history.with_name(f"{history.name}.{STATE}")
 
 
 class SampledAnswer(TypedDict):
@@ -83,10 +89,9 @@ class Live:
         if sample is not None:
             self._state["sampled"], self._state["sample"] = sampled, list(sample())
         try:
-            with tempfile.TemporaryDirectory() as folder:
-                state = Path(folder) / STATE
+            with atomic_file(beside(self._history)) as state:
                 state.write_text(json.dumps(self._state))
-                self._store.put(self._history, HISTORY)
-                self._store.put(state, STATE)
+            self._store.put(self._history, HISTORY)
+            self._store.put(beside(self._history), STATE)
         except OSError as error:
             log.warning("the live report is not updated: %s", error)

@@ -31,9 +31,14 @@ def held_out(ids: Sequence[str], count: int) -> tuple[list[int], list[int]]:
     >>> held_out(["e", "d", "c", "b", "a"], 2)
     ([0, 3, 4], [1, 2])
     """
-    order = sorted(range(len(ids)), key=lambda place: (hashlib.sha256(ids[place].encode()).digest(), place))
-    chosen = set(order[: min(count, len(ids) // 2)])
+    chosen = set(fixed_part(ids, min(count, len(ids) // 2)))
     return [place for place in range(len(ids)) if place not in chosen], sorted(chosen)
+
+
+def fixed_part(ids: Sequence[str], count: int) -> list[int]:
+    """The places of the `count` ids with the smallest digests, ascending: the same ids in any order of the data."""
+    order = sorted(range(len(ids)), key=lambda place: (hashlib.sha256(ids[place].encode()).digest(), place))
+    return sorted(order[:count])
 
 
 def own_rows(rows: Sequence[HistoryRow], pending: bool) -> Sequence[HistoryRow]:

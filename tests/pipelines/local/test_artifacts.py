@@ -136,6 +136,14 @@ def test_the_key_follows_command_parameters_and_inputs(sft: Step) -> None:
     assert step_key(dataclasses.replace(sft, command=(*sft.command, "--more")), {"seed": 0}, {"model": "a"}) != key
 
 
+def test_the_key_follows_only_inputs_that_are_read() -> None:
+    grpo = next(step for step in Pipeline(COMPILED / "pebr_r1.yaml").plan({}) if step.module == "pebr.grpo")
+    for name, changes in (("", False), ("toy", True)):
+        one, other = ({"dataset": "a", "benchmarks": made} for made in "bc")
+        keys = {step_key(grpo, {"validate_on": name}, inputs) for inputs in (one, other)}
+        assert (len(keys) == 2) == changes
+
+
 def test_the_key_follows_the_source_of_custom_rewards(sft: Step, tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"
     plugin.write_text("import helper\n")

@@ -52,7 +52,7 @@ def test_the_table_of_a_running_step(tmp_path: Path) -> None:
     found = histories(tmp_path, rows_of(cut_off=0.5))
     console.print(terminal._table([step], {"grpo": running()}, lambda _: log, found))
     text = console.export_text()
-    assert "20 of 50, 2 min left, reward 0.512, held-out reward 0.480, 4.0 s per step" in text
+    assert "20 of 50, 2 min left, reward 0.512, validation reward 0.480, 4.0 s per step" in text
     assert "━━━━━" in text
     assert "! Stage 2: 50% of the answers are cut off" in text
 

@@ -3,8 +3,7 @@
 import pytest
 
 from pebr.answers.equality import compare
-from pebr.data.benchmark import BenchmarkRow
-from pebr.evaluate.rules import (
+from pebr.benchmarks.rules import (
     Comparison,
     benchmark_of,
     dynamath,
@@ -18,6 +17,7 @@ from pebr.evaluate.rules import (
     question_text,
     relaxed,
 )
+from pebr.data.benchmark import BenchmarkRow
 
 
 def row(answer: str, **fields: object) -> BenchmarkRow:

@@ -1,0 +1,1 @@
+"""Benchmarks: the rules that score them, and which rows of them a validation asks."""
