@@ -25,8 +25,7 @@ IMAGE = os.environ.get("PEBR_IMAGE", "pebr:latest")
 def component(step: str) -> BaseComponent:
     """The component of a step: `component("grpo")(model=..., samples=8, ...)` makes a task of the DAG."""
     settings = [setting for setting in fields(settings_of(step)) if setting.name != "executor_input"]
-    # Inputs, outputs, then parameters; a signature has the required ones first.
-    settings.sort(key=lambda setting: (_place(setting), setting.role is None and not setting.required))
+    settings.sort(key=_place)  # inputs, outputs, then parameters
 
     def container(*values: object) -> dsl.ContainerSpec:
         words: list[object] = []
@@ -34,8 +33,7 @@ def component(step: str) -> BaseComponent:
             words += [setting.flag, value.path if setting.role else value]  # type: ignore[attr-defined]
         return dsl.ContainerSpec(image=IMAGE, command=command_of(step), args=[*words, "--executor-input", "{{$}}"])
 
-    # Without the parameters, which the pipeline describes: a PipelineVersion that is applied with kubectl has to fit
-    # into an annotation of 262144 bytes.
+    # Without descriptions and defaults of the parameters: the pipeline has them, and gives its steps every parameter.
     summary, _, _ = (settings_of(step).__doc__ or "").partition("\n\nArgs:")
     return dsl.container_component(described(container, step, summary, map(_parameter, settings)))
 
@@ -57,7 +55,7 @@ def _place(setting: Setting) -> int:
 
 def _parameter(setting: Setting) -> inspect.Parameter:
     if setting.role is None:
-        return parameter(setting.name, setting.type, inspect.Parameter.empty if setting.required else setting.default)
+        return parameter(setting.name, setting.type)
     kind = getattr(dsl, setting.role.kind)
     return parameter(setting.name, dsl.Input[kind] if isinstance(setting.role, Input) else dsl.Output[kind])
 

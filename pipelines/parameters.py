@@ -13,7 +13,7 @@ from importlib import import_module
 
 from pebr.errors import InputError
 from pebr.step.settings import Setting, StepSettings, documented, fields
-from pipelines.ir.plan import Constant, cast
+from pipelines.ir.plan import Constant, FirstOf, Output, Step, cast
 from pipelines.ir.reader import Pipeline
 
 
@@ -39,6 +39,8 @@ TASKS = {
     "split": Task("split"),
     "perception": Task("grpo", ("perception",), {"stage": "perception"}),
     "reasoning": Task("grpo", ("reasoning",), {"stage": "reasoning"}),
+    "remeasured_rollout": Task("rollout", ("rollout",)),
+    "remeasured_split": Task("split"),
     "ablation": Task("grpo", ("ablation", "reasoning"), {"stage": "reasoning"}),
     "merge": Task("merge", ("merged",)),
     "evaluate": Task("evaluate", ("evaluate",)),
@@ -118,8 +120,10 @@ def parameters() -> dict[str, Parameter]:
         TypeError: two steps have different defaults for a parameter that they share: add it to `DEFAULTS`.
     """
     ablation = "Also train reasoning directly from the warm-up, without perception, and evaluate it."
+    remeasure = "Sample and split once more with the model of stage 1; stage 2 trains on what is medium for it."
     found = {
         "ablation": Parameter("ablation", bool, False, ablation),
+        "remeasure": Parameter("remeasure", bool, False, remeasure),
         "seed": Parameter("seed", int, 0, "Seed of everything random; the same seed gives the same bytes."),
     }
     for task in TASKS:
@@ -176,9 +180,18 @@ def check(pipeline: Pipeline, values: Mapping[str, object]) -> None:
             made[step.id] = settings = construct(**taken, **artifacts)
         except InputError as error:
             raise InputError(f"step {step.id}: {_in_parameters(str(error), names)}") from None
-        trained = made.get(getattr(step.artifacts.get("checkpoint"), "step", ""))
-        if trained and getattr(settings, "weights", "") == "best" and not getattr(trained, "validate_every", 0):
+        trained = [made[source] for source in _sources(step, "checkpoint") if source in made]
+        validated = [getattr(training, "validate_every", 0) for training in trained]
+        if getattr(settings, "weights", "") == "best" and not all(validated):
             raise InputError(f"step {step.id}: {names['weights']} best: validations find it, give validate_every")
+
+
+def _sources(step: Step, artifact: str) -> list[str]:
+    """The ids of the steps that an artifact of a step may come from."""
+    source = step.artifacts.get(artifact)
+    return [
+        one.step for one in (source.sources if isinstance(source, FirstOf) else [source]) if isinstance(one, Output)
+    ]
 
 
 def _in_parameters(message: str, names: Mapping[str, str]) -> str:

@@ -3,7 +3,8 @@
     argo/       a WorkflowTemplate to apply, and workflow.yaml to `kubectl create` without it   (`pipelines.forms.argo`)
     kubeflow/   Kubeflow's Kubernetes-native Pipeline and PipelineVersion
 
-A PipelineVersion cannot be changed after it is created, so its name ends with a digest of its content.
+A PipelineVersion cannot be changed after it is created, so its name ends with a digest of its content. It is larger
+than an annotation may be (256 KiB), in which `kubectl apply` would keep it: apply it with `--server-side`.
 """
 
 import hashlib
@@ -14,12 +15,15 @@ from pipelines.forms.pod import Manifest
 from pipelines.ir.reader import Pipeline
 
 HEADING = "# Made by python -m pipelines.compile: do not edit.\n"
+SERVER_SIDE = (
+    "# Apply with kubectl apply --server-side: it is too large for the annotation that kubectl apply writes.\n"
+)
 
 
 def write(pipeline: Pipeline, folder: Path) -> None:
     """Write the argo/ and kubeflow/ folders of a compiled pipeline below `folder`."""
     _write(folder / "argo", {"template": [argo.workflow_template(pipeline)]}, {"workflow": [argo.workflow(pipeline)]})
-    _write(folder / "kubeflow", {"pipeline": kubeflow(pipeline)}, {})
+    _write(folder / "kubeflow", {"pipeline": kubeflow(pipeline)}, {}, SERVER_SIDE)
 
 
 def kubeflow(pipeline: Pipeline) -> list[Manifest]:
@@ -42,11 +46,13 @@ def _resource(kind: str, name: str, spec: Manifest) -> Manifest:
     return {"apiVersion": "pipelines.kubeflow.org/v2beta1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
-def _write(folder: Path, applied: dict[str, list[Manifest]], created: dict[str, list[Manifest]]) -> None:
-    """Write the manifests as files, and a kustomization that lists the applied ones."""
+def _write(
+    folder: Path, applied: dict[str, list[Manifest]], created: dict[str, list[Manifest]], note: str = ""
+) -> None:
+    """Write the manifests as files with a note at their top, and a kustomization that lists the applied ones."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, documents in (applied | created).items():
-        (folder / f"{name}.yaml").write_text(quoting.dump(documents, HEADING))
+        (folder / f"{name}.yaml").write_text(quoting.dump(documents, note + HEADING))
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",

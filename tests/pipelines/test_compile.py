@@ -12,6 +12,7 @@ from pipelines import recipes
 from pipelines.compile import COMPILED
 from pipelines.ir.plan import Output, Step
 from pipelines.ir.reader import Pipeline
+from pipelines.ir.values import Missing, holds, resolve
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,6 +84,44 @@ def test_the_two_stages_follow_the_method(pipeline: Pipeline) -> None:
     assert steps["merge-stage-2"].artifacts["model"] == Output("merge-stage-1", "output")
     assert steps["rollout"].artifacts["model"] == Output("sft-warm-up", "output")
     assert {("sft-warm-up", "evaluate-warm-up"), ("merge-stage-1", "evaluate-stage-1")} <= flow(list(steps.values()))
+
+
+def taken(pipeline: Pipeline, **values: object) -> dict[str, Step]:
+    """The steps whose conditions on the pipeline's parameters are true."""
+    steps = pipeline.plan(values)
+    return {step.id: step for step in steps if all(holds(guard, lambda output: output) for guard in step.guards)}
+
+
+def test_measured_again_stage_2_trains_on_what_is_medium_for_the_model_of_stage_1(pipeline: Pipeline) -> None:
+    steps = taken(pipeline, remeasure=True, ablation=True)
+    rollout, reasoning = steps["rollout-of-stage-1"], steps["stage-2-reasoning-remeasured"]
+    assert rollout.artifacts["model"] == reasoning.artifacts["model"] == Output("merge-stage-1", "output")
+    assert rollout.artifacts["dataset"] == steps["rollout"].artifacts["dataset"]
+    assert steps["split-for-stage-2"].artifacts["rollouts"] == Output("rollout-of-stage-1", "output")
+    assert reasoning.artifacts["dataset"] == Output("split-for-stage-2", "medium")
+    assert steps["ablation-reasoning-only"].artifacts["dataset"] == Output("split-by-difficulty", "medium")
+    assert "stage-2-reasoning" not in steps
+
+
+def test_measured_once_the_pipeline_has_no_further_step(pipeline: Pipeline) -> None:
+    once, again = taken(pipeline), taken(pipeline, remeasure=True)
+    assert again.keys() - once.keys() == {"rollout-of-stage-1", "split-for-stage-2", "stage-2-reasoning-remeasured"}
+    assert once.keys() - again.keys() == {"stage-2-reasoning"}
+    plain, changed = once["stage-2-reasoning"], again["stage-2-reasoning-remeasured"]
+    assert plain.parameters == changed.parameters
+    assert plain.command == changed.command
+
+
+def test_what_follows_stage_2_takes_the_one_that_ran(pipeline: Pipeline) -> None:
+    merge = {step.id: step for step in pipeline.plan({})}["merge-stage-2"]
+    for ran, skipped in (("", "-remeasured"), ("-remeasured", "")):
+
+        def value_of(output: Output, skipped: str = skipped) -> Output:
+            if output.step == f"stage-2-reasoning{skipped}":
+                raise Missing(output.step)
+            return output
+
+        assert resolve(merge.artifacts["checkpoint"], value_of) == Output(f"stage-2-reasoning{ran}", "output")
 
 
 def test_the_ablation_skips_perception(pipeline: Pipeline) -> None:

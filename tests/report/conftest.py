@@ -33,6 +33,7 @@ def write_run(folder: Path, ablation: bool = True, rows: int = 80) -> Settings:
     counts = [168, 41, 38, 35, 36, 40, 47, 54, 141]
     metrics["split"] |= {f"correct/{k}": count for k, count in enumerate(counts)}
     metrics["split"] |= {"samples": 8, "easy": 141, "medium": 291, "hard": 168, "incomplete": 0}
+    metrics["remeasured_split"] = metrics["split"] | {"correct/0": 155, "correct/1": 54, "medium": 304, "hard": 155}
     for step, of_step in metrics.items():
         (folder / f"{step}_metrics").write_text(json.dumps(of_step))
     (folder / "sft_history").write_text(

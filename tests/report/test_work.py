@@ -18,7 +18,7 @@ from pebr.report.examples import Answer, choose
 from pebr.report.findings import gather
 from pebr.report.settings import Settings
 from pebr.report.work import work
-from pipelines.ir.plan import Output
+from pipelines.ir.plan import FirstOf, Output
 from pipelines.ir.reader import Pipeline
 
 
@@ -105,6 +105,22 @@ def test_without_the_ablation_nothing_of_it_is_read_or_shown(made_up: Settings) 
     assert "ablation" not in page(settings).lower()
 
 
+def test_measured_once_nothing_of_a_second_rollout_is_read_or_shown(made_up: Settings) -> None:
+    html = page(dataclasses.replace(made_up, remeasured_rollout_metrics="/none", remeasured_split_metrics="/none"))
+    assert html.count("<b>Difficulty") == 1
+    assert html.count(">rollout</text>") == html.count(">split</text>") == 1
+
+
+def test_measured_again_both_difficulties_are_shown_and_stage_2_reads_the_second(made_up: Settings) -> None:
+    once, html = page(made_up), page(dataclasses.replace(made_up, remeasure=True))
+    assert html.count("<b>Difficulty") == 2
+    assert ">304</b>medium" in html[html.index("Difficulty for stage 2") :]
+    assert html.count(">rollout</text>") == html.count(">split</text>") == 2
+    # Two boxes and three lines more, and the line from the first split to stage 2 less.
+    assert html.count('class="box"') == once.count('class="box"') + 2
+    assert html.count('class="edge"') == once.count('class="edge"') + 2
+
+
 def test_text_from_outside_cannot_become_markup(made_up: Settings) -> None:
     html = page(dataclasses.replace(made_up, title="<b onclick='x'>1 & 2</b>"))
     assert "<b onclick" not in html
@@ -189,7 +205,7 @@ def test_the_headers_of_an_answer_are_those_that_the_parser_finds() -> None:
 
 def step_name(title: str) -> str:
     """The name of a step in the report, from its display name in the pipeline."""
-    words = title.lower().replace("ingest ", "").split()
+    words = title.lower().replace("ingest ", "").replace(", remeasured", "").split()
     names = {
         "filter": lambda rest: f"{rest[0]}_filter",
         "merge": lambda rest: f"{STAGES[rest[-1]]}_merge",
@@ -197,7 +213,8 @@ def step_name(title: str) -> str:
         "stage": lambda rest: STAGES[rest[0].strip(":")],
         "ablation:": lambda rest: "ablation",
         "sft": lambda rest: "sft" if rest == ["warm-up"] else "sft_data",
-        "split": lambda rest: "split",
+        "rollout": lambda rest: "remeasured_rollout" if rest else "rollout",
+        "split": lambda rest: "remeasured_split" if rest == ["for", "stage", "2"] else "split",
     }
     return names[words[0]](words[1:]) if words[0] in names else "_".join(words)
 
@@ -211,7 +228,8 @@ def test_the_lines_of_the_dag_are_the_pipelines() -> None:
     read = {
         (step_name(steps[source.step].title), step_name(step.title), source.name)
         for step in steps.values()
-        for source in step.artifacts.values()
+        for artifact in step.artifacts.values()
+        for source in (artifact.sources if isinstance(artifact, FirstOf) else [artifact])
         if isinstance(source, Output)
     }
     lines = {(a, b) for a, b, name in read if name not in ("metrics", "history")}

@@ -4,10 +4,12 @@ python -m pebr.grpo --model sft/ --dataset medium/ --output weights/ --history h
 """
 
 import logging
-from collections.abc import Mapping
-from contextlib import closing
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from pebr.answers.check import AnswerChecker
 from pebr.data.records import RL_SCHEMA
@@ -61,8 +63,38 @@ def work(settings: Settings) -> Mapping[str, float]:
     return launch.as_rank(partial(_train, settings, dataset))
 
 
+class Stage(NamedTuple):
+    """A stage that is ready to train."""
+
+    trainer: Trainer
+    rejected: Counter[str]  # reason -> questions
+    validated: list[int]  # rows of the dataset that are held out for validation
+
+
 def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> Mapping[str, float]:
     """Run the stage on one rank."""
+    with ready(settings, dataset, place) as stage:
+        trainer = stage.trainer
+        step = trainer.resume()
+        while step < trainer.plan.steps and not trainer.ended():
+            trainer.step(step)
+            step += 1
+    trainer.finish()
+    best = trainer.best()
+    return {
+        "steps": len(trainer.rows),
+        "questions": len(trainer.plan.questions),
+        "validation_questions": len(stage.validated),
+        **({"best_step": best["step"]} if best else {}),
+        "refused_questions": stage.rejected.total(),
+        "refused_updates": trainer.policy.engine.refused_steps,
+        **overview(trainer.rows),
+    }
+
+
+@contextmanager
+def ready(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> Iterator[Stage]:
+    """Build everything that the stage needs on one rank; afterwards the sampler is closed."""
     seed_everything(settings.seed)
     encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels))
     needs_key_words = settings.stage == "perception" and settings.keyword_weight > 0
@@ -101,21 +133,7 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
             title = f"GRPO, {settings.stage}"
             live = Live(checkpoints.location, title, plan.steps, settings.history) if place.rank == 0 else None
             trainer = Trainer(settings, plan, policy, collector, updater, rollouts, validator, live)
-            step = trainer.resume()
-            while step < plan.steps and not trainer.ended():
-                trainer.step(step)
-                step += 1
-        trainer.finish()
-    best = trainer.best()
-    return {
-        "steps": len(trainer.rows),
-        "questions": len(kept),
-        "validation_questions": len(validated),
-        **({"best_step": best["step"]} if best else {}),
-        "refused_questions": rejected.total(),
-        "refused_updates": policy.engine.refused_steps,
-        **overview(trainer.rows),
-    }
+            yield Stage(trainer, rejected, validated)
 
 
 def _divided(settings: Settings, kept: list[int]) -> tuple[list[int], list[int]]:

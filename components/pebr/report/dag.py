@@ -38,6 +38,8 @@ SPOTS = {
     "split": Spot(4, 2, "split"),
     "perception": Spot(5, 1, "1 perception"),
     "perception_merge": Spot(6, 1, "merge"),
+    "remeasured_rollout": Spot(6, 0, "rollout"),
+    "remeasured_split": Spot(7, 0, "split"),
     "reasoning": Spot(7, 1, "2 reasoning"),
     "reasoning_merge": Spot(8, 1, "merge"),
     "ablation": Spot(7, 3, "ablation"),
@@ -56,7 +58,9 @@ _READS = {  # step -> the steps that it reads from, without the edges of EVALUAT
     "split": ["rollout"],
     "perception": ["sft", "split", "clip_model"],
     "perception_merge": ["perception"],
-    "reasoning": ["perception_merge", "split"],
+    "remeasured_rollout": ["perception_merge"],
+    "remeasured_split": ["remeasured_rollout"],
+    "reasoning": ["perception_merge", "split", "remeasured_split"],
     "reasoning_merge": ["reasoning"],
     "ablation": ["sft", "split"],
     "ablation_merge": ["ablation"],
@@ -76,10 +80,12 @@ NOT_DRAWN = [  # also not drawn: the metrics and histories of every step, which 
     ("sft", "perception_merge"),  # a merge also reads the model that its training started from
     ("perception_merge", "reasoning_merge"),
     ("sft", "ablation_merge"),
+    ("rl_filter", "remeasured_rollout"),
     ("clip_model", "reasoning"),  # read only if the CLIP reward has a weight
     ("clip_model", "ablation"),
     *(("benchmarks", stage) for stage in ("perception", "reasoning", "ablation")),  # read only with validate_on
 ]
+INSTEAD = {("split", "reasoning"): "remeasured_split"}  # edge -> if this step ran, the edge does not exist
 DOWN_FIRST = {("sft", "ablation"), *((evaluation, "report") for evaluation in EVALUATIONS)}
 ARRIVES = {"benchmarks": -18.0, "clip_model": 18.0}  # offset from the middle of a box, where the model's edge arrives
 
@@ -90,7 +96,8 @@ def draw(seconds: Mapping[str, float]) -> str:
     used = sorted({spot.row for spot in shown.values()})
     shown = {key: spot._replace(row=used.index(spot.row)) for key, spot in shown.items()}
     longest = max(seconds.values(), default=0.0) or 1.0
-    parts = [_edge(a, b, shown[a], shown[b]) for a, b in EDGES if a in shown and b in shown]
+    edges = [(a, b) for a, b in EDGES if a in shown and b in shown and INSTEAD.get((a, b)) not in shown]
+    parts = [_edge(a, b, shown[a], shown[b]) for a, b in edges]
     for key, spot in shown.items():
         parts.append(_box(spot, duration(seconds[key]) if key in seconds else "", seconds.get(key, 0.0) / longest))
     width = 2 * MARGIN + 9 * COLUMN + BOX_WIDTH

@@ -63,7 +63,10 @@ def gather(settings: Settings) -> Findings:
     Raises:
         InputError: if a file is missing or broken.
     """
-    steps = [step for step in STEPS if settings.ablation or not step.startswith("ablation")]
+    skipped = [
+        prefix for prefix, ran in (("ablation", settings.ablation), ("remeasured", settings.remeasure)) if not ran
+    ]
+    steps = [step for step in STEPS if step.split("_")[0] not in skipped]
     stages = [
         Stage("Stage 1: perception", read_history(settings.perception_history)),
         Stage("Stage 2: reasoning", read_history(settings.reasoning_history)),

@@ -1,7 +1,8 @@
 """The settings of the report.
 
 Every artifact is required, because Kubeflow 2.17.0 and earlier cannot leave out the flag of an absent artifact
-(kubeflow/pipelines#14175). Without the ablation, its inputs are wired to those of stage 2, and `ablation` is false.
+(kubeflow/pipelines#14175). Without the ablation, its inputs are wired to those of stage 2, and `ablation` is false;
+`remeasure` is the same for the second rollout and split.
 """
 
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ class Settings(StepSettings):
     perception_metrics: Annotated[Metrics, "Metrics of stage 1."]
     perception_history: Annotated[str, Input(), "History of stage 1, one row per training step."]
     perception_merge_metrics: Annotated[Metrics, "Metrics of merging stage 1."]
+    remeasured_rollout_metrics: Annotated[Metrics, "Metrics of the rollout of stage 1; ignored unless `remeasure`."]
+    remeasured_split_metrics: Annotated[Metrics, "Metrics of the split for stage 2; ignored unless `remeasure`."]
     reasoning_metrics: Annotated[Metrics, "Metrics of stage 2."]
     reasoning_history: Annotated[str, Input(), "History of stage 2, one row per training step."]
     reasoning_merge_metrics: Annotated[Metrics, "Metrics of merging stage 2."]
@@ -50,6 +53,7 @@ class Settings(StepSettings):
     ]
     output: Annotated[str, Output("HTML"), "HTML file to write; it needs no other file and no network."]
     ablation: Annotated[bool, "Whether the ablation ran; its inputs may name anything else when it did not."] = False
+    remeasure: Annotated[bool, "Whether difficulty was measured again for stage 2."] = False
     title: Annotated[str, "Heading of the report."] = "PeBR-R1: perception before reasoning"
     examples: Annotated[int, Bounds(0), "Held-out questions to show with their images and answers."] = 6
     seed: Annotated[int, SEED, "Chooses the questions that are shown."] = 0

@@ -65,7 +65,7 @@ def render(findings: Findings, title: str, examples: Sequence[Example]) -> str:
             _filtered("SFT data", findings.metrics["sft_filter"]),
             _filtered("RL data", findings.metrics["rl_filter"]),
         ],
-        split=_split(findings.metrics["split"]),
+        splits=[_split(findings.metrics[step]) for step in ("split", "remeasured_split") if step in findings.metrics],
         loss=loss_chart(findings.sft, width=1000),
         refused=int(findings.metrics["sft"]["refused_steps"]),
         stages=list(stage_charts(findings.stages)),

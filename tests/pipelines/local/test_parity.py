@@ -41,7 +41,11 @@ def parity(text: str = "a b c d", flag: bool = True, limit: int = 2) -> dsl.Data
         say(text=f"{doubled.output} of {text}").set_display_name("Taken")
     with dsl.If(limit > 5):
         say(text="never").set_display_name("Not taken")
-    return join(words=counted.outputs["words"], number=doubled.output).outputs["output"]
+    with dsl.If(limit > 5):
+        many = double(number=counted.outputs["Output"], rate=0.75, flag=flag).set_display_name("Many")
+    with dsl.Else():
+        few = double(number=counted.outputs["Output"], rate=0.5, flag=flag).set_display_name("Few")
+    return join(words=counted.outputs["words"], number=dsl.OneOf(many.output, few.output)).outputs["output"]
 
 if __name__ == "__main__":
     Compiler().compile(parity, sys.argv[1])
@@ -60,12 +64,12 @@ def test_both_runners_agree(runner: Any, tmp_path: Path) -> None:
 
     result = runner.run(tmp_path / "parity.yaml")
     assert result.returncode == 0, result.stderr
-    assert runner.text("join") == theirs == "a/b/c 1.5 none"
+    assert runner.text("join") == theirs == "a/b/c 3.0 none"
     statuses = runner.statuses()
     assert statuses["count"]["parameters"] == {"Output": 3}
     assert statuses["double"]["parameters"] == {"Output": 1.5}
     assert statuses["taken"]["parameters"] == {"Output": "1.5 of a b c d"}
-    assert statuses["not-taken"]["state"] == "skipped"
+    assert statuses["not-taken"]["state"] == statuses["many"]["state"] == "skipped"
     assert statuses["count"]["artifacts"]["told"]["metadata"] == {"parts": 3}
     (their_words,) = (tmp_path / "sdk").rglob("words")
     assert runner.text("count", "words") == their_words.read_text()
