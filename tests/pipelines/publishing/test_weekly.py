@@ -1,4 +1,7 @@
-"""Three weeks of a loop in the tiny world, on this machine: good data, spoiled data, good data."""
+"""Three weeks of a loop in the tiny world, on this machine: good data, spoiled data, good data.
+
+About three minutes on one core, most of it training and the start of Python in 16 steps.
+"""
 
 import json
 from collections.abc import Callable

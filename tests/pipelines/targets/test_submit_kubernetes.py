@@ -205,5 +205,5 @@ def test_the_runner_leaves_what_a_job_reads(tmp_path: Path) -> None:
         (folder / "metrics").write_text(json.dumps(METRICS))
     assert run.scores() == {
         "scores": {"evaluate-stage-2": METRICS},
-        "outputs": {"merge-stage-2": "merge-stage-2/0a1b/output"},
+        "outputs": {name: f"{name}/0a1b/output" for name in ("merge-stage-2", "evaluate-stage-2")},
     }
