@@ -8,7 +8,7 @@ import pytest
 
 from tests.prometheus import DASHBOARDS, Prometheus
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 # Of a GPU, of a tracker (tests/telemetry/test_tracking.py has one) and of validation, which this run does not have.
 TRACKING = {"pebr_tracking_dropped_total", "pebr_tracking_waiting_rows"}
