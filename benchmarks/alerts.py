@@ -32,8 +32,8 @@ SEEDS = (0, 1, 2)
 REWARDS = {
     "hangs": "import time\ncalls = 0\n\n\ndef reward(batch):\n    global calls\n    calls += 1\n"
     "    time.sleep(600 if calls > 3 else 0)\n    return [len(text) % 7 / 7 for text in batch.responses]\n",
-    "slow": "import time\nended = time.monotonic()\n\n\ndef reward(batch):\n    global ended\n"
-    "    time.sleep(2 * (time.monotonic() - ended))\n    ended = time.monotonic()\n"
+    "slow": "import time\nended = 0.0\n\n\ndef reward(batch):\n    global ended\n"
+    "    time.sleep(2 * (time.monotonic() - ended) if ended else 0)\n    ended = time.monotonic()\n"
     "    return [len(text) % 7 / 7 for text in batch.responses]\n",
     "huge": "calls = 0\n\n\ndef reward(batch):\n    global calls\n    calls += 1\n"
     "    return [len(text) % 7 * (1e30 if calls % 3 == 0 else 1.0) for text in batch.responses]\n",
