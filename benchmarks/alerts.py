@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,14 +24,16 @@ from tests.monitoring.tiny_run import TinyRun
 from tests.prometheus import free_port, prometheus, pushgateway
 
 FACTOR = 120.0
-LONGEST = 75.0  # seconds of one faulty run, once it trains
+LONGEST = 300.0  # seconds until a faulty run counts as silent, once it trains; on an idle machine all fire within 75
+TOGETHER = 3  # runs at the same time, each with one thread; some of them wait
 SEEDS = (0, 1, 2)
 
 # Rewards in files of their own, as users write them.
 REWARDS = {
     "hangs": "import time\ncalls = 0\n\n\ndef reward(batch):\n    global calls\n    calls += 1\n"
     "    time.sleep(600 if calls > 3 else 0)\n    return [len(text) % 7 / 7 for text in batch.responses]\n",
-    "slow": "import time\n\n\ndef reward(batch):\n    time.sleep(2)\n"
+    "slow": "import time\nended = 0.0\n\n\ndef reward(batch):\n    global ended\n"
+    "    time.sleep(2 * (time.monotonic() - ended) if ended else 0)\n    ended = time.monotonic()\n"
     "    return [len(text) % 7 / 7 for text in batch.responses]\n",
     "huge": "calls = 0\n\n\ndef reward(batch):\n    global calls\n    calls += 1\n"
     "    return [len(text) % 7 * (1e30 if calls % 3 == 0 else 1.0) for text in batch.responses]\n",
@@ -76,42 +80,42 @@ def faults(run: TinyRun, disk: Path) -> dict[str, Fault]:
 
 def main() -> None:
     """Provoke, watch and report; with names of alerts as arguments, only print what these faults fire."""
-    only, outcomes = sys.argv[1:], dict[str, object]()
+    only = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         run = TinyRun(Path(folder) / "run")
         for step in ("filter", "sft"):
             run.run(step)
-        for seed in () if only else SEEDS:
-            outcomes[f"healthy, seed {seed}"] = sorted(healthy(run, seed))
-            print(f"seed {seed}: {outcomes[f'healthy, seed {seed}']}", file=sys.stderr, flush=True)
         disk = Path(folder) / "disk"
         disk.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(disk)], check=True)
+        (disk / "other").write_bytes(os.urandom(2_030_000))
+        watches = {} if only else {f"healthy, seed {seed}": partial(healthy, run, seed) for seed in SEEDS}
+        for alert, fault in faults(run, disk).items():
+            if not only or alert in only:
+                watches[alert] = partial(watched, run, alert, fault, LONGEST, alert)
+        pool = ThreadPoolExecutor(TOGETHER)
         try:
-            for alert, fault in faults(run, disk).items():
-                if only and alert not in only:
-                    continue
-                outcomes[alert] = provoked(run, alert, fault, disk)
-                print(f"{alert}: {outcomes[alert]}", file=sys.stderr, flush=True)
+            fired = dict(zip(watches, pool.map(_told, watches, watches.values()), strict=True))
         finally:
+            pool.shutdown(cancel_futures=True)
             subprocess.run(["umount", str(disk)], check=True)
     if only:
         return
-    right = [value == [] if name.startswith("healthy") else name in value for name, value in outcomes.items()]  # type: ignore[operator]
-    finish("alerts", sum(right) / len(right), 1.0, {"fired": outcomes})
+    right = [not found if name.startswith("healthy") else name in found for name, found in fired.items()]
+    finish("alerts", sum(right) / len(right), 1.0, {"fired": fired})
+
+
+def _told(name: str, watch: Callable[[], set[str]]) -> list[str]:
+    """The alerts that fire in a run, which are also printed."""
+    fired = sorted(watch())
+    print(f"{name}: {fired}", file=sys.stderr, flush=True)
+    return fired
 
 
 def healthy(run: TinyRun, seed: int) -> set[str]:
     """The alerts that fire in a good GRPO run, in 30 seconds of training."""
     changes = {**ENDLESS, "seed": seed, "learning_rate": 1e-5}
     return watched(run, f"healthy-{seed}", Fault("grpo", changes), seconds=30.0)
-
-
-def provoked(run: TinyRun, alert: str, fault: Fault, disk: Path) -> list[str]:
-    """The alerts that fire until the one that is expected does, or the time is over."""
-    if alert == "PebrDiskNearlyFull":
-        (disk / "other").write_bytes(os.urandom(2_030_000))
-    return sorted(watched(run, alert, fault, LONGEST, alert))
 
 
 def watched(run: TinyRun, name: str, fault: Fault, seconds: float, awaited: str = "") -> set[str]:

@@ -14,6 +14,7 @@ from pebr.rewards.batch import RewardBatch, RewardError
 from pebr.rewards.settings import RewardSettings
 from pebr.rewards.stages import StageReward, Tools, build_reward
 from pebr.sampling.contract import Sample
+from tests.answers.test_workers import HANGS
 
 TEXTS = [
     "### Image Description:\nA red circle.\n### Rationales:\nr\n### Let's think step by step.\n### Step 1:\ns\n"
@@ -104,3 +105,15 @@ def test_a_component_that_fails_ends_the_sampling(reward: StageReward, answered:
         scoring._parts[0].exception(timeout=60)  # until the thread has failed
         with pytest.raises(RewardError, match="question q3"):
             scoring.add(answered[1])
+
+
+def test_an_answer_that_the_check_gives_up_is_counted() -> None:
+    text = TEXTS[0].replace("\n7", f"\n{HANGS[0]}")
+    with AnswerChecker(seconds=0.2) as checker:
+        reward = build_reward(RewardSettings(stage="reasoning"), Tools(checker, len))
+        with Scoring(reward, lambda _: text) as scoring:
+            hard = {**question(0), "answer": HANGS[1]}
+            scoring.add(Answered(hard, [Sample([0], [-1.0], "stop")]))
+            _, scores = scoring.scores(["q0"])
+    assert scores.failures == 1
+    assert scores.raw["accuracy"] == [0.0]

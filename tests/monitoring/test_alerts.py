@@ -65,6 +65,7 @@ MORE = [
     }),
 ]  # fmt: skip
 QUIET = [  # faults that are none
+    {"pebr_waiting_ratio" + GRPO % "": "_x270 0.9x9 0.1x21"},  # a first training step that warms up
     {"pebr_training_step_timestamp_seconds" + GRPO % "": " ".join(str(60 * 40 * (m // 40)) for m in range(301)),
      "pebr_step_seconds_sum" + GRPO % "": "2400x300", "pebr_step_seconds_count" + GRPO % "": "1x300"},
     {"pebr_drift_nats" + GRPO % ',measure="kl"': "0.01-0.00002x300"},

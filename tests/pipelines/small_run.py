@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ SMALL = {
 }  # fmt: skip
 
 
-def start(work: Path, clip: Path, **changes: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pipelines.run", "--work", str(work), "--threads", "1"]
+def start(work: Path, clip: Path, options: Sequence[str] = (), **changes: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pipelines.run", "--work", str(work), "--threads", "1", *options]
     settings = {**SMALL, "clip_source": clip, **changes}
     command += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
     return subprocess.Popen(
@@ -25,8 +26,8 @@ def start(work: Path, clip: Path, **changes: Any) -> subprocess.Popen[str]:
     )
 
 
-def run(work: Path, clip: Path, **changes: Any) -> None:
-    process = start(work, clip, **changes)
+def run(work: Path, clip: Path, options: Sequence[str] = (), **changes: Any) -> None:
+    process = start(work, clip, options, **changes)
     out, _ = process.communicate()
     assert process.returncode == 0, out
 

@@ -1,6 +1,7 @@
 """The arithmetic of the charts."""
 
 import itertools
+import math
 import re
 
 import pytest
@@ -14,9 +15,10 @@ heights = st.lists(st.floats(0, 300), min_size=1, max_size=8)
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 
 
-@given(heights, st.floats(1, 30))
-def test_labels_are_spread_without_overlap_and_keep_their_order(values: list[float], gap: float) -> None:
-    placed = charts.spread(values, gap)
+@given(heights, st.floats(1, 30), st.floats(0, 300) | st.just(math.inf))
+def test_labels_are_spread_without_overlap_and_keep_their_order(values: list[float], gap: float, most: float) -> None:
+    placed = charts.spread(values, gap, most)
+    assert max(placed) <= most
     pairs = sorted(zip(values, placed, strict=True))
     assert all(b - a >= gap - 1e-6 for a, b in itertools.pairwise(sorted(placed)))
     assert all(p <= q + 1e-6 for (v, p), (w, q) in itertools.pairwise(pairs) if v < w)
@@ -51,6 +53,12 @@ def test_a_lines_points_lie_where_their_values_are() -> None:
     (x0, y0), (x1, y1) = (map(float, point.split()) for point in path.split("L"))
     assert (x0, y0) == (44.0, 184.0)
     assert (x1, y1) == (404.0, 10.0)
+
+
+def test_a_long_label_fits() -> None:
+    chart = charts.line_chart([Series("a long name", [(0, 0.5), (1, 0.5)], "s1")], "a", width=390, height=150)
+    ((x, text),) = re.findall(r'<text class="label s1" x="([\d.]+)".*?>(.*?)</text>', chart)
+    assert float(x) + charts.LABEL_WIDTH * len(text) <= 390
 
 
 def test_bars_are_as_tall_as_their_counts() -> None:

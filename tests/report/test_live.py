@@ -127,7 +127,7 @@ def assert_shown(location: str) -> None:
 def test_the_place_of_the_checkpoints(tmp_path: Path) -> None:
     place_of(str(tmp_path / "checkpoints"), tmp_path)
     assert_shown(str(tmp_path / "checkpoints"))
-    with pytest.raises(InputError, match=r"no \*-live/live.json: give the value of the parameter `checkpoints`"):
+    with pytest.raises(InputError, match=r"neither run.json nor \*-live/live.json is here: give the --work folder"):
         CheckpointPlace(str(tmp_path / "elsewhere")).read()
 
 
@@ -172,7 +172,7 @@ def test_it_is_served_as_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_no_run_is_a_wrong_input(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="give the value of the parameter"):
+    with pytest.raises(InputError, match="or the value of the parameter"):
         serve(str(tmp_path), 0)
     with pytest.raises(InputError, match="elsewhere: no such folder: give the --work folder of a run"):
         serve(str(tmp_path / "elsewhere"), 0)

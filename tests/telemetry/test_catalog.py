@@ -18,6 +18,7 @@ def test_keys_and_names_are_of_one_metric_each() -> None:
 def test_the_page_lists_every_metric_as_the_table_has_it() -> None:
     listed = [line for line in PAGE.read_text().splitlines() if line.startswith("| `pebr_")]
     assert listed == [
-        f"| `{m.name}` | {m.kind} | {', '.join(m.steps.split())} | {f'`{m.label}`' if m.label else ''} | {m.help} |"
+        f"| `{m.name}` | {m.kind} | {', '.join(m.steps.split())} | {f'`{m.label}`' if m.label else ''}"
+        f" | {m.only} | {m.help} |"
         for m in METRICS
     ]

@@ -2,8 +2,10 @@
 
 import re
 import socket
+import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -77,10 +79,14 @@ def test_the_waiting_share_is_what_sampling_and_training_leave(port: int, monkey
     monkeypatch.setattr(metrics.time, "monotonic", lambda: now)
     metrics.serve()
     now = 110.0
-    metrics.publish({"step": 1, "seconds_sampling": 4.0, "seconds_training": 2.0, "seconds_rewards": 3.0})
+    seconds = {"seconds_sampling": 4.0, "seconds_training": 2.0, "seconds_rewards": 3.0}
+    metrics.publish({"step": 1, **seconds})
+    assert value(page(port), "pebr_waiting_ratio") == pytest.approx(0.4)
+    now = 130.0
+    metrics.publish({"step": 2, **seconds, "seconds_validation": 10.0})
     text = page(port)
-    assert value(text, "pebr_waiting_ratio") == pytest.approx(0.4)
-    assert value(text, "pebr_step_seconds_sum") == pytest.approx(10.0)
+    assert value(text, "pebr_waiting_ratio") == pytest.approx(0.2)
+    assert value(text, "pebr_step_seconds_sum") == pytest.approx(30.0)
 
 
 def test_counters_without_a_label_begin_at_zero(port: int) -> None:
@@ -127,13 +133,25 @@ def test_a_port_that_cannot_be_opened_is_a_warning_and_another_is_used(
     assert value(page(info.args[0]), "pebr_training_step") == 3
 
 
-def test_a_pushgateway_that_is_down_is_a_warning(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("gateway", ["127.0.0.1:9", "gateway:port", "http://", "no host:9091", "127.0.0.1:no-http"])
+def test_a_pushgateway_that_is_down_or_none_is_a_warning(
+    gateway: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("PEBR_PUSHGATEWAY", "127.0.0.1:9")
-    metrics.finish({"kept": 3.0})
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            with suppress(OSError):  # nobody has come
+                client, _ = server.accept()
+                with client:
+                    client.recv(100)
+                    client.sendall(b"220 mail.example ESMTP\r\n")
+
+        threading.Thread(target=greet, daemon=True).start()
+        gateway = gateway.replace("no-http", str(server.getsockname()[1]))
+        monkeypatch.setenv("PEBR_PUSHGATEWAY", gateway)
+        metrics.finish({"kept": 3.0})
     (warning,) = caplog.records
-    assert "PEBR_PUSHGATEWAY=127.0.0.1:9" in warning.getMessage()
+    assert f"PEBR_PUSHGATEWAY={gateway}" in warning.getMessage()
 
 
 def test_store_transfers_are_recorded(port: int, tmp_path: Path) -> None:

@@ -131,7 +131,8 @@ def ready(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> I
             rollouts = Rollouts(checkpoints.location, reward.weights, settings.reward_mode)
             validator = validator_of(settings, collector, validated, asked) if validated else None
             title = f"GRPO, {settings.stage}"
-            live = Live(checkpoints.location, title, plan.steps, settings.history) if place.rank == 0 else None
+            best_by = validator.score.key if validator else ""
+            live = Live(checkpoints.location, title, plan.steps, settings.history, best_by) if place.rank == 0 else None
             trainer = Trainer(settings, plan, policy, collector, updater, rollouts, validator, live)
             yield Stage(trainer, rejected, validated)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 LABEL_HEIGHT = 14.0
+LABEL_WIDTH = 7.6  # of a character
 Format = Callable[[float], str]
 
 
@@ -57,20 +58,23 @@ def line_chart(
         return ""
     xs = [x for s in drawn for x, _ in s.points]
     low, high = y_range or _range([y for s in drawn for _, y in s.points])
-    frame = Frame((min(xs), max(xs)), (low, high), 44.0, 10.0, width - 44.0 - 96.0, height - 10.0 - 26.0)
+    means = [running_mean([y for _, y in line.points], window if line.smooth else 1) for line in drawn]
+    texts = [f"{line.name} {number(values[-1])}" for line, values in zip(drawn, means, strict=True)]
+    room = max(96.0, 9.0 + LABEL_WIDTH * max(map(len, texts)))  # for the labels
+    frame = Frame((min(xs), max(xs)), (low, high), 44.0, 10.0, width - 44.0 - room, height - 10.0 - 26.0)
     parts = [_grid(frame, ticks(low, high), number), _steps(frame)]
-    labels = []
-    for line in drawn:
-        means = running_mean([y for _, y in line.points], window if line.smooth else 1)
-        smooth = [(x, mean) for (x, _), mean in zip(line.points, means, strict=True)]
+    ends = []
+    for line, values in zip(drawn, means, strict=True):
+        smooth = [(x, mean) for (x, _), mean in zip(line.points, values, strict=True)]
         if window > 1 and line.smooth:
             parts.append(f'<path class="raw {line.style}" d="{_path(frame, line.points)}"/>')
         parts.append(f'<path class="line {line.style}" d="{_path(frame, smooth)}"/>')
         end_x, end_y = frame.place(*smooth[-1])
         parts.append(f'<circle class="dot {line.style}" cx="{end_x:.1f}" cy="{end_y:.1f}" r="3"/>')
-        labels.append((end_y, f"{line.name} {number(smooth[-1][1])}", line.style))
-    for y, (_, text, style) in zip(spread([y for y, _, _ in labels], LABEL_HEIGHT), labels, strict=True):
-        parts.append(_text(frame.left + frame.width + 9, y + 4, text, f"label {style}"))
+        ends.append(end_y)
+    heights = spread(ends, LABEL_HEIGHT, frame.top + frame.height)
+    for y, text, line in zip(heights, texts, drawn, strict=True):
+        parts.append(_text(frame.left + frame.width + 9, y + 4, text, f"label {line.style}"))
     return svg(parts, width, height, label)
 
 
@@ -153,11 +157,13 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
     return [sum(values[max(0, i + 1 - window) : i + 1]) / min(i + 1, window) for i in range(len(values))]
 
 
-def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Move heights apart, as little as possible, to at least `gap` between neighbours; the order stays.
+def spread(heights: Sequence[float], gap: float, most: float = math.inf) -> list[float]:
+    """Move heights apart, as little as possible, to at least `gap` between neighbours, all at most `most`.
 
-    >>> spread([10.0, 12.0, 40.0], 8.0)
-    [7.0, 15.0, 40.0]
+    The order stays.
+
+    >>> spread([10.0, 12.0, 40.0], 8.0), spread([38.0, 40.0], 8.0, 40.0)
+    ([7.0, 15.0, 40.0], [32.0, 40.0])
     """
     groups = [[height, 1.0] for height in sorted(heights)]  # centre, members
     i = 0
@@ -170,6 +176,10 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
         else:
             i += 1
     placed = [centre + gap * (k - (members - 1) / 2) for centre, members in groups for k in range(int(members))]
+    limit = most
+    for k in reversed(range(len(placed))):
+        placed[k] = min(placed[k], limit)
+        limit = placed[k] - gap
     order = sorted(range(len(heights)), key=lambda k: heights[k])
     return [placed[order.index(k)] for k in range(len(heights))]
 

@@ -167,9 +167,16 @@ class CheckpointPlace:
             InputError: no run has written there.
         """
         store = open_store(self.location)
-        keys = [key for key in store.list("") if key.endswith(f"{SUFFIX}/{STATE}")]
+        folder = Path(self.location.removeprefix("file://"))
+        if folder.is_dir():  # not a listing of all that lies there
+            keys = [f"{path.parent.name}/{STATE}" for path in folder.glob(f"*{SUFFIX}/{STATE}")]
+        else:
+            keys = [key for key in store.list("") if key.endswith(f"{SUFFIX}/{STATE}")]
         if not keys:
-            raise InputError(f"{self.location}: no *{SUFFIX}/{STATE}: give the value of the parameter `checkpoints`")
+            raise InputError(
+                f"{self.location}: neither run.json nor *{SUFFIX}/{STATE} is here: give the --work folder of a run, or"
+                " the value of the parameter `checkpoints`"
+            )
         found: list[tuple[State, str]] = []
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "file"
@@ -228,7 +235,7 @@ def _shown(training: Training) -> dict[str, object]:
         "left": duration(per_step * (total - last.get("step", 0))) if total and training.running else "",
         "age": duration(training.age),
         "stopped": last.get("stopped", ""),
-        "numbers": list(_numbers(rows)),
+        "numbers": list(_numbers(rows, training.shown.get("best_by") or "validation/reward")),
         "stage": next(stage_charts([Stage(training.title, rows)])) if training.is_stage else None,
         "loss": "" if training.is_stage else loss_chart(rows, width=1000),
         "charts": [(caption, chart) for caption, chart in _charts(training) if chart],
@@ -237,8 +244,8 @@ def _shown(training: Training) -> dict[str, object]:
     }
 
 
-def _numbers(rows: Sequence[HistoryRow]) -> Iterator[tuple[str, str]]:
-    """The newest values at the top of a training."""
+def _numbers(rows: Sequence[HistoryRow], best_by: str) -> Iterator[tuple[str, str]]:
+    """The newest values at the top of a training, and the best ones."""
     for name, key, number in (
         ("reward", "reward", "{:.3f}"),
         ("loss", "loss", "{:.3f}"),
@@ -249,9 +256,12 @@ def _numbers(rows: Sequence[HistoryRow]) -> Iterator[tuple[str, str]]:
         values = points(rows, key)
         if values and not (key == "loss" and "reward" in rows[-1]):
             yield name, number.format(values[-1][1])
-    for name, key in (("best reward", "validation/reward"), ("lowest loss", "validation/loss")):
+    for name, key, best in (
+        (f"best {best_by.rpartition('/')[2]}", best_by, max),
+        ("lowest loss", "validation/loss", min),
+    ):
         if values := points(rows, key):
-            step, value = (max if "reward" in key else min)(values, key=lambda point: point[1])
+            step, value = best(values, key=lambda point: point[1])
             yield f"{name}, step {step:.0f}", f"{value:.3f}"
 
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -110,7 +111,8 @@ class Exporter:
         self.record("pebr_step_seconds", wall)
         if _is_number(seconds := row.get("seconds")):  # SFT trains and does nothing else
             self.record("pebr_part_seconds", float(seconds), "training")  # type: ignore[arg-type]
-        busy = [row.get(name) for name in ("seconds", "seconds_sampling", "seconds_training")]
+        parts = ("seconds", "seconds_sampling", "seconds_training", "seconds_validation")
+        busy = [row.get(name) for name in parts]
         waited = row.get("seconds_waiting")  # inside the parts above, if the step measures it
         working = sum(float(value) for value in busy if isinstance(value, int | float))
         working -= float(waited) if isinstance(waited, int | float) else 0.0
@@ -145,7 +147,7 @@ class Exporter:
         group = {label: value for label, value in zip(LABELS, self._identity, strict=True) if value}
         try:
             pushadd_to_gateway(gateway, "pebr", self.registry.restricted_registry(samples), group, PUSH_SECONDS)  # type: ignore[arg-type]
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:  # it is gone; no address; no HTTP
             log.warning("PEBR_PUSHGATEWAY=%s: the metrics of this step are not there: %s", gateway, error)
 
     def _child(self, name: str, own: str) -> Any:

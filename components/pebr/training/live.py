@@ -54,6 +54,7 @@ class State(TypedDict):
     steps: int  # training steps of the whole run
     updated: float  # unix seconds
     done: bool  # whether the training has ended
+    best_by: str  # the measure of the history that names the best weights; "" without validation
     sampled: str  # where the sample is from; "" without a sample
     sample: list[SampledQuestion]
 
@@ -61,10 +62,10 @@ class State(TypedDict):
 class Live:
     """Writes the live files of one run, for rank 0."""
 
-    def __init__(self, checkpoints: str, title: str, steps: int, history: Path | str) -> None:
+    def __init__(self, checkpoints: str, title: str, steps: int, history: Path | str, best_by: str = "") -> None:
         self._store = open_store(f"{checkpoints}{SUFFIX}")
         self._history = Path(history)
-        self._state = State(title=title, steps=steps, updated=0.0, done=False, sampled="", sample=[])
+        self._state = State(title=title, steps=steps, updated=0.0, done=False, best_by=best_by, sampled="", sample=[])
         self._written = -EVERY_SECONDS  # monotonic
 
     def write(
