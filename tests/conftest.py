@@ -24,6 +24,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "qwen2_5_vl": build_model(root / "qwen2_5_vl", 0, "qwen2_5_vl", **sizes),
         "qwen3_vl": build_model(root / "qwen3_vl", 0, "qwen3_vl", **sizes),
+        "qwen3_5": build_model(root / "qwen3_5", 0, "qwen3_5", **sizes),
         "untied": build_model(root / "untied", 0, "qwen2_5_vl", **sizes, tied=False),
     }
 

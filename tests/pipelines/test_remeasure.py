@@ -15,8 +15,7 @@ AGAIN = {"rollout-of-stage-1", "split-for-stage-2", "stage-2-reasoning-remeasure
 @pytest.mark.timeout(900)
 def test_stage_2_trains_on_what_is_medium_for_the_model_of_stage_1(tmp_path: Path) -> None:
     work = tmp_path / "run"
-    few = {"perception_max_steps": 1, "reasoning_max_steps": 1}
-    run(work, train_clip(tmp_path / "clip", seed=0, steps=2), remeasure=True, **few)
+    run(work, train_clip(tmp_path / "clip", seed=0, steps=2), remeasure=True)
     assert states(work, "skipped") >= {"stage-2-reasoning"}
     assert states(work, "done") >= {*AGAIN, "merge-stage-2", "evaluate-stage-2", "report"}
     right = {

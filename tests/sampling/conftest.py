@@ -13,7 +13,7 @@ from pebr.toy.world import questions
 from pebr.vlm.encoding import Encoder, Prompt
 from pebr.vlm.loading import load_model, load_processor
 
-FAMILIES = ("qwen2_5_vl", "qwen3_vl")
+FAMILIES = ("qwen2_5_vl", "qwen3_vl")  # that both engines are tested with
 
 
 class Tiny(NamedTuple):

@@ -8,8 +8,15 @@ import torch
 
 from pebr.sampling.contract import Sampler, SamplingSettings, SyncError
 from pebr.sampling.start import start_sampler
+from tests.sampling.conftest import FAMILIES, make_tiny
 
+ALL = (*FAMILIES, "qwen3_5")
 SETTINGS = SamplingSettings(samples=4, temperature=1.2, top_p=1.0, max_response_tokens=24, seed=7)
+
+
+@pytest.fixture(scope="module", params=ALL)
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return make_tiny(tmp_path_factory.mktemp(request.param), request.param)
 
 
 @pytest.fixture

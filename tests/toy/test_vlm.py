@@ -24,7 +24,7 @@ def tokenizer() -> Any:
     return build_tokenizer()
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "qwen3_5"])
 def test_loads_and_sees_the_picture(family: Any, tmp_path: Path) -> None:
     build_model(tmp_path, 0, family, **TINY)
     model, encoder = load_model(tmp_path), Encoder(load_processor(tmp_path))

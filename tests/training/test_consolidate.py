@@ -12,7 +12,7 @@ from pebr.training.consolidate import consolidate
 from pebr.training.sharded import Run, share, write_index, write_shard
 from pebr.vlm.loading import load_model, load_processor
 
-FAMILIES = ["qwen2_5_vl", "qwen3_vl", "untied"]
+FAMILIES = ["qwen2_5_vl", "qwen3_vl", "qwen3_5", "untied"]
 
 
 def shard(model: torch.nn.Module, directory: Path, ranks: int = 3) -> None:

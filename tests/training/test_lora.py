@@ -11,7 +11,7 @@ from pebr.training.consolidate import consolidate
 from pebr.training.engine import EngineSettings, TrainingEngine
 from pebr.vlm.loading import load_model
 
-FAMILIES = ["qwen2_5_vl", "qwen3_vl"]
+FAMILIES = ["qwen2_5_vl", "qwen3_vl", "qwen3_5"]
 
 
 def logits(model: torch.nn.Module) -> torch.Tensor:

@@ -16,7 +16,7 @@ from pebr.vlm.loading import load_model
 SETTINGS = EngineSettings(1e-3, 1, zero_stage=3)
 
 
-@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "untied"])
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "qwen3_5", "untied"])
 def test_the_same_model_as_loaded_whole(tiny_models, name):
     model, whole = load_trainable(tiny_models[name], SETTINGS, join()), load_model(tiny_models[name])
     parameters = dict(model.named_parameters())

@@ -14,7 +14,7 @@ from pebr.vlm.families.qwen import prompt_positions
 from pebr.vlm.loading import load_model, load_processor
 from pebr.vlm.rows import Group, pack
 
-FAMILIES = ["qwen2_5_vl", "qwen3_vl", "untied"]
+FAMILIES = ["qwen2_5_vl", "qwen3_vl", "qwen3_5", "untied"]
 TEMPERATURE = 1.2
 
 

@@ -20,6 +20,7 @@ from pebr.grpo.benchmark import asked_rows, table_of
 from pebr.grpo.experience import Collector
 from pebr.grpo.measures import overview
 from pebr.grpo.micro_batches import Packer
+from pebr.grpo.objective import active_terms
 from pebr.grpo.policy import Policy, load_policy
 from pebr.grpo.prompts import Prompts
 from pebr.grpo.questions import Plan, askable, variances
@@ -39,6 +40,7 @@ from pebr.training.live import Live
 from pebr.training.randomness import seed_everything
 from pebr.training.validation import held_out
 from pebr.vlm.encoding import Encoder
+from pebr.vlm.families.contract import Family
 from pebr.vlm.loading import check_model, load_processor
 
 log = logging.getLogger(__name__)
@@ -97,6 +99,7 @@ def ready(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> I
     """Build everything that the stage needs on one rank; afterwards the sampler is closed."""
     seed_everything(settings.seed)
     encoder = Encoder(load_processor(settings.model, settings.min_pixels, settings.max_pixels))
+    check_family(settings, encoder.family)
     needs_key_words = settings.stage == "perception" and settings.keyword_weight > 0
     kept, rejected = askable(settings.dataset, encoder, settings.max_prompt_tokens, needs_key_words)
     metrics.record_row(rows=len(kept))
@@ -135,6 +138,20 @@ def ready(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> I
             live = Live(checkpoints.location, title, plan.steps, settings.history, best_by) if place.rank == 0 else None
             trainer = Trainer(settings, plan, policy, collector, updater, rollouts, validator, live)
             yield Stage(trainer, rejected, validated)
+
+
+def check_family(settings: Settings, family: Family) -> None:
+    """Check that the model's family can do what the settings ask for.
+
+    Raises:
+        InputError: a setting needs the blind view, which a family that carries state does not have.
+    """
+    needs_blind = settings.credit != "even" or any(term.needs_blind for term in active_terms(settings))
+    if family.carries_state and needs_blind:
+        raise InputError(
+            f"--seeing-weight {settings.seeing_weight} and --credit {settings.credit} hide image tokens from attention,"
+            f" and {family.model_type} has layers that carry a state instead: give --seeing-weight 0 and --credit even"
+        )
 
 
 def _divided(settings: Settings, kept: list[int]) -> tuple[list[int], list[int]]:

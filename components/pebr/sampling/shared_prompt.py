@@ -13,6 +13,7 @@ T answer tokens so far, C values per head. Prompts are padded at the end.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,12 @@ class SharedPromptCache:
         device = self._prompts[0][0].device
         self._outside = (torch.arange(padded) >= lengths[:, None])[:, None, None].to(device)  # (Q, 1, 1, P)
         self._answers: list[tuple[Tensor, Tensor] | None] = [None] * len(self._prompts)  # each (Q * G, K, room, C)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of the text model. Its attention needs no mask, and passes on one of four dimensions unchanged."""
+        mask = torch.zeros(1, 1, 1, 1, device=self._outside.device)
+        return {"past_key_values": self, "shared": self, "attention_mask": mask}
 
     @property
     def rows(self) -> int:

@@ -6,7 +6,8 @@ is computed alone, the rows of a decoding step are padded to a multiple of 16 (f
 row in the same way whatever the other rows are), and each sample has its own random numbers. The engine can sample from
 the module that is being trained; then no weights are synced.
 
-There is no paging, and no question joins a running batch. For large models use vLLM.
+There is no paging, and no question joins a running batch. If the model's layers carry a state, questions are decoded
+one after another, with a copy of the prompt's cache per answer. For large models use vLLM.
 """
 
 import itertools
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pebr.sampling.contract import Question, Sample, SamplingSettings, SyncError, in_order, sample_seed
+from pebr.sampling.copied_prompt import CopiedPromptCache, evaluating
 from pebr.sampling.distribution import draw, next_token_logprobs, uniforms_of
 from pebr.sampling.shared_prompt import KeyValues, SharedPromptCache, attention_of, padded_rows
 from pebr.sampling.weights import checked
@@ -31,7 +33,7 @@ ROWS = 256  # answers that are decoded together
 class _Prefilled(NamedTuple):
     """A question whose prompt has been computed."""
 
-    cache: KeyValues
+    cache: KeyValues | Any  # `DynamicCache` of transformers if the family carries state
     hidden: Tensor  # (D,) of the prompt's last token
     position: int  # of the first answer token
 
@@ -82,6 +84,10 @@ class TransformersSampler:
     @torch.no_grad()
     def _wave(self, wave: Sequence[Question], settings: SamplingSettings, step: int) -> list[list[Sample]]:
         """The answers to a batch of questions, decoded together."""
+        if self.family.carries_state:
+            with evaluating(self._text_model()):  # question by question: their answers cannot share a cache
+                found = (self._decode([q.question_id], [self._prefill(q.prompt)], settings, step) for q in wave)
+                return [answers for (answers,) in found]
         with attention_of(self._text_model()):
             prefilled = [self._prefill(question.prompt) for question in wave]
             return self._decode([question.question_id for question in wave], prefilled, settings, step)
@@ -96,7 +102,8 @@ class TransformersSampler:
         device = self.model.device
         positions = self.encoder.positions(prompt)  # (A, P)
         token_ids = torch.tensor([prompt.token_ids])
-        cache: Any = DynamicCache()
+        states = self.family.carries_state
+        cache: Any = DynamicCache(config=self._text_model().config) if states else DynamicCache()
         hidden = self.family.hidden_states(
             self.model,
             Inputs(
@@ -106,10 +113,12 @@ class TransformersSampler:
                 prompt.image_grids,
                 (token_ids[0] == self.encoder.image_token_id).nonzero()[:, 0].to(device),
             ),
-            attention_mask=_no_mask(device),
+            attention_mask=None if states else torch.zeros(1, 1, 1, 1, device=device),  # see `SharedPromptCache`
             past_key_values=cache,
             use_cache=True,
         )
+        if states:
+            return _Prefilled(cache, hidden[0, -1], int(positions.max()) + 1)
         layers = [(layer.keys[0], layer.values[0]) for layer in cache.layers]
         return _Prefilled(layers, hidden[0, -1], int(positions.max()) + 1)
 
@@ -120,7 +129,7 @@ class TransformersSampler:
         answers = settings.samples
         device = self.model.device
         text, head = self._text_model(), self.model.get_output_embeddings()
-        cache = SharedPromptCache([question.cache for question in prefilled], answers)
+        cache = self._cache([question.cache for question in prefilled], answers)
         seeds = [sample_seed(settings.seed, step, qid, place) for qid in question_ids for place in range(answers)]
         uniforms = uniforms_of(seeds, settings.max_response_tokens).to(device)  # (B, R)
         ends = torch.tensor(self.encoder.eos_token_ids, device=device)
@@ -158,13 +167,18 @@ class TransformersSampler:
             hidden = text(
                 inputs_embeds=text.get_input_embeddings()(_pad_rows(chosen))[:, None],
                 position_ids=positions.expand(self.family.position_axes, -1)[:, :, None],
-                attention_mask=_no_mask(device),
-                past_key_values=cache,
                 use_cache=True,
-                shared=cache,
+                **cache.arguments,
             ).last_hidden_state[: len(live), 0]
             cache.advance()
         return _samples(tokens.cpu(), logprobs.cpu(), lengths.tolist(), done.tolist(), answers)
+
+    def _cache(self, prompts: Sequence[KeyValues | Any], answers: int) -> SharedPromptCache | CopiedPromptCache:
+        """The cache of so many answers to each of these prompts."""
+        if self.family.carries_state:
+            (prompt,) = prompts
+            return CopiedPromptCache(prompt, padded_rows(answers), self.model.device)
+        return SharedPromptCache(prompts, answers)
 
 
 def _samples(
@@ -182,8 +196,3 @@ def _pad_rows(rows: Tensor) -> Tensor:
     """(B, ...) padded with zeros to a multiple of 16 rows."""
     missing = padded_rows(rows.shape[0]) - rows.shape[0]
     return torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]) if missing else rows
-
-
-def _no_mask(device: torch.device) -> Tensor:
-    """A mask of four dimensions: transformers passes it on unchanged, and the attention function does not use it."""
-    return torch.zeros(1, 1, 1, 1, device=device)

@@ -32,8 +32,9 @@ class PolicyModel(nn.Module):
 
     def __init__(self, model: Any, banned_token_ids: Sequence[int] = ()) -> None:
         super().__init__()
-        use_row_attention(model)
         self.family = family_of(model.config)
+        if not self.family.carries_state:
+            use_row_attention(model)
         self.family.prepare(model)
         self.model = model
         self.banned_token_ids = tuple(banned_token_ids)
@@ -63,6 +64,11 @@ class PolicyModel(nn.Module):
 
     def states(self, row: Row, hidden: Tensor | None) -> Tensor:
         """The last hidden states at the places that predict, (T, D)."""
+        if self.family.carries_state:
+            if hidden is not None:
+                raise ValueError(f"{self.family.model_type}: no token can be hidden from layers that carry a state")
+            states = self.family.hidden_states(self.model, row.inputs, use_cache=False, spans=row.spans)
+            return states[0][row.predictors]
         plans = [
             plan_group(
                 span.prompt,

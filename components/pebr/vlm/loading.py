@@ -35,7 +35,13 @@ def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: 
     _require(path, "preprocessor_config.json", "processor_config.json")
     with readable(path, "the processor"):
         processor = AutoProcessor.from_pretrained(str(path), local_files_only=True)
-    family_of_processor(processor).limit_pixels(processor, min_pixels, max_pixels)
+    family = family_of_processor(processor)
+    if (Path(path) / "config.json").is_file() and (own := family_named(load_config(path).model_type, path)) != family:
+        if own.processor != family.processor:
+            kinds = f"a processor for {family.model_type}, a model {own.model_type}"
+            raise InputError(f"{path}: {kinds}: give the parts of one model")
+        processor.model_type, family = own.model_type, own  # families may share a class of processor
+    family.limit_pixels(processor, min_pixels, max_pixels)
     if not processor.chat_template:
         raise InputError(f"{path}: no chat template: add chat_template.jinja of the instruction-tuned model")
     processor.question_template = read_template(path)
@@ -66,9 +72,6 @@ def check_model(path: Path | str) -> None:
     config = load_config(path)
     _require(path, SINGLE, INDEX)
     encoder = Encoder(load_processor(path))
-    if family_named(config.model_type, path) is not encoder.family:
-        kinds = f"a processor for {encoder.family.model_type}, a model {config.model_type}"
-        raise InputError(f"{path}: {kinds}: give the parts of one model")
     with readable(path, "tokenizer, image processor or chat template"):
         prompt = encoder.prompt("<image>What is this?", [Image.new("RGB", SAMPLE)])
         vocabulary, known = max(encoder.tokenizer.get_vocab().values()), config.get_text_config().vocab_size

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from pebr.vlm.encoding import Encoder, Prompt
-from pebr.vlm.families.contract import Inputs
+from pebr.vlm.families.contract import Inputs, Span
 from pebr.vlm.first_fit import first_fit
+from pebr.vlm.whole_rows import tokens_computed
 
 
 class Group(NamedTuple):
@@ -33,18 +34,6 @@ class Group(NamedTuple):
     prompt: Prompt
     answers: Sequence[Sequence[int]]  # G answers of R tokens each
     numbers: Sequence[int]  # (G,)
-
-
-class Span(NamedTuple):
-    """A group's place in a row, in input tokens: an answer of R tokens takes R - 1."""
-
-    start: int
-    prompt: int
-    answers: tuple[int, ...]  # (G,)
-
-    @property
-    def end(self) -> int:
-        return self.start + self.prompt + sum(self.answers)
 
 
 class Row(NamedTuple):
@@ -88,10 +77,12 @@ def _moved(field: object, device: torch.device | str) -> object:
 def pack(groups: Sequence[Group], tokens_per_row: int, encoder: Encoder) -> list[Row]:
     """Pack groups into rows of at most `tokens_per_row` tokens, by first-fit decreasing.
 
-    A row exceeds the budget only if a prompt with one answer does. The split changes results by rounding only.
+    A row exceeds the budget only if a prompt with one answer does. The split changes results by rounding only. For a
+    family that carries state, a prompt counts once per answer: so often is it computed.
     """
-    pieces = [piece for group in groups for piece in _split(group, tokens_per_row)]
-    bins = first_fit([_tokens(piece) for piece in pieces], tokens_per_row)
+    repeats = encoder.family.carries_state
+    pieces = [piece for group in groups for piece in _split(group, tokens_per_row, repeats)]
+    bins = first_fit([_tokens(piece, repeats) for piece in pieces], tokens_per_row)
     return [_row([pieces[number] for number in row], encoder) for row in bins]
 
 
@@ -100,12 +91,14 @@ def blank_row(encoder: Encoder) -> Row:
     return _row([], encoder)
 
 
-def _tokens(group: Group) -> int:
-    """Input tokens of a group."""
-    return len(group.prompt.token_ids) + sum(len(answer) - 1 for answer in group.answers)
+def _tokens(group: Group, repeats: bool) -> int:
+    """Input tokens of a group; with `repeats`, its prompt counts once per answer."""
+    answers = [len(answer) - 1 for answer in group.answers]
+    prompt = len(group.prompt.token_ids)
+    return tokens_computed(prompt, answers) if repeats else prompt + sum(answers)
 
 
-def _split(group: Group, tokens_per_row: int) -> list[Group]:
+def _split(group: Group, tokens_per_row: int, repeats: bool) -> list[Group]:
     """The group, or parts of it that fit the budget, each with the whole prompt.
 
     Answers are sorted, the longest first: neighbors of similar length are computed together (`pebr.vlm.attention`).
@@ -116,12 +109,13 @@ def _split(group: Group, tokens_per_row: int) -> list[Group]:
     for answer, number in by_length:
         if not answer:
             raise ValueError(f"answer {number} has no tokens: it needs at least the end token")
-        if not parts or len(answer) - 1 > left:
+        cost = len(answer) - 1 + (len(group.prompt.token_ids) if repeats else 0)
+        if not parts or cost > left:
             parts.append(([], []))
-            left = tokens_per_row - len(group.prompt.token_ids)
+            left = tokens_per_row - (0 if repeats else len(group.prompt.token_ids))
         parts[-1][0].append(answer)
         parts[-1][1].append(number)
-        left -= len(answer) - 1
+        left -= cost
     return [Group(group.prompt, answers, numbers) for answers, numbers in parts]
 
 

@@ -31,6 +31,18 @@ class Inputs(NamedTuple):
     image_places: Tensor | None  # (K,) index in the row of each image token
 
 
+class Span(NamedTuple):
+    """A group's place in a row, in input tokens: an answer of R tokens takes R - 1."""
+
+    start: int
+    prompt: int
+    answers: tuple[int, ...]  # (G,)
+
+    @property
+    def end(self) -> int:
+        return self.start + self.prompt + sum(self.answers)
+
+
 class Family(Protocol):
     """One family. Image data of all images of a prompt are two tensors: pixel patches, and the grid of each image.
 
@@ -46,6 +58,7 @@ class Family(Protocol):
     position_axes: int  # A
     vision: tuple[str, ...]  # modules of the model: vision tower and projector
     language_model: str  # module of the model: the text model without its output head
+    carries_state: bool  # layers pass a state from token to token, so answers cannot share a prompt's computation
 
     def limit_pixels(self, processor: Processor, least: int | None, most: int | None) -> None:
         """Make the processor enlarge images below `least` pixels and shrink those above `most`; None: no change."""
@@ -88,7 +101,8 @@ class Family(Protocol):
     def hidden_states(self, model: Model, inputs: Inputs, **text: Any) -> Tensor:
         """The last hidden states (1, L, D) of the text model; `text` are further arguments of its forward pass.
 
-        The forward pass does not wait for the device.
+        The forward pass does not wait for the device. A packed row has one more argument: `plans` for the attention
+        (`pebr.vlm.attention`), or, if the family carries state, `spans` of its groups.
         """
         ...
 

@@ -65,6 +65,7 @@ class Qwen:
     position_axes = 3
     vision: tuple[str, ...] = ("model.visual",)  # the projector is its part `merger`
     language_model = "model.language_model"
+    carries_state = False
     special_tokens: tuple[str, ...] = (end_of_text, "<|im_start|>", end_of_turn, *vision_tokens)
     system_text = f"system\n{SYSTEM}"
 
@@ -108,7 +109,14 @@ class Qwen:
         use_fast_kernels(model, self.vision[0])
 
     def hidden_states(self, model: Model, inputs: Inputs, **text: Any) -> Tensor:
-        core = model.model
+        embedded, of_images = self.embedded(model.model, inputs)
+        states: Tensor = model.model.language_model(
+            inputs_embeds=embedded, position_ids=inputs.positions, **text, **of_images
+        ).last_hidden_state
+        return states
+
+    def embedded(self, core: Model, inputs: Inputs) -> tuple[Tensor, dict[str, Any]]:
+        """Embeddings (1, L, D) of tokens and images, and further arguments of the text model from the vision tower."""
         embedded = core.get_input_embeddings()(inputs.token_ids)  # (1, L, D)
         if inputs.patches is not None and inputs.grids is not None and inputs.image_places is not None:
             tower = core.visual
@@ -116,12 +124,8 @@ class Qwen:
             plan = self.vision_plan(tower, tuple(map(tuple, inputs.grids.tolist())), lanes)
             seen = tower(inputs.patches.type(tower.dtype), grid_thw=inputs.grids, **_sent(plan, embedded.device))
             images = seen.pooler_output.to(embedded.dtype)  # (K, D)
-            embedded = embedded.index_copy(1, inputs.image_places, images[None])
-            text |= self.of_images(seen, inputs.image_places)
-        states: Tensor = core.language_model(
-            inputs_embeds=embedded, position_ids=inputs.positions, **text
-        ).last_hidden_state
-        return states
+            return embedded.index_copy(1, inputs.image_places, images[None]), self.of_images(seen, inputs.image_places)
+        return embedded, {}
 
     def vision_plan(self, tower: Any, grids: Grids, lanes: bool) -> VisionPlan:
         """What the vision tower would otherwise compute from the grids, in each pass and waiting for the device.

@@ -30,7 +30,7 @@ class Qwen3VL(Qwen):
         text._deepstack_process = add_features
 
     def vision_plan(self, tower: Any, grids: Grids, lanes: bool) -> VisionPlan:
-        return _plan(grids, tower.spatial_merge_size, tower.num_grid_per_side, lanes)
+        return plan_of(grids, tower.spatial_merge_size, tower.num_grid_per_side, lanes)
 
     def of_images(self, seen: Any, places: Tensor) -> dict[str, Any]:
         return {"visual_pos_masks": places, "deepstack_visual_embeds": seen.deepstack_features}
@@ -42,7 +42,8 @@ class Qwen3VL(Qwen):
 
 
 @lru_cache(maxsize=16)  # a row passes through the reference and the policy
-def _plan(grids: Grids, merge: int, side: int, lanes: bool) -> VisionPlan:
+def plan_of(grids: Grids, merge: int, side: int, lanes: bool) -> VisionPlan:
+    """See `Qwen.vision_plan`; `side` is that of the grid of learned positions."""
     from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
 
     of_grids = torch.tensor(grids)
