@@ -31,7 +31,7 @@ from pipelines.ir.plan import LAUNCHER
 
 VARIABLE = "PEBR_NODES"
 COMPONENT = {"app.kubernetes.io/component": "train"}  # label of the nodes; the service and network policy select it
-QUEUES = "kueue.x-k8s.io/"  # labels of Kueue: they are for the job, not for its launcher
+QUEUES = "kueue.x-k8s.io/"  # labels of Kueue: they are for the job, not for its pods or its launcher
 CPU, MEMORY = "500m", "2G"  # of a launcher: it copies files
 Manifest = dict[str, Any]
 
@@ -55,9 +55,8 @@ def place(task: PipelineTask) -> PipelineTask:
 
 def launched(task: PipelineTask, placement: Placement) -> PipelineTask:
     """Make a task a launcher of nodes, and tell it what they are."""
-    others = {key: value for key, value in placement.labels.items() if not key.startswith(QUEUES)}
     own = dataclasses.replace(placement, cpu=CPU, memory=MEMORY, gpus=0, shared_memory="", cache_claim="")
-    placed(task, dataclasses.replace(own, metrics_port=0, labels=others, node_selector={}, tolerations=()))
+    placed(task, dataclasses.replace(own, metrics_port=0, labels=_others(placement), node_selector={}, tolerations=()))
     kubernetes.use_field_path_as_env(task, "PEBR_POD", "metadata.name")
     kubernetes.use_field_path_as_env(task, "PEBR_RUN", f"metadata.labels['{WORKFLOW}']")
     return task.set_env_variable(VARIABLE, json.dumps(nodes(placement), separators=(",", ":")))
@@ -70,7 +69,7 @@ def nodes(placement: Placement) -> Manifest:
     """
     monitored = bool(placement.metrics_port)
     annotations = metrics_annotations(placement.metrics_port) if monitored else {}
-    labels = {**COMPONENT, **(OWN if monitored else {}), **placement.labels}
+    labels = {**COMPONENT, **(OWN if monitored else {}), **_others(placement)}
     volumes, mounts = zip(*_volumes(placement), strict=True)
     limits = {"memory": placement.memory}
     limits |= {placement.gpu_resource: str(placement.gpus)} if placement.gpus else {}
@@ -102,6 +101,11 @@ def nodes(placement: Placement) -> Manifest:
         **_present("labels", dict(placement.labels)),
         "pod": {**pod, "spec": spec},
     }
+
+
+def _others(placement: Placement) -> dict[str, str]:
+    """The labels of single pods: Kueue admits the job as a whole."""
+    return {key: value for key, value in placement.labels.items() if not key.startswith(QUEUES)}
 
 
 def _present(name: str, value: object) -> Manifest:

@@ -6,7 +6,7 @@ from functools import partial
 
 from kubernetes import client
 
-from pebr.telemetry.logs import last_error
+from pebr.telemetry.logs import failure_of
 from pipelines.targets import Failure, TargetError, Waiting
 from pipelines.targets.cluster import REMEDIES
 from pipelines.targets.retrying import TIMEOUT, persist
@@ -54,7 +54,7 @@ class Pods:
         try:
             ask = partial(self.api.read_namespaced_pod_log, name, self.namespace, **options)
             lines = str(self._persist(ask, f"read the log of {name}") or "").splitlines()
-            text = last_error(lines) or next((line for line in reversed(lines) if line.strip()), "")  # of a traceback
+            text = failure_of(lines)
         except TargetError:  # the pod or its log is gone; what the status says is left
             text = ""
         told = text or (ended and (ended.message or ended.reason)) or pod.status.message or pod.status.reason or ""

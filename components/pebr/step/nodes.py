@@ -95,7 +95,10 @@ class Nodes:
         self._ended.set()
         if code not in ENDED_WELL:
             told = self._lost or "the other nodes live"
-            log.error("node %d ends with exit code %d (%s): start all nodes again, they resume", self.rank, code, told)
+            # No error: the rank that failed, or the loss of the other node, is one.
+            log.warning(
+                "node %d ends with exit code %d (%s): start all nodes again, they resume", self.rank, code, told
+            )
 
     def _store_is_silent(self) -> bool:
         return self.rank > 0 and time.monotonic() - self._answered > self._patience

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from pebr.telemetry import metrics
@@ -14,6 +14,7 @@ from pebr.telemetry import metrics
 Item = TypeVar("Item")
 log = logging.getLogger("pebr")
 _ERROR = re.compile(r"[\d:]+ ERROR (?:\[rank \d+\] )?(.+)")  # a line of `configure`
+_LINE = re.compile(r"[\d:]+ (DEBUG|INFO|WARNING|ERROR) ")  # the beginning of such a line
 _RECENT = 60  # progress lines, which take at least five minutes
 
 
@@ -59,6 +60,17 @@ def last_error(lines: Iterable[str]) -> str:
     'data/: no rows'
     """
     return ([found[1] for line in lines if (found := _ERROR.fullmatch(line))] or [""])[-1]
+
+
+def failure_of(lines: Sequence[str]) -> str:
+    """What ended a process, from its log: the last error, else the last line of a traceback, else the last line.
+
+    >>> failure_of(["Traceback (most recent call last):", "ValueError: no 7", "16:02:12 WARNING node 0 ends", ""])
+    'ValueError: no 7'
+    """
+    said = [line for line in lines if line.strip()]
+    foreign = [line for line in said if not _LINE.match(line)]
+    return last_error(lines) or (foreign or said or [""])[-1]
 
 
 def duration(seconds: float) -> str:

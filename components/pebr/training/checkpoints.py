@@ -67,9 +67,10 @@ class Checkpoints:
         self._store: Store | None = None
         if "://" in location and not location.startswith("file://"):
             self._store = open_store(location)
-            staging = [tempfile.mkdtemp(prefix="pebr-checkpoints-") if self.rank == 0 else ""]
-            dist.broadcast_object_list(staging)
-            self._folder = Path(staging[0])
+            # One folder per machine, made by its first rank; the ranks of a machine follow each other.
+            made = [""] * self.world_size
+            dist.all_gather_object(made, tempfile.mkdtemp(prefix="pebr-checkpoints-") if is_first_here() else "")
+            self._folder = Path(next(filter(None, made[self.rank :: -1])))
         else:
             self._folder = Path(location.removeprefix("file://"))
 

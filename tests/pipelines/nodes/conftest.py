@@ -17,6 +17,7 @@ from pipelines.nodes.jobs import Container, Jobs, Kind
 from pipelines.targets import retrying
 from pipelines.targets.cluster import connect
 from tests.grpo.conftest import command, question_rows  # noqa: F401 - fixtures
+from tests.k8s.schemas import models
 from tests.pipelines.nodes.cluster import Cluster, serving
 
 PLACEMENT = Placement(
@@ -70,6 +71,8 @@ class Started:
     """A job on the cluster, whose pods run scripts, and its following."""
 
     def __init__(self, kind: Kind, folder: Path, count: int = 2) -> None:
+        if kind is jobs.TRAIN_JOB:
+            models("kubeflow_trainer_api")  # here, in the test's thread: it skips the test where there are no schemas
         where, namespace = connect()
         self.exchange = Exchange(str(folder / "exchange"))
         self.jobs = Jobs(kind, "pebr-step-1", namespace, where)

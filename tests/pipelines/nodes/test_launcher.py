@@ -73,7 +73,7 @@ def test_grpo_on_two_nodes_trains_as_two_ranks_do_and_survives_a_lost_node_and_a
     wait_for(lambda: said(cluster, "checkpoint of step 2 written"), first)
     next(pod for pod in cluster.running() if pod.index == 1).kill()
     shown, told = first.communicate(timeout=200)
-    assert first.returncode == 137
+    assert first.returncode == 137, told + shown
     assert "node 1 (" in told
     assert "ended with exit code 137" in told
     assert "step 1 of 2" in shown  # the log of node 0
@@ -88,7 +88,7 @@ def test_grpo_on_two_nodes_trains_as_two_ranks_do_and_survives_a_lost_node_and_a
     wait_for(lambda: third.poll() is not None or len(cluster.created) > 2, third)
     assert third.poll() is not None
     shown, told = third.communicate()
-    assert third.returncode == 0, told
+    assert third.returncode == 0, told + shown
     assert "found, going on with it" in told
     assert len(cluster.created) == 2
     assert history(parted) == history(whole)
