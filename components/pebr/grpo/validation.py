@@ -71,7 +71,7 @@ def validator_of(settings: Settings, training: Collector, rows: list[int]) -> Va
         settings.max_response_tokens,
         sample_seed(settings.seed, 0, "validation", 0),
     )
-    collector = replace(training, sampling=sampling, reward=replace(reward, components=components))
+    collector = replace(training, sampling=sampling, reward=replace(reward, components=components), noise=None)
     name = "" if settings.best_by == "reward" else f"/{settings.best_by}"
     score = Score(f"validation/reward{name}", True, settings.stop_at, settings.stop_patience)
     return Validator(settings.validate_every, rows, collector, score)

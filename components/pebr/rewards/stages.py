@@ -47,17 +47,18 @@ class BuiltIn(NamedTuple):
     stages: tuple[str, ...]  # where it counts
     paper: Callable[..., list[float]]
     released: Callable[..., list[float]]  # the formula of the authors' code; the same function if it has none
+    of_description: bool = False  # judges the description
     needs_second_pass: bool = False  # reads `retold`, which is sampled after all answers of a step
 
 
 BUILT_IN = {  # in this order in the history
-    "clip": BuiltIn(("perception",), clip_reward, released.clip_reward),
-    "keyword": BuiltIn(("perception",), keyword_reward, released.keyword_reward),
+    "clip": BuiltIn(("perception",), clip_reward, released.clip_reward, of_description=True),
+    "keyword": BuiltIn(("perception",), keyword_reward, released.keyword_reward, of_description=True),
     "accuracy": BuiltIn(("reasoning",), accuracy_reward, released.accuracy_reward),
     "format": BuiltIn(("perception", "reasoning"), format_reward, released.format_reward),
-    "length": BuiltIn(("perception",), length_reward, released.length_reward),
+    "length": BuiltIn(("perception",), length_reward, released.length_reward, of_description=True),
     "overlong": BuiltIn(("perception", "reasoning"), overlong_reward, overlong_reward),
-    "sufficiency": BuiltIn(("perception", "reasoning"), sufficiency_reward, sufficiency_reward, needs_second_pass=True),
+    "sufficiency": BuiltIn(("perception", "reasoning"), sufficiency_reward, sufficiency_reward, True, True),
 }
 
 
@@ -93,6 +94,11 @@ class StageReward:
     def weights(self) -> dict[str, float]:
         """The weight of each component."""
         return {name: weight for name, (weight, _) in self.components.items()}
+
+    @property
+    def of_description(self) -> frozenset[str]:
+        """The components that judge descriptions."""
+        return frozenset(name for name in self.components if name in BUILT_IN and BUILT_IN[name].of_description)
 
     @property
     def needs_second_pass(self) -> bool:

@@ -57,9 +57,11 @@ class Encoder:
         """
         text = self._render([*history, problem], len(images))
         resized = tuple(image.resize(self._seen_size(image.size), Image.Resampling.BICUBIC) for image in images)
-        # Not resized by the processor: a second time would shrink or refuse very long images, whose sides round up.
-        batch = self.processor(text=[text], images=list(resized) or None, do_resize=False, return_tensors="pt")
-        return Prompt(batch["input_ids"][0].tolist(), *self.family.image_data(batch), resized, text)
+        return self._encoded(text, resized)
+
+    def with_images(self, prompt: Prompt, images: Sequence[Image.Image]) -> Prompt:
+        """The same question with other images, of the same sizes as `prompt.images`."""
+        return self._encoded(prompt.text, tuple(images))
 
     def blind_prompt(self, problem: str, begun: str) -> Prompt:
         """Encode a question without its images, and the beginning of its answer, in which special tokens are text.
@@ -149,6 +151,12 @@ class Encoder:
     def _ids_of(self, token: str) -> list[int]:
         vocabulary = self.tokenizer.get_vocab()
         return [vocabulary[token]] if token in vocabulary else []
+
+    def _encoded(self, text: str, images: tuple[Image.Image, ...]) -> Prompt:
+        """A rendered chat with images at the resolution that the model sees."""
+        # Not resized by the processor: a second time would shrink or refuse very long images, whose sides round up.
+        batch = self.processor(text=[text], images=list(images) or None, do_resize=False, return_tensors="pt")
+        return Prompt(batch["input_ids"][0].tolist(), *self.family.image_data(batch), images, text)
 
     def _render(self, turns: Sequence[str], image_count: int) -> str:
         messages = conversation(turns, image_count, self.template)
