@@ -10,19 +10,23 @@ import logging
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from pebr.grpo.advantages import group_advantages
-from pebr.grpo.prompts import Prompts
+from pebr.grpo.noise import Noise
+from pebr.grpo.prompts import Prompts, noisy
 from pebr.grpo.questions import QuestionRow
 from pebr.grpo.scoring import Answered, Scoring
+from pebr.grpo.second_pass import Retold, SecondPass
+from pebr.grpo.separate import Separate, description_tokens, separate
 from pebr.rewards.stages import Scores, StageReward
 from pebr.sampling.contract import (
     Sample,
@@ -55,11 +59,21 @@ class Experience(NamedTuple):
     components: dict[str, list[float]]  # component -> (G,), before its weight
     advantages: Tensor  # (G,) float32
     owner: int = 0  # the rank that has the encoded question
+    disturbed: Sequence[bool] = ()  # (G,) whether the sampler saw a disturbed image; () if none did
+    separate: Separate | None = None  # advantages by kind of token; None: all tokens of an answer have its advantage
 
     @property
     def teaches(self) -> bool:
         """False if all rewards are equal: then every advantage is 0."""
-        return bool(self.advantages.any())
+        return bool(self.advantages.any()) or (self.separate is not None and self.separate.teaches)
+
+    @property
+    def token_advantages(self) -> Tensor:
+        """The advantages of the tokens of all G answers, one after another, (T,)."""
+        lengths = [len(ids) for ids in self.token_ids]
+        if self.separate is not None:
+            return self.separate.of_tokens(self.advantages, lengths)
+        return self.advantages.repeat_interleave(torch.tensor(lengths, dtype=torch.long))
 
     def complete(self) -> "Experience":
         """The experience without answers that are cut off; advantages stay those of the whole group."""
@@ -72,6 +86,8 @@ class Experience(NamedTuple):
             rewards=[self.rewards[place] for place in kept],
             components={name: [values[place] for place in kept] for name, values in self.components.items()},
             advantages=self.advantages[kept],
+            disturbed=[self.disturbed[place] for place in kept] if self.disturbed else (),
+            separate=self.separate and self.separate.kept(kept),
         )
 
     @property
@@ -91,10 +107,13 @@ class Collector:
     advantage: str  # see `group_advantages`
     place: Place
     prompts: Prompts
+    second_pass: SecondPass | None = None  # None: no component of the reward needs it
+    noise: Noise | None = None  # of the images from which half of the answers are sampled
+    separate_advantages: bool = False  # by kind of token, if the reward has components of both kinds
     # Of the last call of `collect`, on this rank: seconds of work and of waiting. The work of threads overlaps.
     seconds: defaultdict[str, float] = field(default_factory=partial(defaultdict, float))
-    # Seconds per component; of all ranks, failed checks, answers left out, and the share of descriptions that CLIP
-    # reads in part.
+    # Seconds per component; of all ranks, failed checks, answers left out, tokens of the second pass, and the share of
+    # descriptions that CLIP reads in part.
     measured: defaultdict[str, float] = field(default_factory=partial(defaultdict, float))
 
     def collect(
@@ -128,6 +147,8 @@ class Collector:
             for place, experience in zip(dull, teaching, strict=False):
                 found[place] = experience
             self.measured["questions_replaced"] += len(teaching)
+        if self.noise is not None:
+            self.measured["noise"] = self.noise.strength(step)
         if "clip_cut_off_share" in self.measured:  # until now, a number
             self.measured["clip_cut_off_share"] /= sampled * self.sampling.samples
         return found
@@ -141,37 +162,73 @@ class Collector:
         questions = {row: read[row] for row in mine}
         by_qid = {question["qid"]: question for question in questions.values()}
         finite: dict[str, list[Sample]] = {}
+        disturbed: dict[str, Sequence[bool]] = {}
         with Scoring(self.reward, self.encoder.decode) as scoring:
-            for qid, samples in sampler.stream(self.prompts.ask(questions, further), self.sampling, step):
-                check_complete(qid, samples, self.sampling)
-                finite[qid] = [sample for sample in samples if is_finite(sample)]
-                scoring.add(Answered(by_qid[qid], finite[qid]))
+            for qid, samples, seen in self._answers(sampler, questions, step, further):
+                finite[qid], disturbed[qid] = samples, seen
+                scoring.add(Answered(by_qid[qid], samples))
             sampled = time.perf_counter()
-            responses, scores = scoring.scores(list(by_qid))
+            retold = Retold([], 0)
+            if self.second_pass:
+                answered = [Answered(question, finite[qid]) for qid, question in by_qid.items()]
+                retold = self.second_pass.answers(sampler, answered, step)
+            told = time.perf_counter()
+            responses, scores = scoring.scores(list(by_qid), retold.texts)
         done = time.perf_counter()
         left_out = {qid: self.sampling.samples - len(samples) for qid, samples in finite.items()}
-        experiences = self._experiences(questions, finite, responses, scores)
+        experiences = [
+            experience._replace(disturbed=disturbed[str(experience.question["qid"])])
+            for experience in self._experiences(questions, finite, responses, scores)
+        ]
         gathered: list[Any] = [None] * ranks
-        dist.all_gather_object(gathered, (experiences, left_out, scores.failures, scores.cut_off))
+        dist.all_gather_object(gathered, (experiences, left_out, scores.failures, scores.cut_off, retold.tokens))
         self.seconds["encode"] += self.prompts.seconds
         self.seconds["sampling"] += sampled - started
         self.seconds["rewards"] += scoring.seconds
-        self.seconds["waiting"] += self.prompts.waited + done - sampled
+        if self.second_pass:
+            self.seconds["sufficiency"] += told - sampled
+        self.seconds["waiting"] += self.prompts.waited + done - told
         self._measure(gathered, scores.seconds, len(rows) * self.sampling.samples)
         return [gathered[place % ranks][0][place // ranks] for place in range(len(rows))]
 
+    def _answers(
+        self, sampler: Sampler, questions: Mapping[int, QuestionRow], step: int, further: bool
+    ) -> Iterator[tuple[str, list[Sample], Sequence[bool]]]:
+        """Yield each question as soon as it has its answers: its qid, those answers whose log-probabilities are finite.
+
+        With noise, the second half of the answers is from the disturbed view; the last item says of which answers.
+        """
+        if self.noise is None:
+            for qid, samples in sampler.stream(self.prompts.ask(questions, further), self.sampling, step):
+                check_complete(qid, samples, self.sampling)
+                yield qid, [sample for sample in samples if is_finite(sample)], ()
+            return
+        half = replace(self.sampling, samples=self.sampling.samples // 2)
+        asked = self.prompts.ask(questions, further, partial(self.noise.view, step=step))
+        views = {noisy(question["qid"]): question["qid"] for question in questions.values()}
+        done: dict[str, list[Sample]] = {}
+        for name, samples in sampler.stream(asked, half, step):
+            check_complete(name, samples, half)
+            done[name] = [sample for sample in samples if is_finite(sample)]
+            qid = views.get(name, name)
+            if {qid, noisy(qid)} <= done.keys():
+                clean, other = done[qid], done[noisy(qid)]
+                yield qid, [*clean, *other], [False] * len(clean) + [True] * len(other)
+
     def _measure(self, gathered: Sequence[Any], seconds: Mapping[str, float], answers: int) -> None:
         """Add to `measured` what all ranks have found."""
-        left_out = {qid: count for _, of_rank, _, _ in gathered for qid, count in of_rank.items()}
+        left_out = {qid: count for _, of_rank, *_ in gathered for qid, count in of_rank.items()}
         if (warning := check_not_finite(left_out, answers)) and self.place.rank == 0:
             log.warning("%s", warning)
         for name, value in seconds.items():
             self.measured[f"seconds_reward/{name}"] += round(value, 4)
         self.measured["answers_left_out"] += sum(left_out.values())
-        self.measured["checks_failed"] += sum(failures for _, _, failures, _ in gathered)
-        cut_off = [count for *_, count in gathered if count is not None]
+        self.measured["checks_failed"] += sum(failures for _, _, failures, *_ in gathered)
+        cut_off = [count for *_, count, _ in gathered if count is not None]
         if cut_off:
             self.measured["clip_cut_off_share"] += sum(cut_off)
+        if self.second_pass:
+            self.measured["sufficiency_tokens"] += sum(tokens for *_, tokens in gathered)
 
     def _experiences(
         self,
@@ -196,6 +253,18 @@ class Collector:
                     components={name: values[part] for name, values in scores.raw.items()},
                     advantages=group_advantages([scores.total[part]], self.advantage)[0],
                     owner=self.place.rank,
+                    separate=self._separate(samples, texts, {n: values[part] for n, values in scores.weighted.items()}),
                 )
             )
         return experiences
+
+    def _separate(
+        self, samples: Sequence[Sample], texts: Sequence[str], weighted: Mapping[str, list[float]]
+    ) -> Separate | None:
+        """The separate advantages of a group; None if there are none."""
+        of_description = self.reward.of_description
+        if not self.separate_advantages or len(of_description) in (0, len(weighted)):
+            return None
+        pairs = zip(samples, texts, strict=True)
+        spans = [description_tokens(sample.token_ids, text, self.encoder.decode) for sample, text in pairs]
+        return separate(weighted, of_description, self.advantage, spans)

@@ -56,6 +56,9 @@ def of_answers(experiences: Sequence[Experience]) -> dict[str, float]:
         result[f"reward_at_0/{name}"] = fmean(value <= 0.0 for value in values)
         result[f"reward_at_1/{name}"] = fmean(value >= 1.0 for value in values)
         result[f"reward_spread/{name}"] = fmean(stdev(group) if len(group) > 1 else 0.0 for group in groups)
+    disturbed = [reward for e in experiences for reward, seen in zip(e.rewards, e.disturbed, strict=False) if seen]
+    if disturbed:
+        result["reward_noisy"] = fmean(disturbed)
     result["response_tokens"] = fmean(len(ids) for e in experiences for ids in e.token_ids)
     result["truncated_share"] = fmean(reason == "length" for e in experiences for reason in e.finish_reasons)
     result["zero_advantage_share"] = fmean(not e.teaches for e in experiences)

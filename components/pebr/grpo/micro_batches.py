@@ -24,6 +24,7 @@ class MicroBatch(NamedTuple):
 
     row: Row
     hidden: Tensor | None  # (L,) bool: tokens that the blind view does not see; None: no active term needs it
+    disturbed: Tensor | None  # (T,) bool: tokens that were sampled from a disturbed image; None: none were
     advantages: Tensor  # (T,)
     weights: Tensor  # (T,)
     sampler_logprobs: Tensor  # (T,)
@@ -34,8 +35,14 @@ class MicroBatch(NamedTuple):
     def tokens(self, logprobs: Tensor, entropies: Tensor) -> Tokens:
         """Add the policy's output, (T,) each, and move everything to its device."""
         _, lengths = self.row.segments.unique_consecutive(return_counts=True)
-        known = [None if values is None else values.to(logprobs.device) for values in (*self[2:], lengths)]
-        return Tokens(logprobs, entropies, *known)  # type: ignore[arg-type]
+        known = [None if values is None else values.to(logprobs.device) for values in (*self[3:], lengths)]
+        tokens = Tokens(logprobs, entropies, *known)  # type: ignore[arg-type]
+        if self.disturbed is None:
+            return tokens
+        # The sampler's log-probabilities of these tokens are of another prompt, and say nothing about this one.
+        own = logprobs.detach() if tokens.old_logprobs is None else tokens.old_logprobs
+        disturbed = self.disturbed.to(logprobs.device)
+        return tokens._replace(sampler_logprobs=torch.where(disturbed, own, tokens.sampler_logprobs))
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class Packer:
     def filler(self) -> MicroBatch:
         """A micro-batch that predicts nothing."""
         none = torch.zeros(0)
-        return MicroBatch(blank_row(self.encoder), None, none, none, none, none, none, none)
+        return MicroBatch(blank_row(self.encoder), None, None, none, none, none, none, none, none)
 
     def gather(self, updates: Sequence[Sequence[Experience]]) -> None:
         """Bring the encoded questions of some updates to the ranks that train on them. All ranks call this."""
@@ -101,8 +108,9 @@ class Packer:
             self.settings.normalisation,
             self.max_response_tokens,
         )
-        advantages = torch.cat([e.advantages for e in mine])
+        advantages = torch.cat([e.token_advantages for e in mine])
         logprobs = torch.cat([torch.tensor(values) for e in mine for values in e.logprobs])
+        disturbed = torch.tensor([seen for e in mine for seen in e.disturbed or [False] * len(e.token_ids)])
         starts = lengths.cumsum(0) - lengths
         numbers = iter(range(len(lengths)))
         groups = [Group(self.prompt_of(e.row), e.token_ids, [next(numbers) for _ in e.token_ids]) for e in mine]
@@ -112,7 +120,8 @@ class Packer:
             MicroBatch(
                 row,
                 self._hidden(row, owners, step) if needs_blind else None,
-                advantages=advantages[row.segments],
+                disturbed[row.segments] if bool(disturbed.any()) else None,
+                advantages=advantages[starts[row.segments] + row.offsets],
                 weights=weights[row.segments],
                 sampler_logprobs=logprobs[starts[row.segments] + row.offsets],
             )

@@ -5,8 +5,9 @@ computed again.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +22,13 @@ from pebr.step.launch import Place, available_cores
 from pebr.vlm.encoding import Encoder, Prompt
 
 MOST_THREADS = 8
+
+View = Callable[[Prompt, str], Prompt]  # from an encoded question and its qid to another view of it
+
+
+def noisy(qid: str) -> str:
+    """The name of a question's disturbed view, which determines the random numbers of its answers."""
+    return f"{qid}\tnoisy"  # a tab, which no other question has in its name by chance
 
 
 class Move(NamedTuple):
@@ -45,12 +53,15 @@ class Prompts:
     def __getitem__(self, row: int) -> Prompt:
         return self._held[row]
 
-    def ask(self, questions: Mapping[int, QuestionRow], further: bool = False) -> Iterator[Question]:
+    def ask(
+        self, questions: Mapping[int, QuestionRow], further: bool = False, view: View | None = None
+    ) -> Iterator[Question]:
         """Encode questions, by row, and yield them in this order.
 
         Args:
             questions: by row of the dataset.
             further: whether they are further questions of this step; else those of the last step are dropped.
+            view: another view of a question, which is yielded after it, with the name of `noisy`. It is not kept.
 
         Raises:
             InputError: an image is broken.
@@ -60,7 +71,7 @@ class Prompts:
             self._held = {}
         threads = max(1, min(MOST_THREADS, available_cores() // self.place.world_size - 1))
         encoded = read_ahead(
-            self._encode,
+            partial(self._encode, view=view),
             questions.values(),
             len(questions),
             threads,
@@ -68,11 +79,13 @@ class Prompts:
         )
         for row, question in questions.items():
             started = time.perf_counter()
-            prompt, seconds = next(encoded)
+            prompt, other, seconds = next(encoded)
             self.waited += time.perf_counter() - started
             self.seconds += seconds
             self._held[row] = prompt
             yield Question(question["qid"], prompt)
+            if other is not None:
+                yield Question(noisy(question["qid"]), other)
 
     def exchange(self, moves: Sequence[Move]) -> None:
         """Send encoded questions to the ranks that train on them. All ranks call this with the same moves."""
@@ -84,10 +97,13 @@ class Prompts:
                 dist.recv_object_list(received, src=owner)
                 self._held[row] = received[0]
 
-    def _encode(self, question: QuestionRow) -> tuple[Prompt, float]:
+    def _encode(self, question: QuestionRow, view: View | None) -> tuple[Prompt, Prompt | None, float]:
+        """The encoded question, its other view, and the seconds that both took."""
         started = time.perf_counter()
         try:
             images = [decode(image["bytes"]) for image in question["images"]]
         except ImageError as error:
             raise InputError(f"{self.source}: question {question['qid']}: {error}: filter the dataset again") from error
-        return self.encoder.prompt(question["problem"], images), time.perf_counter() - started
+        prompt = self.encoder.prompt(question["problem"], images)
+        other = view(prompt, question["qid"]) if view else None
+        return prompt, other, time.perf_counter() - started

@@ -76,6 +76,12 @@ class ObjectiveSettings(StepSettings):
     advantage: Annotated[
         Literal["std", "mean"], "std divides by the standard deviation of the group; mean only subtracts the mean."
     ] = "std"
+    separate_advantages: Annotated[
+        bool,
+        "The description's tokens get the advantage of the description's rewards (CLIP, keywords, length,"
+        " self-sufficiency), the other tokens that of the others. Nothing changes in a stage without rewards of both"
+        " kinds.",
+    ] = False
     normalisation: Annotated[
         Literal["token", "sequence", "dr_grpo"],
         "Average of the loss: token (over the tokens of an update), sequence (mean of the answers' means) or dr_grpo.",
@@ -123,6 +129,19 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
         "Dynamic sampling: questions whose answers all have the same reward are replaced by others, in at most so many"
         " rounds of sampling per step; 0 for never.",
     ] = 0
+    sufficiency_tokens: Annotated[
+        int, Bounds(1), "Limit of an answer that is sampled for the self-sufficiency reward."
+    ] = 1024
+    sufficiency_temperature: Annotated[
+        float, Bounds(0, 100), "Its sampling temperature; 0 takes the most likely token."
+    ] = 0.0
+    noise: Annotated[
+        int,
+        Bounds(0, 999),
+        "NoisyRollout: half of the answers are sampled from a disturbed image, with Gaussian noise of this many"
+        " diffusion steps (500), which fade; 0 for none.",
+    ] = 0
+    noise_half_at: Annotated[float, SHARE, "Share of the training steps after which half of the noise is left."] = 0.67
     variance_share: Annotated[
         float,
         SHARE,
@@ -203,6 +222,8 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
                 f"--sampler-correction {self.sampler_correction}: with several updates per step the ratio itself is to"
                 " the sampler's probability; give --old-logprobs recompute, or --ratio-cap alone"
             )
+        if self.noise:
+            self._check_noise(several)
         if self.sampler_correction != "none" and self.ratio_cap <= 1:
             raise InputError(f"--ratio-cap {self.ratio_cap}: give more than 1 with --sampler-correction")
         if 0 < self.clip_dual <= 1:
@@ -224,3 +245,13 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
             )
         if self.stage == "perception" and self.clip_weight and not self.clip_model:
             raise InputError("--clip-model is empty: the perception stage needs it, or --clip-weight 0")
+
+    def _check_noise(self, several: bool) -> None:
+        """Check the settings that noisy views need; `several` if a step has several updates."""
+        if self.samples % 2:
+            raise InputError(f"--samples {self.samples}: give an even number with --noise, which half of them get")
+        if several and self.old_logprobs == "sampler":
+            raise InputError(
+                f"--noise {self.noise}: the sampler's probabilities are not those of the clean image; give"
+                " --old-logprobs recompute"
+            )

@@ -39,7 +39,8 @@ class Updater:
     sums: Sums = field(default_factory=partial(Sums, ()))  # of the last training step
     drift: DriftMeter = field(default_factory=DriftMeter)
     seconds: dict[str, float] = field(default_factory=dict)  # of the last training step
-    _compared: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # log-probabilities: sampler's, trainer's
+    # Log-probabilities, the sampler's and the trainer's; and which are of another image, None: none are
+    _compared: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list)
 
     def step(self, updates: Sequence[Sequence[Experience]]) -> list[UpdateReport]:
         """Make the updates of a training step in order. Afterwards `sums` and `drift` describe the step's tokens.
@@ -65,10 +66,11 @@ class Updater:
             with watch.part("update"):
                 complete = self._seen(complete)
                 reports.append(self.engine.update(complete, partial(self._loss, first=number == 0), self.packer.filler))
-        for sampler, trainer in self._compared:
+        for sampler, trainer, disturbed in self._compared:
             # Tokens with NaN are not drift: the engine refuses the update, counts it, and stops the run after a few.
             if not trainer.isnan().any():
-                self.drift.add(sampler=sampler, trainer=trainer.cpu())
+                same = slice(None) if disturbed is None else ~disturbed
+                self.drift.add(sampler=sampler[same], trainer=trainer.cpu()[same])
         self._compared.clear()
         self.seconds = watch.seconds()
         return reports
@@ -123,5 +125,5 @@ class Updater:
         self.sums.add(len(logprobs), sums)
         # In a step's first update, trainer and sampler have the same weights, so a difference is drift between engines.
         if first:
-            self._compared.append((batch.sampler_logprobs, logprobs.detach()))
+            self._compared.append((batch.sampler_logprobs, logprobs.detach(), batch.disturbed))
         return loss

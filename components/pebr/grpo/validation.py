@@ -74,7 +74,7 @@ def validator_of(settings: Settings, training: Collector, rows: list[int], asked
         settings.max_response_tokens,
         sample_seed(settings.seed, 0, "validation", 0),
     )
-    collector = replace(training, sampling=sampling, reward=reward)
+    collector = replace(training, sampling=sampling, reward=reward, noise=None)
     if asked:
         prompts = replace(training.prompts, source=f"{settings.benchmarks}/{asked.name}.tsv")
         collector = replace(collector, dataset=asked.questions, prompts=prompts)

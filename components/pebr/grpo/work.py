@@ -20,11 +20,13 @@ from pebr.grpo.benchmark import asked_rows, table_of
 from pebr.grpo.experience import Collector
 from pebr.grpo.measures import overview
 from pebr.grpo.micro_batches import Packer
+from pebr.grpo.noise import Noise
 from pebr.grpo.objective import active_terms
 from pebr.grpo.policy import Policy, load_policy
 from pebr.grpo.prompts import Prompts
 from pebr.grpo.questions import Plan, askable, variances
 from pebr.grpo.record import Rollouts
+from pebr.grpo.second_pass import SecondPass
 from pebr.grpo.settings import Settings
 from pebr.grpo.trainer import Trainer
 from pebr.grpo.update import Updater
@@ -125,9 +127,7 @@ def ready(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> I
         log.warning("%d questions, fewer than --questions-per-step %d", len(kept), settings.questions_per_step)
     with AnswerChecker() as checker:
         reward = _stage_reward(settings, encoder, checker, place)
-        sampling = SamplingSettings.of(settings, settings.seed)
-        prompts = Prompts(settings.dataset, encoder, place)
-        collector = Collector(dataset, encoder, sampling, reward, settings.advantage, place, prompts)
+        collector = _collector(settings, dataset, encoder, reward, place, plan.steps)
         checkpoints = Checkpoints.of(settings, run_facts(settings), place)
         with closing(load_policy(settings, encoder, place, plan.optimizer_updates, checkpoints)) as policy:
             updater = _updater(settings, policy, encoder, collector)
@@ -179,6 +179,30 @@ def _stage_reward(settings: Settings, encoder: Encoder, checker: AnswerChecker, 
     needs_clip = settings.stage == "perception" and settings.clip_weight
     scorer = load_scorer(settings.clip_model, str(place.device)) if needs_clip else None
     return build_reward(settings, Tools(checker, encoder.count_tokens, scorer, settings.max_response_tokens))
+
+
+def _collector(
+    settings: Settings,
+    dataset: ShardedDataset,
+    encoder: Encoder,
+    reward: StageReward,
+    place: launch.Place,
+    steps: int,
+) -> Collector:
+    """What samples and rewards answers; `steps` is the number of training steps of the run."""
+    noise = Noise(encoder, settings.noise, settings.noise_half_at, steps, settings.seed) if settings.noise else None
+    return Collector(
+        dataset,
+        encoder,
+        SamplingSettings.of(settings, settings.seed),
+        reward,
+        settings.advantage,
+        place,
+        Prompts(settings.dataset, encoder, place),
+        SecondPass.of(settings, encoder) if reward.needs_second_pass else None,
+        noise,
+        settings.separate_advantages,
+    )
 
 
 def _updater(settings: Settings, policy: Policy, encoder: Encoder, collector: Collector) -> Updater:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pebr.vlm.families import family_of_processor
 from pebr.vlm.families.contract import Processor, Size, Tokenizer
-from pebr.vlm.prompt import TEMPLATE, PromptError, conversation
+from pebr.vlm.prompt import IMAGE_PLACEHOLDER, TEMPLATE, PromptError, conversation
 
 
 class Prompt(NamedTuple):
@@ -57,9 +57,20 @@ class Encoder:
         """
         text = self._render([*history, problem], len(images))
         resized = tuple(image.resize(self._seen_size(image.size), Image.Resampling.BICUBIC) for image in images)
-        # Not resized by the processor: a second time would shrink or refuse very long images, whose sides round up.
-        batch = self.processor(text=[text], images=list(resized) or None, do_resize=False, return_tensors="pt")
-        return Prompt(batch["input_ids"][0].tolist(), *self.family.image_data(batch), resized, text)
+        return self._encoded(text, resized)
+
+    def with_images(self, prompt: Prompt, images: Sequence[Image.Image]) -> Prompt:
+        """The same question with other images, of the same sizes as `prompt.images`."""
+        return self._encoded(prompt.text, tuple(images))
+
+    def blind_prompt(self, problem: str, begun: str) -> Prompt:
+        """Encode a question without its images, and the beginning of its answer, in which special tokens are text.
+
+        Raises:
+            PromptError: nothing is left of the question without its images.
+        """
+        prompt = self.prompt(problem.replace(IMAGE_PLACEHOLDER, ""), [])
+        return prompt._replace(token_ids=prompt.token_ids + self._plain_ids(begun), text=prompt.text + begun)
 
     def prompt_length(self, problem: str, sizes: Sequence[Size], history: Sequence[str] = ()) -> int:
         """The number of tokens P of a prompt, from the images' (width, height) alone: no pixel is read.
@@ -88,8 +99,7 @@ class Encoder:
 
     def response_ids(self, text: str) -> list[int]:
         """The tokens of an answer, ended by the end-of-turn token; special tokens in the text are plain text."""
-        ids: list[int] = self._plain_tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [*ids, self.end_of_turn_id]
+        return [*self._plain_ids(text), self.end_of_turn_id]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of an answer's tokens, without special tokens."""
@@ -134,9 +144,19 @@ class Encoder:
         """
         return copy.deepcopy(self.tokenizer)
 
+    def _plain_ids(self, text: str) -> list[int]:
+        ids: list[int] = self._plain_tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return ids
+
     def _ids_of(self, token: str) -> list[int]:
         vocabulary = self.tokenizer.get_vocab()
         return [vocabulary[token]] if token in vocabulary else []
+
+    def _encoded(self, text: str, images: tuple[Image.Image, ...]) -> Prompt:
+        """A rendered chat with images at the resolution that the model sees."""
+        # Not resized by the processor: a second time would shrink or refuse very long images, whose sides round up.
+        batch = self.processor(text=[text], images=list(images) or None, do_resize=False, return_tensors="pt")
+        return Prompt(batch["input_ids"][0].tolist(), *self.family.image_data(batch), images, text)
 
     def _render(self, turns: Sequence[str], image_count: int) -> str:
         messages = conversation(turns, image_count, self.template)

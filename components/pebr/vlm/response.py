@@ -117,6 +117,33 @@ def parse(text: str) -> Response:
     )
 
 
+def description_span(text: str) -> tuple[int, int]:
+    """Where the description of a response begins and ends, in characters; (0, 0) for none.
+
+    >>> text = "### Image Description: a cat ### Rationales: b"
+    >>> text[slice(*description_span(text))]
+    'a cat'
+    """
+    headers = list(_HEADER.finditer(text))
+    ends = [header.start() for header in headers[1:]] + [len(text)]
+    places = [place for place, header in enumerate(headers) if header.lastgroup == "description"]
+    if not places:
+        return 0, 0
+    start = headers[places[-1]].end()
+    content = text[start : ends[places[-1]]]
+    start += len(content) - len(content.lstrip())
+    return (start, start + len(content.strip())) if _CONTENT.search(content) else (0, 0)
+
+
+def begun(description: str) -> str:
+    """A response that has its description and is to go on with the rationales.
+
+    >>> begun("A red bar.")
+    '### Image Description:\\nA red bar.\\n\\n### Rationales:\\n'
+    """
+    return f"### Image Description:\n{description}\n\n### Rationales:\n"
+
+
 def _problems(
     text: str, before: str, headers: list[re.Match[str]], names: list[str], contents: list[str]
 ) -> list[Problem]:
