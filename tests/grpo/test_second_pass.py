@@ -143,6 +143,19 @@ def test_a_description_for_which_no_engine_has_room_is_none(encoder: Encoder) ->
     assert told.prompts == {}
 
 
+@pytest.mark.vllm
+def test_both_engines_give_the_same_answers(encoder: Encoder, tiny_models: dict[str, Path]) -> None:
+    asked = list(questions(3, 3, "rl"))
+    given = answered(encoder, asked, *([q.response, "no sections", q.taught] for q in asked))
+    found = []
+    for engine in ("transformers", "vllm"):
+        sampler = start_sampler(engine, tiny_models["qwen2_5_vl"], encoder, max_tokens=512, memory_share=0.1)
+        found.append(of(encoder).answers(sampler, given, step=1))
+        sampler.close()
+    assert found[0] == found[1]
+    assert found[0].tokens > 0
+
+
 @pytest.mark.slow
 def test_the_answers_of_a_step_are_those_without_the_reward(command: Any, tmp_path: Path) -> None:
     """Stage 1 without CLIP and keywords; the second pass changes neither the samples nor the drift."""

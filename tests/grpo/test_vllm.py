@@ -18,6 +18,7 @@ SETTINGS = {"sampling": "vllm", "learning_rate": 1e-2, "drift_limit": 1e-3, "sav
     [
         {"processes": 1, "zero_stage": 0},
         {"processes": 1, "zero_stage": 3, "lora_rank": 4},
+        {"processes": 1, "zero_stage": 0, "noise": 500, "old_logprobs": "recompute"},
         {"processes": 2, "zero_stage": 3},
         {"processes": 2, "zero_stage": 0, "tensor_parallel": 2},
     ],
