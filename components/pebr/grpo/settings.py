@@ -230,6 +230,17 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
             raise InputError(f"--clip-dual {self.clip_dual}: give more than 1, or 0 for no bound")
         if not self.temperature:
             raise InputError(f"--temperature {self.temperature}: greedy answers are all the same, give more than 0")
+        self._check_validation()
+        if self.top_p < 1 and self.old_logprobs == "sampler" and several:
+            raise InputError(
+                f"--top-p {self.top_p}: the sampler's probabilities are then not the model's; give"
+                " --old-logprobs recompute or --top-p 1"
+            )
+        if self.stage == "perception" and self.clip_weight and not self.clip_model:
+            raise InputError("--clip-model is empty: the perception stage needs it, or --clip-weight 0")
+
+    def _check_validation(self) -> None:
+        """Check what is asked in a validation, and how."""
         if self.validate_on and not (self.validate_every and self.benchmarks):
             missing = "--benchmarks" if self.validate_every else "--validate-every"
             raise InputError(f"--validate-on {self.validate_on}: it is never asked, give {missing} too")
@@ -238,13 +249,6 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
                 f"--validation-samples {self.validation_samples}: greedy answers are all the same, give 1, or"
                 " --validation-temperature above 0"
             )
-        if self.top_p < 1 and self.old_logprobs == "sampler" and several:
-            raise InputError(
-                f"--top-p {self.top_p}: the sampler's probabilities are then not the model's; give"
-                " --old-logprobs recompute or --top-p 1"
-            )
-        if self.stage == "perception" and self.clip_weight and not self.clip_model:
-            raise InputError("--clip-model is empty: the perception stage needs it, or --clip-weight 0")
 
     def _check_noise(self, several: bool) -> None:
         """Check the settings that noisy views need; `several` if a step has several updates."""
