@@ -32,3 +32,18 @@ def test_the_methods_numbers_are_accepted():
     Settings(**PATHS, questions_per_step=560, questions_per_update=112, stage="perception", clip_model="clip")
     Settings(**PATHS, questions_per_step=512, questions_per_update=128, epochs=2)
     Settings(**PATHS, top_p=0.9, old_logprobs="recompute")
+
+
+def test_further_methods_are_off_by_default():
+    settings = Settings(**PATHS)
+    off = {
+        "ratio": "token",
+        "surrogate": "clip",
+        "sampler_correction": "none",
+        "credit": "even",
+        **dict.fromkeys(("off_policy_limit", "entropy_weight", "seeing_weight", "variance_share"), 0.0),
+        **dict.fromkeys(("overlong_weight", "sufficiency_weight"), 0.0),
+        **dict.fromkeys(("replacement_rounds", "noise"), 0),
+        **dict.fromkeys(("leave_out_cut_off", "separate_advantages"), False),
+    }
+    assert {name: getattr(settings, name) for name in off} == off
