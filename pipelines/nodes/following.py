@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -84,10 +85,7 @@ class Following:
             log.error("%s was deleted", self.jobs.told)
             return 1
         pods = self.jobs.pods()
-        for pod in pods:
-            if _node(pod) == "0" and pod.metadata.name not in self._logs and pod.status.phase not in (None, "Pending"):
-                self._logs[pod.metadata.name] = NodeLog(pod.metadata.name, self.namespace)
-                self._logs[pod.metadata.name].start()
+        self._show_logs(pods)
         state, failed = jobs.ended(job), failures(pods)
         if state == "Complete":
             return 0
@@ -102,6 +100,13 @@ class Following:
         else:
             self._tell_waiting(job, pods)
         return None
+
+    def _show_logs(self, pods: Sequence[client.V1Pod]) -> None:
+        """Begin to show the log of each pod of node 0 that has one."""
+        for pod in pods:
+            if _node(pod) == "0" and pod.metadata.name not in self._logs and pod.status.phase not in (None, "Pending"):
+                self._logs[pod.metadata.name] = NodeLog(pod.metadata.name, self.namespace)
+                self._logs[pod.metadata.name].start()
 
     def _beat(self) -> None:
         try:
@@ -130,6 +135,10 @@ class Following:
         """Delete the job and wait until its pods are gone, if asked for; show what is left of the log."""
         deadline = time.monotonic() + REMOVAL
         if delete:
+            with suppress(TargetError):  # a pod may have started since the last look
+                self._show_logs(self.jobs.pods())
+            for lines in self._logs.values():
+                lines.reading.wait(5.0)  # with its pod, a log is gone
             self.jobs.delete()
             while self.jobs.get() is not None and time.monotonic() < deadline:
                 time.sleep(POLL / 4)

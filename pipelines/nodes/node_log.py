@@ -22,6 +22,7 @@ class NodeLog(threading.Thread):
         super().__init__(name=f"log of {pod}", daemon=True)
         self.pod, self.namespace = pod, namespace
         self._api = client.CoreV1Api()
+        self.reading = threading.Event()  # the server has begun to send the log, or has none
         self._closed = threading.Event()
         self._last = ""  # time of the last line that was written, in the kubelet's format of fixed width
         self._heard = 0.0  # when it was read here
@@ -38,6 +39,7 @@ class NodeLog(threading.Thread):
                 self._read()
             except ApiError as error:
                 if error.status == 404:  # the pod is gone
+                    self.reading.set()
                     return
                 log.debug("log of %s: %s", self.pod, error)
             except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -59,6 +61,7 @@ class NodeLog(threading.Thread):
             _request_timeout=(10, None),
             **since,
         )
+        self.reading.set()
         for line in lines:
             moment, _, text = line.decode(errors="replace").partition(" ")
             if moment > self._last:

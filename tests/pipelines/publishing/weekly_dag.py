@@ -4,10 +4,19 @@ from pathlib import Path
 
 from kfp import dsl
 from kfp.compiler import Compiler
+from kfp.dsl.pipeline_task import PipelineTask
 
+from pebr.step.settings import fields
 from pipelines.components import component
+from pipelines.parameters import settings_of
 
 HERE = {"sampling": "transformers", "dtype": "fp32", "processes": 1}
+
+
+def made(step: str, **given: object) -> PipelineTask:
+    """A task; parameters that are not given have the defaults of the settings."""
+    ours = [each for each in fields(settings_of(step)) if each.role is None and each.name != "executor_input"]
+    return component(step)(**{setting.name: setting.default for setting in ours} | given)
 
 
 @dsl.pipeline(name="weekly")
@@ -21,12 +30,13 @@ def weekly(
     max_pixels: int = 802816,
 ):
     pixels = {"min_pixels": min_pixels, "max_pixels": max_pixels}
-    data = component("ingest")(source=sft_source).set_display_name("Ingest SFT data")
-    model = component("ingest")(source=model_source, kind="model").set_display_name("Ingest base model")
-    tables = component("ingest")(source=benchmarks_source, kind="benchmarks").set_display_name("Ingest benchmarks")
-    clip = component("ingest")(source=clip_source, kind="clip").set_display_name("Ingest CLIP model")
-    rows = component("filter")(source=data.outputs["output"], kind="sft").set_display_name("Filter SFT data")
-    trained = component("sft")(
+    data = made("ingest", source=sft_source).set_display_name("Ingest SFT data")
+    model = made("ingest", source=model_source, kind="model").set_display_name("Ingest base model")
+    tables = made("ingest", source=benchmarks_source, kind="benchmarks").set_display_name("Ingest benchmarks")
+    clip = made("ingest", source=clip_source, kind="clip").set_display_name("Ingest CLIP model")
+    rows = made("filter", source=data.outputs["output"], kind="sft").set_display_name("Filter SFT data")
+    trained = made(
+        "sft",
         model=model.outputs["output"],
         dataset=rows.outputs["output"],
         epochs=100,
@@ -40,7 +50,8 @@ def weekly(
         processes=1,
         **pixels,
     ).set_display_name("SFT")
-    component("evaluate")(
+    made(
+        "evaluate",
         model=trained.outputs["output"],
         benchmarks=tables.outputs["output"],
         clip_model=clip.outputs["output"],
