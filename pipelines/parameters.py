@@ -47,7 +47,7 @@ TASKS = {
 # Each prefix: how the help text names the task, and the fields that take it.
 _STAGE = (
     "reward questions_per_step questions_per_update epochs max_steps resume_from best_by stop_at overlong_weight"
-    " seeing_weight entropy_weight variance_share replacement_rounds credit"
+    " sufficiency_weight seeing_weight entropy_weight variance_share replacement_rounds credit"
 )
 PREFIXED = {
     "sft": (

@@ -62,6 +62,16 @@ def arms(chosen: Mapping[str, Value]) -> tuple[Arm, ...]:
             "perception_questions_per_update": int(chosen["reasoning_questions_per_update"]),
         },
     )
+    sufficiency = Stage(
+        "perception",
+        "easy",
+        {
+            "clip_weight": 0.0,
+            "keyword_weight": 0.0,
+            "perception_sufficiency_weight": 0.8,
+            "sufficiency_tokens": int(chosen["max_response_tokens"]),
+        },
+    )
     return (
         Arm("warm_up", "warm-up"),
         Arm("stage_1", "stage 1 alone", (stage_1,)),
@@ -69,6 +79,7 @@ def arms(chosen: Mapping[str, Value]) -> tuple[Arm, ...]:
         Arm("reasoning_steps", "reasoning only, equal training steps", (reasoning(both),)),
         Arm("reasoning_answers", "reasoning only, equal answers sampled", (reasoning(equal_answers),)),
         Arm("mixed", "both rewards in one stage, equal training steps", (mixed,)),
+        Arm("two_stages_sufficiency", "two stages, the first with self-sufficiency", (sufficiency, stage_2)),
         Arm(
             "two_stages_seeing",
             "two stages, the second with PAPO's perception term",

@@ -24,6 +24,7 @@ from pebr.grpo.advantages import group_advantages
 from pebr.grpo.prompts import Prompts
 from pebr.grpo.questions import QuestionRow
 from pebr.grpo.scoring import Answered, Scoring
+from pebr.grpo.second_pass import Retold, SecondPass
 from pebr.rewards.stages import Scores, StageReward
 from pebr.sampling.contract import (
     Sample,
@@ -92,10 +93,11 @@ class Collector:
     advantage: str  # see `group_advantages`
     place: Place
     prompts: Prompts
+    second_pass: SecondPass | None = None  # None: no component of the reward needs it
     # Of the last call of `collect`, on this rank: seconds of work and of waiting. The work of threads overlaps.
     seconds: defaultdict[str, float] = field(default_factory=partial(defaultdict, float))
-    # Seconds per component; of all ranks, failed checks, answers left out, and the share of descriptions that CLIP
-    # reads in part.
+    # Seconds per component; of all ranks, failed checks, answers left out, tokens of the second pass, and the share of
+    # descriptions that CLIP reads in part.
     measured: defaultdict[str, float] = field(default_factory=partial(defaultdict, float))
 
     def collect(
@@ -148,31 +150,40 @@ class Collector:
                 finite[qid] = [sample for sample in samples if is_finite(sample)]
                 scoring.add(Answered(by_qid[qid], finite[qid]))
             sampled = time.perf_counter()
-            responses, scores = scoring.scores(list(by_qid))
+            retold = Retold([], 0)
+            if self.second_pass:
+                answered = [Answered(question, finite[qid]) for qid, question in by_qid.items()]
+                retold = self.second_pass.answers(sampler, answered, step)
+            told = time.perf_counter()
+            responses, scores = scoring.scores(list(by_qid), retold.texts)
         done = time.perf_counter()
         left_out = {qid: self.sampling.samples - len(samples) for qid, samples in finite.items()}
         experiences = self._experiences(questions, finite, responses, scores)
         gathered: list[Any] = [None] * ranks
-        dist.all_gather_object(gathered, (experiences, left_out, scores.failures, scores.cut_off))
+        dist.all_gather_object(gathered, (experiences, left_out, scores.failures, scores.cut_off, retold.tokens))
         self.seconds["encode"] += self.prompts.seconds
         self.seconds["sampling"] += sampled - started
         self.seconds["rewards"] += scoring.seconds
-        self.seconds["waiting"] += self.prompts.waited + done - sampled
+        if self.second_pass:
+            self.seconds["sufficiency"] += told - sampled
+        self.seconds["waiting"] += self.prompts.waited + done - told
         self._measure(gathered, scores.seconds, len(rows) * self.sampling.samples)
         return [gathered[place % ranks][0][place // ranks] for place in range(len(rows))]
 
     def _measure(self, gathered: Sequence[Any], seconds: Mapping[str, float], answers: int) -> None:
         """Add to `measured` what all ranks have found."""
-        left_out = {qid: count for _, of_rank, _, _ in gathered for qid, count in of_rank.items()}
+        left_out = {qid: count for _, of_rank, *_ in gathered for qid, count in of_rank.items()}
         if (warning := check_not_finite(left_out, answers)) and self.place.rank == 0:
             log.warning("%s", warning)
         for name, value in seconds.items():
             self.measured[f"seconds_reward/{name}"] += round(value, 4)
         self.measured["answers_left_out"] += sum(left_out.values())
-        self.measured["checks_failed"] += sum(failures for _, _, failures, _ in gathered)
-        cut_off = [count for *_, count in gathered if count is not None]
+        self.measured["checks_failed"] += sum(failures for _, _, failures, *_ in gathered)
+        cut_off = [count for *_, count, _ in gathered if count is not None]
         if cut_off:
             self.measured["clip_cut_off_share"] += sum(cut_off)
+        if self.second_pass:
+            self.measured["sufficiency_tokens"] += sum(tokens for *_, tokens in gathered)
 
     def _experiences(
         self,

@@ -8,6 +8,7 @@ from functools import partial
 from torch import nn
 
 from pebr.grpo.objective import active_terms
+from pebr.grpo.second_pass import HEADERS
 from pebr.grpo.settings import Settings
 from pebr.sampling.contract import Sampler
 from pebr.sampling.start import start_for
@@ -107,5 +108,6 @@ def load_policy(
         model if live else None,
         sleeps=True,
         lora_rank=settings.lora_rank if adapters else 0,
+        further_tokens=settings.sufficiency_tokens + HEADERS if settings.sufficiency_weight else 0,
     )
     return Policy(engine, module, sampler, live, reference, adapters)

@@ -2,8 +2,8 @@
 
 Built-in rewards look at one sample at a time. They score `TOGETHER` questions as soon as these are answered: the answer
 check works in its processes, the CLIP model in the gaps of the GPU. Custom rewards get all samples of this rank in one
-batch, after the last answer, and so does CLIP on a CPU. Which questions are scored together follows from the order in
-which the sampler finishes them, never from the speed of the thread.
+batch, after the last answer, and so do CLIP on a CPU and rewards that need the second sampling pass. Which questions
+are scored together follows from the order in which the sampler finishes them, never from the speed of the thread.
 """
 
 import time
@@ -80,8 +80,12 @@ class Scoring:
             if part.done():
                 part.result()
 
-    def scores(self, qids: Sequence[str]) -> tuple[list[list[str]], Scores]:
+    def scores(self, qids: Sequence[str], retold: Sequence[str] = ()) -> tuple[list[list[str]], Scores]:
         """The decoded answers of all questions, and their scores, in the order of `qids`.
+
+        Args:
+            qids: of all questions.
+            retold: what the model answers from each answer's description alone, if a component needs it.
 
         Raises:
             RewardError: a component cannot score a sample.
@@ -103,7 +107,7 @@ class Scoring:
         seconds = {name: sum(scored.part.seconds[name] for scored in parts) for name in raw}
         together = self.reward.components.keys() - self.reward.by_sample
         if together:
-            rest = self.reward.part(_batch([answered for answered, *_ in groups], texts), together)
+            rest = self.reward.part(_batch([answered for answered, *_ in groups], texts, retold), together)
             raw |= rest.raw
             seconds |= rest.seconds
         failures = self.reward.checker.failures - self._failures
@@ -132,7 +136,7 @@ def _split(values: list[float], groups: Sequence[Sequence[object]]) -> Iterator[
     return ([next(remaining) for _ in group] for group in groups)
 
 
-def _batch(answered: Sequence[Answered], texts: Sequence[Sequence[str]]) -> RewardBatch:
+def _batch(answered: Sequence[Answered], texts: Sequence[Sequence[str]], retold: Sequence[str] = ()) -> RewardBatch:
     """The input of the rewards: one row per sample."""
     pairs = [(question, sample) for question, samples in answered for sample in samples]
     questions = [question for question, _ in pairs]
@@ -145,4 +149,5 @@ def _batch(answered: Sequence[Answered], texts: Sequence[Sequence[str]]) -> Rewa
         key_words=[question["key_words"] for question in questions],
         images=[[image["bytes"] for image in question["images"]] for question in questions],
         extra=further_columns([question for question, _ in answered], [len(samples) for _, samples in answered]),
+        retold=retold,
     )

@@ -122,6 +122,12 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
         "Dynamic sampling: questions whose answers all have the same reward are replaced by others, in at most so many"
         " rounds of sampling per step; 0 for never.",
     ] = 0
+    sufficiency_tokens: Annotated[
+        int, Bounds(1), "Limit of an answer that is sampled for the self-sufficiency reward."
+    ] = 1024
+    sufficiency_temperature: Annotated[
+        float, Bounds(0, 100), "Its sampling temperature; 0 takes the most likely token."
+    ] = 0.0
     variance_share: Annotated[
         float,
         SHARE,

@@ -20,6 +20,7 @@ from pebr.grpo.policy import Policy, load_policy
 from pebr.grpo.prompts import Prompts
 from pebr.grpo.questions import Plan, askable, variances
 from pebr.grpo.record import Rollouts
+from pebr.grpo.second_pass import SecondPass
 from pebr.grpo.settings import Settings
 from pebr.grpo.trainer import Trainer
 from pebr.grpo.update import Updater
@@ -87,7 +88,8 @@ def _train(settings: Settings, dataset: ShardedDataset, place: launch.Place) -> 
         reward = _stage_reward(settings, encoder, checker, place)
         sampling = SamplingSettings.of(settings, settings.seed)
         prompts = Prompts(settings.dataset, encoder, place)
-        collector = Collector(dataset, encoder, sampling, reward, settings.advantage, place, prompts)
+        second = SecondPass.of(settings, encoder) if reward.needs_second_pass else None
+        collector = Collector(dataset, encoder, sampling, reward, settings.advantage, place, prompts, second)
         checkpoints = Checkpoints.of(settings, run_facts(settings), place)
         with closing(load_policy(settings, encoder, place, plan.optimizer_updates, checkpoints)) as policy:
             updater = _updater(settings, policy, encoder, collector)

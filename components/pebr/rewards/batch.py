@@ -23,9 +23,12 @@ class RewardBatch:
     key_words: Sequence[Sequence[str]]
     images: Sequence[Sequence[bytes]]  # encoded (PNG, JPEG, ...)
     extra: Mapping[str, Sequence[object]] = field(default_factory=dict)  # further columns of the dataset, (S,) each
+    # What the model answers from the response's description alone; () if no reward needs it
+    retold: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        lengths = {f.name: len(getattr(self, f.name)) for f in fields(self) if f.name != "extra"}
+        absent = {"extra"} if self.retold else {"extra", "retold"}
+        lengths = {f.name: len(getattr(self, f.name)) for f in fields(self) if f.name not in absent}
         lengths |= {f"extra[{name!r}]": len(column) for name, column in self.extra.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"columns of a reward batch differ in length: {lengths}")

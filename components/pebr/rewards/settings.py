@@ -29,6 +29,12 @@ class RewardSettings(ReadingSettings):
     overlong_tokens: Annotated[
         int, Bounds(1), "The overlong penalty grows over this many tokens before `max_response_tokens`."
     ] = 256
+    sufficiency_weight: Annotated[
+        float,
+        WEIGHT,
+        "Weight of the self-sufficiency reward in both stages: 1 if the model answers right from its own description,"
+        " without the image. It costs a second, text-only sampling pass.",
+    ] = 0.0
     reward: Annotated[
         str, "Custom rewards, `package.module:function=weight` or `file.py:function=weight`, separated by commas."
     ] = ""

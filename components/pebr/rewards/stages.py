@@ -23,6 +23,7 @@ from pebr.rewards.keywords import keyword_reward
 from pebr.rewards.length import length_reward
 from pebr.rewards.overlong import overlong_reward
 from pebr.rewards.settings import RewardSettings
+from pebr.rewards.sufficiency import sufficiency_reward
 from pebr.vlm.settings import Reading
 
 
@@ -46,6 +47,7 @@ class BuiltIn(NamedTuple):
     stages: tuple[str, ...]  # where it counts
     paper: Callable[..., list[float]]
     released: Callable[..., list[float]]  # the formula of the authors' code; the same function if it has none
+    needs_second_pass: bool = False  # reads `retold`, which is sampled after all answers of a step
 
 
 BUILT_IN = {  # in this order in the history
@@ -55,6 +57,7 @@ BUILT_IN = {  # in this order in the history
     "format": BuiltIn(("perception", "reasoning"), format_reward, released.format_reward),
     "length": BuiltIn(("perception",), length_reward, released.length_reward),
     "overlong": BuiltIn(("perception", "reasoning"), overlong_reward, overlong_reward),
+    "sufficiency": BuiltIn(("perception", "reasoning"), sufficiency_reward, sufficiency_reward, needs_second_pass=True),
 }
 
 
@@ -90,6 +93,11 @@ class StageReward:
     def weights(self) -> dict[str, float]:
         """The weight of each component."""
         return {name: weight for name, (weight, _) in self.components.items()}
+
+    @property
+    def needs_second_pass(self) -> bool:
+        """Whether a component reads what the model answers from the descriptions alone."""
+        return any(name in BUILT_IN and BUILT_IN[name].needs_second_pass for name in self.components)
 
     def reward(self, batch: RewardBatch) -> Scores:
         """Score every sample.
@@ -145,7 +153,11 @@ def build_reward(settings: RewardSettings, tools: Tools) -> StageReward:
                 raise InputError(f"{name} weight {weight} without {missing}, or set weight 0")
             components[name] = (weight, partial(function, **needed))
     # On a CPU there is nothing to gain from CLIP in parts: its batches fill all cores.
-    by_sample = frozenset(name for name in components if name != "clip" or (tools.scorer and tools.scorer.on_gpu))
+    by_sample = frozenset(
+        name
+        for name in components
+        if not BUILT_IN[name].needs_second_pass and (name != "clip" or (tools.scorer and tools.scorer.on_gpu))
+    )
     components |= load_custom(settings.reward, settings.reward_seconds)
     if not any(weight for weight, _ in components.values()):
         raise InputError(f"stage {settings.stage}: every reward weight is 0, so there is nothing to learn: set one")

@@ -63,15 +63,19 @@ def start_for(
     model: nn.Module | None = None,
     sleeps: bool = False,
     lora_rank: int = 0,
+    further_tokens: int = 0,
 ) -> Sampler:
-    """Start the engine of a step's settings; see `start_sampler`."""
+    """Start the engine of a step's settings; see `start_sampler`.
+
+    `further_tokens` is the number of tokens by which a prompt and its answer may together exceed the settings' limits.
+    """
     return start_sampler(
         settings.sampling,
         model_path,
         encoder,
         DTYPES[settings.dtype],
         model,
-        settings.max_prompt_tokens + settings.max_response_tokens,
+        settings.max_prompt_tokens + settings.max_response_tokens + further_tokens,
         settings.memory_share,
         settings.tensor_parallel,
         sleeps,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pebr.vlm.families import family_of_processor
 from pebr.vlm.families.contract import Processor, Size, Tokenizer
-from pebr.vlm.prompt import TEMPLATE, PromptError, conversation
+from pebr.vlm.prompt import IMAGE_PLACEHOLDER, TEMPLATE, PromptError, conversation
 
 
 class Prompt(NamedTuple):
@@ -61,6 +61,15 @@ class Encoder:
         batch = self.processor(text=[text], images=list(resized) or None, do_resize=False, return_tensors="pt")
         return Prompt(batch["input_ids"][0].tolist(), *self.family.image_data(batch), resized, text)
 
+    def blind_prompt(self, problem: str, begun: str) -> Prompt:
+        """Encode a question without its images, and the beginning of its answer, in which special tokens are text.
+
+        Raises:
+            PromptError: nothing is left of the question without its images.
+        """
+        prompt = self.prompt(problem.replace(IMAGE_PLACEHOLDER, ""), [])
+        return prompt._replace(token_ids=prompt.token_ids + self._plain_ids(begun), text=prompt.text + begun)
+
     def prompt_length(self, problem: str, sizes: Sequence[Size], history: Sequence[str] = ()) -> int:
         """The number of tokens P of a prompt, from the images' (width, height) alone: no pixel is read.
 
@@ -88,8 +97,7 @@ class Encoder:
 
     def response_ids(self, text: str) -> list[int]:
         """The tokens of an answer, ended by the end-of-turn token; special tokens in the text are plain text."""
-        ids: list[int] = self._plain_tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [*ids, self.end_of_turn_id]
+        return [*self._plain_ids(text), self.end_of_turn_id]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of an answer's tokens, without special tokens."""
@@ -133,6 +141,10 @@ class Encoder:
         It is a copy: `split_special_tokens` changes a tokenizer for all its threads while it is used.
         """
         return copy.deepcopy(self.tokenizer)
+
+    def _plain_ids(self, text: str) -> list[int]:
+        ids: list[int] = self._plain_tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return ids
 
     def _ids_of(self, token: str) -> list[int]:
         vocabulary = self.tokenizer.get_vocab()

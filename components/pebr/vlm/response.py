@@ -117,6 +117,15 @@ def parse(text: str) -> Response:
     )
 
 
+def begun(description: str) -> str:
+    """A response that has its description and is to go on with the rationales.
+
+    >>> begun("A red bar.")
+    '### Image Description:\\nA red bar.\\n\\n### Rationales:\\n'
+    """
+    return f"### Image Description:\n{description}\n\n### Rationales:\n"
+
+
 def _problems(
     text: str, before: str, headers: list[re.Match[str]], names: list[str], contents: list[str]
 ) -> list[Problem]:
