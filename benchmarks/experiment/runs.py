@@ -58,12 +58,12 @@ def read(results: Path, chosen: dict[str, Value]) -> dict[int, dict[str, dict[st
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[bool]:
-    """Whether no other process works in the folder; if so, none does until this ends."""
+def alone(folder: Path, waits: bool = False) -> Iterator[bool]:
+    """Whether no other process works in the folder; if so, none does until this ends. `waits`: wait until it is so."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
             return
@@ -88,10 +88,7 @@ def run_seed(seed: int, work: Path, results: Path, chosen: dict[str, Value], arm
     missing = [arm for arm in arms if not _is_done(path_of(results, seed, arm.name), wanted)]
     if not missing:
         return
-    with alone(work / wanted / "shared") as free:
-        if not free:
-            log.info("another process makes what all seeds share")
-            return
+    with alone(work / wanted / "shared", waits=True):
         shared = _shared(Lab(work / wanted / "shared", chosen | {"seed": 0}, clock))
     with alone(work / wanted / f"seed-{seed}") as free:
         if not free:
@@ -126,7 +123,7 @@ def _common(lab: Lab, shared: Mapping[str, Path]) -> dict[str, Path]:
     warm = _taught(lab, "warm_up", shared["base"], WARM_UP)
     rollouts = lab.run("rollout", "rollout", model=warm, dataset=rl_rows) / "output"
     split = lab.run("split", "split", rollouts=rollouts)
-    return {"warm": warm, "benchmarks": benchmarks, "easy": split / "easy", "medium": split / "medium"}
+    return {"warm": warm, "benchmarks": benchmarks, **{level: split / level for level in ("easy", "medium", "hard")}}
 
 
 def _taught(lab: Lab, name: str, model: Path, changes: Mapping[str, Value]) -> Path:
@@ -146,9 +143,10 @@ def _run_arm(lab: Lab, arm: Arm, made: dict[str, Path]) -> dict[str, Any]:
         model = lab.run("merge", f"{name}-merged", checkpoint=trained / "output", model=model) / "output"
         shutil.rmtree(trained / "output.checkpoints", ignore_errors=True)
         curves.append(curve(trained / "history"))
-    inputs = {key: made[key] for key in ("benchmarks", "clip_model")}
-    scored = lab.run("evaluate", f"{name}-scores", model=model, **inputs) / "output" / "scores.json"
-    scores = json.loads(scored.read_text())
+    scored = lab.run(
+        "evaluate", f"{name}-scores", model=model, benchmarks=made["benchmarks"], clip_model=made["clip_model"]
+    )
+    scores = json.loads((scored / "output" / "scores.json").read_text())
     by_hops = next(iter(scores["benchmarks"].values()))["by"]["category"]
     split = lab.metrics("split")
     return {

@@ -46,4 +46,5 @@ def difference(first: Sequence[float], second: Sequence[float], seed: int = 0) -
     drawn = np.random.default_rng(seed).integers(len(pairs), size=(RESAMPLES, len(pairs)))
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(pairs[drawn].mean(axis=1), [tail, 1 - tail])
-    return Difference(*(round(float(value), 12) for value in (pairs.mean(), low, high)), len(pairs))
+    mean, lowest, highest = (round(float(value), 12) for value in (pairs.mean(), low, high))
+    return Difference(mean, lowest, highest, len(pairs))

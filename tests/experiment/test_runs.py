@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.experiment import arms as arms_of
-from benchmarks.experiment.arms import arms, design, stage_names, values
+from benchmarks.experiment.arms import Arm, Stage, arms, design, stage_names, values
 from benchmarks.experiment.lab import Clock, Lab, OutOfTime
 from benchmarks.experiment.runs import curve, path_of, read, run_seed
 
 LITTLE = {
-    "toy_rows": 16, "sft_max_steps": 2, "sft_batch_size": 4, "rollout_samples": 2, "samples": 2, "easy_at_least": 0.0,
+    "toy_rows": 16, "sft_max_steps": 2, "sft_batch_size": 4, "rollout_samples": 2, "samples": 2,
     "perception_questions_per_step": 2, "perception_questions_per_update": 2, "perception_max_steps": 2,
     "evaluate_samples": 1, "max_response_tokens": 12,
 }  # fmt: skip
@@ -56,7 +56,8 @@ def test_an_experiment_that_is_stopped_ends_as_one_that_is_not(tmp_path: Path, m
         monkeypatch.setitem(taught, "toy_rows", 16)
         monkeypatch.setitem(taught, "sft_max_steps", 2)
     chosen = values() | LITTLE | {"clip_source": str(train_clip(tmp_path / "clip", 0, steps=1))}
-    wanted = [arm for arm in arms(chosen) if arm.name in ("warm_up", "stage_1")]
+    # A model that has learnt nothing finds all questions hard.
+    wanted = [arms(chosen)[0], Arm("perceiving", "", (Stage("perception", "hard"),))]
     run_seed(3, tmp_path / "work", tmp_path / "whole", chosen, wanted, Clock(0))
     stops = 0
     while len(read(tmp_path / "parts", chosen).get(3, {})) < 2:

@@ -163,7 +163,7 @@ def make_toy(name: str, output: Path, seed: int, rows: int) -> None:
 
         getattr(formats, f"write_{name}")(output, seed, rows)
     else:
-        raise InputError(f"--source toy://{name}: the tiny worlds have {', '.join((*TOY, *BOARD))}")
+        raise InputError(f"--source toy://{name}: the tiny world has {', '.join((*TOY, *BOARD))}")
 
 
 def size_of(location: str) -> int:

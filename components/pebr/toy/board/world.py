@@ -52,7 +52,9 @@ class Difficulty:
                 least, most = int(first), int(last or first)
                 bounds = (2, len(CELLS)) if name == "objects" else (1, 3)
                 if bounds[0] <= least <= most <= bounds[1]:
-                    made = replace(made, **{name: (least, most)})
+                    made = (
+                        replace(made, objects=(least, most)) if name == "objects" else replace(made, hops=(least, most))
+                    )
                     continue
                 raise InputError(f"{part}: give {name} from {bounds[0]} to {bounds[1]}, such as {name}={bounds[1]}")
             else:
