@@ -8,7 +8,7 @@ description holds the facts, apart from whether the model's reasoning uses them.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pebr.toy.board.scenes import CELLS, STEPS, Fact, neighbour
@@ -31,26 +31,26 @@ class Question:
 
     @property
     def text(self) -> str:
-        """The question in words.
+        """The question in words. Its start is in capitals, so that it is not taken for a part of a description.
 
         >>> Question("bf", ("red", "below")).text
-        'What is below the red one with the shape of bf?'
+        'What is below the Red one with the shape of BF?'
         >>> Question("red cross", ("below", "blue")).text
-        'Where is the blue one with the shape of what is below the red cross?'
+        'Where is the Blue one with the shape of what is below the RED CROSS?'
         """
-        named = self.start if self.start in CELLS else f"the {self.start}"
+        named = self.start.upper() if self.start in CELLS else f"the {self.start.upper()}"
         for place, hop in enumerate(self.hops):
             if hop in COLOURS:
-                named = f"the {hop} one with the shape of {named}"
+                named = f"the {hop.capitalize()} one with the shape of {named}"
             else:
                 named = f"{hop} {named}" if place == len(self.hops) - 1 else f"what is {hop} {named}"
         lead = "Where is" if self.asks_place else "What is" if self.hops else "What is at"
         return f"{lead} {named}?"
 
-    def needs(self) -> Iterator[str]:
-        """The hops as the steps of a solution say them; see `follow`."""
-        yield self.start
-        yield from self.hops
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The start and the hops: one fact is needed for each."""
+        return (self.start, *self.hops)
 
 
 def follow(question: Question, facts: Sequence[Fact]) -> tuple[list[Fact], str]:
@@ -64,7 +64,7 @@ def follow(question: Question, facts: Sequence[Fact]) -> tuple[list[Fact], str]:
     'blue cross'
     """
     chain: list[Fact] = []
-    for hop in question.needs():
+    for hop in question.needs:
         if hop in STEPS:
             wanted = neighbour(chain[-1].cell, hop) or "nothing"
         else:

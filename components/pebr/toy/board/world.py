@@ -10,12 +10,12 @@ cells).
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from pebr.errors import InputError
-from pebr.toy.board.scenes import CELLS, PAIRS, STEPS, Board, board, describe
+from pebr.toy.board.scenes import CELLS, PAIRS, STEPS, Board, Fact, board, describe, neighbour
 from pebr.toy.board.solver import Question, answer, column, follow
 from pebr.toy.scenes import COLOURS
 from pebr.toy.world import PORTIONS, Asked, Split, ToyQuestion, portion, response_of
@@ -117,8 +117,27 @@ def _glimpse(shown: Board, left_out: float, habit: random.Random) -> Board:
 
 def _solved(asked: Question, seen: Board, habit: random.Random) -> str:
     """The response of a teacher who knows what is in its description; where that does not do, it guesses."""
-    chain, missing = follow(asked, seen.facts)
-    steps = [f"See {fact.phrase}." for fact in chain] + [f"No {missing}."] * bool(missing)
+    steps = steps_of(asked, seen.facts)
     guess = habit.choice(CELLS) if asked.asks_place else " ".join(habit.choice(PAIRS))
-    made = Asked(asked.text, answer(asked, seen.facts) or guess, "Look up the facts.", tuple(steps))
+    made = Asked(asked.text, answer(asked, seen.facts) or guess, "Look up the facts.", steps)
     return response_of(describe(seen.facts), made, before_answer=" ")  # every word has a space before it: one token
+
+
+def steps_of(asked: Question, facts: Sequence[Fact]) -> tuple[str, ...]:
+    """The steps of a solution: each names what it looks up, and then the fact, or that it is unknown.
+
+    >>> steps_of(Question("red cross", ("below",)), [Fact("af", "red", "cross")])
+    ('See red cross at af.', 'Go below af to bf unknown.')
+    """
+    chain, missing = follow(asked, facts)
+    steps = []
+    for place, (hop, fact) in enumerate(zip(asked.needs, [*chain, None], strict=False)):
+        if hop in STEPS:
+            start = chain[place - 1].cell
+            key, found = f"Go {hop} {start} to {neighbour(start, hop)}", fact and fact.object
+        elif hop in CELLS:
+            key, found = f"See {hop}", fact and fact.object
+        else:
+            key, found = f"See {fact.object if fact else missing}", fact and f"at {fact.cell}"
+        steps.append(f"{key} {found or 'unknown'}.")
+    return tuple(steps)
