@@ -12,7 +12,7 @@ from pipelines.recipes import Value
 
 RECIPE = "board"
 # The base model of all seeds is trained once, on a careful teacher's answers: it sees and reasons, as a real one does.
-BASE: dict[str, Value] = {"sft_source": "toy://board/sft?left_out=0", "toy_rows": 6000, "sft_max_steps": 400}
+BASE: dict[str, Value] = {"sft_source": "toy://board/sft?left_out=0", "toy_rows": 6000, "sft_max_steps": 1000}
 # The warm-up of a seed teaches it the habits of the inattentive teacher.
 WARM_UP: dict[str, Value] = {"toy_rows": 2400, "sft_max_steps": 200, "sft_learning_rate": 1e-3}
 
