@@ -127,7 +127,7 @@ def steps_of(asked: Question, facts: Sequence[Fact]) -> tuple[str, ...]:
     """The steps of a solution: each names what it looks up, and then the fact, or that it is unknown.
 
     >>> steps_of(Question("red cross", ("below",)), [Fact("af", "red", "cross")])
-    ('See red cross at af.', 'Go below af to bf unknown.')
+    ('See red cross af.', 'Go below af to bf unknown.')
     """
     chain, missing = follow(asked, facts)
     steps = []
@@ -138,6 +138,6 @@ def steps_of(asked: Question, facts: Sequence[Fact]) -> tuple[str, ...]:
         elif hop in CELLS:
             key, found = f"See {hop}", fact and fact.object
         else:
-            key, found = f"See {fact.object if fact else missing}", fact and f"at {fact.cell}"
+            key, found = f"See {fact.object if fact else missing}", fact and fact.cell
         steps.append(f"{key} {found or 'unknown'}.")
     return tuple(steps)
