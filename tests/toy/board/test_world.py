@@ -50,7 +50,7 @@ def test_the_teacher_is_right_where_its_description_is() -> None:
         left_out += [fact not in seen for fact in shown]
         chain, missing = follow(asked(made), seen)
         for step, fact in zip(taught.steps, chain, strict=False):
-            assert {fact.cell, fact.colour, fact.shape} <= set(step.strip(".").split())
+            assert {fact.cell, fact.object} <= set(step.strip(".").split())
         assert len(taught.steps) == len(chain) + bool(missing)
         assert taught.steps[-1].endswith(" unknown.") == bool(missing)
         if not missing:
@@ -58,7 +58,7 @@ def test_the_teacher_is_right_where_its_description_is() -> None:
         else:
             guesses += 1
             lucky += taught.answer == made.answer
-            assert taught.answer in (CELLS if made.answer in CELLS else [" ".join(pair) for pair in PAIRS])
+            assert taught.answer in (CELLS if made.answer in CELLS else ["-".join(pair) for pair in PAIRS])
     assert sum(left_out) / len(left_out) == pytest.approx(Difficulty().left_out, abs=0.04)
     assert guesses > 100
     assert lucky / guesses < 0.15

@@ -4,7 +4,7 @@ A base model of the real method sees and reads before it is trained here; one wi
 thousands of training steps for that. So two things are given to this one, and all else is left to the warm-up:
 
 - The last layer of its projector is solved by least squares, so that the token of a cell is the sum of the embeddings
-  of its words (cell, colour, shape).
+  of its words (cell and object).
 - Its attention begins as mimetic initialisation (Trockman and Kolter, arXiv 2305.09828) has it: one query head per key
   head has the key's weights, so that it finds tokens that are alike, and its output passes on what it found; the random
   parts that would drown this out begin small.

@@ -32,15 +32,15 @@ class Fact:
 
     @property
     def object(self) -> str:
-        """The object in words."""
-        return f"{self.colour} {self.shape}"
+        """The object in words: one word, which is one token, so that a model can look it up as it looks up a cell."""
+        return f"{self.colour}-{self.shape}"
 
     @property
     def phrase(self) -> str:
         """The fact in words.
 
         >>> Fact("bg", "red", "cross").phrase
-        'bg red cross'
+        'bg red-cross'
         """
         return f"{self.cell} {self.object}"
 
@@ -76,7 +76,7 @@ def describe(facts: Iterable[Fact]) -> str:
     """The description of some objects.
 
     >>> describe([Fact("af", "red", "cross"), Fact("bg", "blue", "circle")])
-    'The board has af red cross, bg blue circle.'
+    'The board has af red-cross, bg blue-circle.'
     """
     return f"The board has {', '.join(fact.phrase for fact in facts) or 'nothing'}."
 

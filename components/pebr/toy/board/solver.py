@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pebr.toy.board.scenes import CELLS, STEPS, Fact, neighbour
 from pebr.toy.scenes import COLOURS, SHAPES
 
-_FACT = re.compile(rf"\b({'|'.join(CELLS)}) ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})\b")
+_FACT = re.compile(rf"\b({'|'.join(CELLS)}) ({'|'.join(COLOURS)})[ -]({'|'.join(SHAPES)})\b")
 
 
 @dataclass(frozen=True)
 class Question:
     """Where the chain of hops starts, and the further hops."""
 
-    start: str  # a cell, or an object such as "red cross"
+    start: str  # a cell, or an object such as "red-cross"
     hops: tuple[str, ...] = ()  # a colour (the object in it, with the same shape), or a direction of `STEPS`
 
     @property
@@ -35,8 +35,8 @@ class Question:
 
         >>> Question("bf", ("red", "below")).text
         'What is below the Red one with the shape of BF?'
-        >>> Question("red cross", ("below", "blue")).text
-        'Where is the Blue one with the shape of what is below the RED CROSS?'
+        >>> Question("red-cross", ("below", "blue")).text
+        'Where is the Blue one with the shape of what is below the RED-CROSS?'
         """
         named = self.start.upper() if self.start in CELLS else f"the {self.start.upper()}"
         for place, hop in enumerate(self.hops):
@@ -61,14 +61,14 @@ def follow(question: Question, facts: Sequence[Fact]) -> tuple[list[Fact], str]:
     >>> follow(Question("af", ("blue",)), [Fact("af", "red", "cross"), Fact("bg", "blue", "cross")])[0][-1].cell
     'bg'
     >>> follow(Question("af", ("blue",)), [Fact("af", "red", "cross")])[1]
-    'blue cross'
+    'blue-cross'
     """
     chain: list[Fact] = []
     for hop in question.needs:
         if hop in STEPS:
             wanted = neighbour(chain[-1].cell, hop) or "nothing"
         else:
-            wanted = f"{hop} {chain[-1].shape}" if hop in COLOURS else hop
+            wanted = f"{hop}-{chain[-1].shape}" if hop in COLOURS else hop
         fitting = [fact for fact in facts if wanted in (fact.cell, fact.object)]
         if len(fitting) != 1:
             return chain, wanted
@@ -79,7 +79,7 @@ def follow(question: Question, facts: Sequence[Fact]) -> tuple[list[Fact], str]:
 def answer(question: Question, facts: Sequence[Fact]) -> str:
     """The answer that follows from the facts; "" if they do not tell.
 
-    >>> answer(Question("red cross"), [Fact("bg", "red", "cross")])
+    >>> answer(Question("red-cross"), [Fact("bg", "red", "cross")])
     'bg'
     """
     chain, missing = follow(question, facts)
@@ -89,8 +89,8 @@ def answer(question: Question, facts: Sequence[Fact]) -> str:
 def facts_in(text: str) -> tuple[Fact, ...]:
     """The distinct facts that a description states, right or wrong, in its order.
 
-    >>> [fact.phrase for fact in facts_in("The board has af red cross, zz blue circle, BG blue circle.")]
-    ['af red cross', 'bg blue circle']
+    >>> [fact.phrase for fact in facts_in("The board has af red-cross, zz blue-circle, BG blue circle.")]
+    ['af red-cross', 'bg blue-circle']
     """
     return tuple(dict.fromkeys(Fact(*found) for found in _FACT.findall(" ".join(text.casefold().split()))))
 

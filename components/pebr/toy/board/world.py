@@ -118,7 +118,7 @@ def _glimpse(shown: Board, left_out: float, habit: random.Random) -> Board:
 def _solved(asked: Question, seen: Board, habit: random.Random) -> str:
     """The response of a teacher who knows what is in its description; where that does not do, it guesses."""
     steps = steps_of(asked, seen.facts)
-    guess = habit.choice(CELLS) if asked.asks_place else " ".join(habit.choice(PAIRS))
+    guess = habit.choice(CELLS) if asked.asks_place else "-".join(habit.choice(PAIRS))
     made = Asked(asked.text, answer(asked, seen.facts) or guess, "Look up the facts.", steps)
     return response_of(describe(seen.facts), made, before_answer=" ")  # every word has a space before it: one token
 
@@ -126,8 +126,8 @@ def _solved(asked: Question, seen: Board, habit: random.Random) -> str:
 def steps_of(asked: Question, facts: Sequence[Fact]) -> tuple[str, ...]:
     """The steps of a solution: each names what it looks up, and then the fact, or that it is unknown.
 
-    >>> steps_of(Question("red cross", ("below",)), [Fact("af", "red", "cross")])
-    ('See red cross af.', 'Go below af to bf unknown.')
+    >>> steps_of(Question("red-cross", ("below",)), [Fact("af", "red", "cross")])
+    ('See red-cross af.', 'Go below af to bf unknown.')
     """
     chain, missing = follow(asked, facts)
     steps = []
