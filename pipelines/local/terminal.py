@@ -27,6 +27,7 @@ View = Callable[[Mapping[str, Status]], None]
 STYLES = {"running": "bold cyan", "done": "green", "kept": "dim green", "failed": "bold red", "stopped": "yellow"}
 BAR = 16  # characters
 MEASURES = ("accuracy", "clip", "keyword", "format")
+FURTHER = ("oracle", "described")  # shown if an evaluation has them
 
 
 @contextmanager
@@ -45,13 +46,14 @@ def results(steps: Sequence[Step], output: Callable[[str, str], Path]) -> Table 
     `output` returns the path of an output, by step id and name.
     """
     table = Table(title="Held-out questions", title_justify="left", title_style="bold", caption_justify="left")
+    found = [(step, json.loads(output(step.id, "metrics").read_text())) for step in steps if step.module == EVALUATE]
+    measures = MEASURES + tuple(name for name in FURTHER if any(name in scores for _, scores in found))
     table.add_column("evaluation")
-    for measure in MEASURES:
+    for measure in measures:
         table.add_column(measure, justify="right")
+    for step, scores in found:
+        table.add_row(step.title, *(_share(scores.get(measure)) for measure in measures))
     for step in steps:
-        if step.module == EVALUATE:
-            scores = json.loads(output(step.id, "metrics").read_text())
-            table.add_row(step.title, *(_share(scores.get(measure)) for measure in MEASURES))
         if step.module == SPLIT:
             sizes = json.loads(output(step.id, "metrics").read_text())
             table.caption = "questions: " + ", ".join(f"{sizes[k]:.0f} {k}" for k in ("easy", "medium", "hard"))

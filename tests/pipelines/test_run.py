@@ -318,7 +318,7 @@ def test_a_local_path_is_looked_into_by_the_step_that_brings_it(runner: Any, tmp
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--recipe", "huge"], "no recipe huge: give one of 3b, 7b, toy"),
+        (["--recipe", "huge"], "no recipe huge: give one of 3b, 7b, board, toy"),
         (["--set", "sing=+"], "no parameter sing: did you mean sign?"),
         (["--set", "seconds=soon"], "seconds is soon: give a number"),
         (["--set", "seconds"], "write it as name=value"),

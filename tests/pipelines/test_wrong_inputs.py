@@ -102,7 +102,7 @@ def test_a_wrong_input_ends_in_one_line_with_nothing_half_written(
 def test_an_unknown_recipe_is_told_in_one_line(world: Path) -> None:
     result = start(world, "--recipe", "huge")
     assert result.returncode == 2
-    assert result.stderr == "error: no recipe huge: give one of 3b, 7b, toy, or the path of a YAML file\n"
+    assert result.stderr == "error: no recipe huge: give one of 3b, 7b, board, toy, or the path of a YAML file\n"
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
 """Asks a model the rows of a benchmark, scores the answers by rule and writes them.
 
 Besides accuracy, a benchmark gets the perception measures (format, and if the data allow it the CLIP and keyword
-rewards) and the share of responses without a final answer: a low accuracy can come from wrong answers or from missing
-ones, and this share distinguishes the two. Answers are read leniently (`pebr.vlm.reading`); the share of those that the
+rewards; for a table that tells what its images show, those of `pebr.evaluate.described`) and the share of responses
+without a final answer: a low accuracy can come from wrong answers or from missing ones, and this share distinguishes
+the two. Answers are read leniently (`pebr.vlm.reading`); the share of those that the
 strict reading of training does not find so is reported too. A row whose prompt is too long for the model counts as
 wrong. A row that cannot be asked at all, because the row itself is broken, is rejected and does not count.
 """
@@ -20,6 +21,7 @@ from pebr.data.readers import Fault
 from pebr.data.records import AnswerRow
 from pebr.data.shards import ShardWriter
 from pebr.errors import InputError
+from pebr.evaluate import described
 from pebr.evaluate.judge import Judge
 from pebr.evaluate.questions import write_questions
 from pebr.evaluate.shards import Answered, Outcome
@@ -37,7 +39,7 @@ from pebr.vlm.reading import read_answer
 
 log = logging.getLogger("pebr")
 
-MEASURES = ("format", "clip", "keyword", "no_answer", "read_leniently", "cut_off", "response_tokens")
+MEASURES = ("format", "clip", "keyword", "no_answer", "read_leniently", "cut_off", "response_tokens", *described.NAMES)
 
 
 class Examiner:
@@ -112,6 +114,7 @@ class Examiner:
                     "read_leniently": float(not finals[i].strict),
                     "cut_off": float(sample.finish_reason == "length"),
                     "response_tokens": float(len(sample.token_ids)),
+                    **described.described(row, batch.parsed[i].description),
                 },
             )
             for i, (row, sample) in enumerate(pairs)
@@ -161,7 +164,7 @@ def report(
         if not isinstance(outcome, Fault) or outcome.kind == TOO_LONG:
             counted.append(row)
             of_row.append([] if isinstance(outcome, Fault) else outcome)
-    measures = {m: [mean([answered.measures[m] for answered in answers]) for answers in of_row] for m in MEASURES}
+    measures = {m: [mean([answered.measures.get(m) for answered in answers]) for answers in of_row] for m in MEASURES}
     shares = [mean([answered.correct for answered in answers]) or 0.0 for answers in of_row]
     write_questions(questions, name, counted, {"accuracy": shares, **measures})
     scores = summarise(name, counted, shares, measures)

@@ -1,6 +1,6 @@
 """The work of ingest: copy one or more sources to one directory.
 
-toy://NAME      generated from a seed: sft, pebr, rl, parquet, benchmarks, model, clip
+toy://NAME      generated from a seed: sft, pebr, rl, parquet, benchmarks, model, clip; board/sft and so on
 s3://b/prefix   copied from object storage
 hf://org/name   downloaded from the Hugging Face hub: datasets/org/name for a dataset, @revision to pin a revision
 a path          copied from a mounted file or folder
@@ -34,6 +34,7 @@ from pebr.store.opening import open_store
 log = logging.getLogger("pebr")
 
 TOY = ("sft", "pebr", "rl", "parquet", "benchmarks", "model", "clip")
+BOARD = ("board/sft", "board/rl", "board/benchmarks", "board/model", "board/clip")
 SHARDS, MADE = ".shards", ".made"  # folders of archives and of the tiny world, until they are in their place
 NEEDED = {  # files at the top of a model's folder: all files of one of these sets
     "model": [("config.json", "*.safetensors")],
@@ -145,7 +146,11 @@ def make_toy(name: str, output: Path, seed: int, rows: int) -> None:
     Raises:
         InputError: the name is unknown.
     """
-    if name == "model":
+    if name.partition("?")[0] in BOARD:
+        from pebr.toy.board import sources
+
+        sources.make(*name.partition("?")[::2], output, seed, rows)
+    elif name == "model":
         from pebr.toy.vlm import build_model
 
         build_model(output, seed)
@@ -158,7 +163,7 @@ def make_toy(name: str, output: Path, seed: int, rows: int) -> None:
 
         getattr(formats, f"write_{name}")(output, seed, rows)
     else:
-        raise InputError(f"--source toy://{name}: the tiny world has {', '.join(TOY)}")
+        raise InputError(f"--source toy://{name}: the tiny world has {', '.join((*TOY, *BOARD))}")
 
 
 def size_of(location: str) -> int:

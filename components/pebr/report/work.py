@@ -22,12 +22,15 @@ MEASURES = {  # of an evaluation: title and number format
     "accuracy": ("Accuracy", "share"),
     "clip": ("CLIP reward", "number"),
     "keyword": ("Keyword reward", "number"),
+    "oracle": ("Answerable from the description", "share"),
+    "described": ("Objects described", "share"),
+    "stated_right": ("Stated facts that are right", "share"),
     "format": ("Well-formed", "share"),
     "no_answer": ("No answer found", "share"),
     "too_long": ("Prompt too long", "share"),
     "response_tokens": ("Tokens per answer", "count"),
 }
-HIGHER_IS_BETTER = ("accuracy", "clip", "keyword", "format")
+HIGHER_IS_BETTER = ("accuracy", "clip", "keyword", "oracle", "described", "stated_right", "format")
 
 
 def work(settings: Settings) -> dict[str, float]:

@@ -5,6 +5,8 @@ write_pebr         pebr_sft.json + images/                like the SFT data of P
 write_rl           pebr_grpo_dataset.json + images/       like the RL data of PeBR
 write_parquet      train-*.parquet                        like RL sets with images inside, the same questions
 write_benchmarks   toy.tsv                                like a VLMEvalKit benchmark, with held-out questions
+
+`ask` makes the questions: those of `pebr.toy.world`, or of another world with the same fields.
 """
 
 import base64
@@ -13,13 +15,13 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pebr.toy.world import ToyQuestion, questions
+from pebr.toy.world import Split, ToyQuestion, questions
 
 SFT_ROWS, PEBR_ROWS, RL_ROWS, BENCHMARK_ROWS = 6000, 600, 1200, 400
 FAULT_EVERY = 25  # good SFT rows between two faulty ones
@@ -32,6 +34,13 @@ BLOCK = (
     "Question: "
 )
 BENCHMARK_COLUMNS = ("index", "image", "question", "answer", "category", "split", "key_words")
+
+
+class Ask(Protocol):
+    """Makes the questions of a split from index `first` on."""
+
+    def __call__(self, seed: int, rows: int, split: Split, first: int = 0) -> Iterator[ToyQuestion]:
+        """The questions."""
 
 
 class Row(TypedDict):
@@ -59,9 +68,9 @@ def write_sft(directory: Path | str, seed: int, rows: int = 0) -> None:
     _write_array(Path(directory, "mulberry_sft.json"), array)
 
 
-def write_pebr(directory: Path | str, seed: int, rows: int = 0) -> None:
+def write_pebr(directory: Path | str, seed: int, rows: int = 0, ask: Ask = questions) -> None:
     """Write further warm-up data (`rows` 0: PEBR_ROWS), with other images than `write_sft`, and without faults."""
-    made = _saved(directory, questions(seed, (rows or PEBR_ROWS), "sft", first=SFT_ROWS))
+    made = _saved(directory, ask(seed, rows or PEBR_ROWS, "sft", first=SFT_ROWS))
     array = [
         {
             "messages": [
@@ -75,7 +84,7 @@ def write_pebr(directory: Path | str, seed: int, rows: int = 0) -> None:
     _write_array(Path(directory, "pebr_sft.json"), array)
 
 
-def write_rl(directory: Path | str, seed: int, rows: int = 0) -> None:
+def write_rl(directory: Path | str, seed: int, rows: int = 0, ask: Ask = questions) -> None:
     """Write the questions for reinforcement learning (`rows` 0: RL_ROWS); two of three `qid`s are numbers."""
     array = [
         {
@@ -85,7 +94,7 @@ def write_rl(directory: Path | str, seed: int, rows: int = 0) -> None:
             "images": [name],
             "key_words": question.key_words,
         }
-        for index, (question, name, _) in enumerate(_saved(directory, questions(seed, rows or RL_ROWS, "rl")))
+        for index, (question, name, _) in enumerate(_saved(directory, ask(seed, rows or RL_ROWS, "rl")))
     ]
     _write_array(Path(directory, "pebr_grpo_dataset.json"), array)
 
@@ -106,25 +115,29 @@ def write_parquet(directory: Path | str, seed: int, rows: int = 0) -> None:
     pq.write_table(pa.Table.from_pylist(table), Path(directory, "train-00000-of-00001.parquet"))
 
 
-def write_benchmarks(directory: Path | str, seed: int, rows: int = 0) -> None:
-    """Write `toy.tsv`: held-out questions (`rows` 0: BENCHMARK_ROWS), the kind as `category`, key words as JSON."""
+def write_benchmarks(directory: Path | str, seed: int, rows: int = 0, ask: Ask = questions) -> None:
+    """Write `toy.tsv`: held-out questions (`rows` 0: BENCHMARK_ROWS), the kind as `category`, key words as JSON.
+
+    A column `board` has the question as data, in a world that has such a form.
+    """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
+    asked = list(ask(seed, rows or BENCHMARK_ROWS, "test"))
+    further = ("board",) if any(question.board for question in asked) else ()
     with (directory / "toy.tsv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
-        table.writerow(BENCHMARK_COLUMNS)
-        for index, question in enumerate(questions(seed, rows or BENCHMARK_ROWS, "test")):
-            table.writerow(
-                (
-                    index,
-                    base64.b64encode(png(question.image)).decode(),
-                    question.problem.removeprefix("<image>"),
-                    question.answer,
-                    question.kind,
-                    question.difficulty,
-                    json.dumps(question.key_words),
-                )
+        table.writerow(BENCHMARK_COLUMNS + further)
+        for index, question in enumerate(asked):
+            cells = (
+                index,
+                base64.b64encode(png(question.image)).decode(),
+                question.problem.removeprefix("<image>"),
+                question.answer,
+                question.kind,
+                question.difficulty,
+                json.dumps(question.key_words),
             )
+            table.writerow(cells + tuple(getattr(question, name) for name in further))
 
 
 def png(image: Image.Image) -> bytes:

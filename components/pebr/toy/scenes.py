@@ -60,17 +60,7 @@ class Group:
             x = (column + cell % 2) * CELL + CELL // 2 + jitter.randint(-1, 1)
             y = (row + cell // 2) * CELL + CELL // 2 + jitter.randint(-1, 1)
             radius = jitter.randint(10, 12)  # half the width in px
-            box = (x - radius, y - radius, x + radius, y + radius)
-            colour = COLOURS[self.colour]
-            if self.shape == "circle":
-                pen.ellipse(box, fill=colour)
-            elif self.shape == "square":
-                pen.rectangle(box, fill=colour)
-            elif self.shape == "triangle":
-                pen.polygon([(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)], fill=colour)
-            else:  # a cross of two beams
-                pen.rectangle((x - radius, y - 3, x + radius, y + 3), fill=colour)
-                pen.rectangle((x - 3, y - radius, x + 3, y + radius), fill=colour)
+            draw_shape(pen, self.shape, self.colour, (x, y), radius)
 
 
 @dataclass(frozen=True)
@@ -122,6 +112,22 @@ class Scene(Generic[Part]):
         for place, part in enumerate(self.parts):
             part.draw(pen, place, jitter)
         return image
+
+
+def draw_shape(pen: ImageDraw.ImageDraw, shape: str, colour: str, centre: tuple[int, int], radius: int) -> None:
+    """Draw a shape around its centre; `radius` is half its width in px."""
+    x, y = centre
+    box = (x - radius, y - radius, x + radius, y + radius)
+    fill = COLOURS[colour]
+    if shape == "circle":
+        pen.ellipse(box, fill=fill)
+    elif shape == "square":
+        pen.rectangle(box, fill=fill)
+    elif shape == "triangle":
+        pen.polygon([(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)], fill=fill)
+    else:  # a cross of two beams
+        pen.rectangle((x - radius, y - 3, x + radius, y + 3), fill=fill)
+        pen.rectangle((x - 3, y - radius, x + 3, y + radius), fill=fill)
 
 
 def shape_scene(draw: random.Random) -> Scene[Group]:

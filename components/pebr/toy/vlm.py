@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from pebr.toy.formats import Ask
 from pebr.toy.world import questions
 from pebr.vlm.families import family_named
 from pebr.vlm.families.contract import Part, Tokenizer
@@ -36,12 +37,14 @@ def build_model(
     vision_width: int = 256,  # a multiple of 32
     vision_layers: int = 2,
     tied: bool = True,  # the output head is the embedding, as in Qwen2.5-VL 3B; False: it has its own weights, as in 7B
+    rope_base: float = ROPE_BASE,
+    ask: Ask = questions,  # makes the questions whose words the tokenizer knows
 ) -> Path:
     """Write a model with random weights and its processor; the same arguments give the same bytes."""
     from transformers import AutoModelForImageTextToText
 
     made = family_named(family, "toy model")
-    tokenizer = build_tokenizer(family)
+    tokenizer = build_tokenizer(family, ask)
     vision = {
         "depth": vision_layers,
         "hidden_size": vision_width,
@@ -49,7 +52,7 @@ def build_model(
         "num_heads": vision_width // HEAD,
         "out_hidden_size": width,
     }
-    config = made.tiny_config(tokenizer, _text(tokenizer, width, layers), vision)
+    config = made.tiny_config(tokenizer, _text(tokenizer, width, layers, rope_base), vision)
     config.tie_word_embeddings = tied
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -61,8 +64,8 @@ def build_model(
     return Path(directory)
 
 
-def build_tokenizer(family: str = FAMILY) -> Tokenizer:
-    """The tokenizer of the tiny world with a family's special tokens; a transformers fast tokenizer."""
+def build_tokenizer(family: str = FAMILY, ask: Ask = questions) -> Tokenizer:
+    """The tokenizer of a tiny world with a family's special tokens; a transformers fast tokenizer."""
     from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
     from tokenizers import Tokenizer as Bpe
     from transformers import PreTrainedTokenizerFast
@@ -84,7 +87,7 @@ def build_tokenizer(family: str = FAMILY) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    asked = questions(seed=0, rows=600, split="sft")  # with every word and header of the tiny world
+    asked = ask(seed=0, rows=600, split="sft")  # with every word and header of the tiny world
     bpe.train_from_iterator(
         (text for q in asked for text in ("user", q.problem.removeprefix("<image>"), "assistant", q.taught)), trainer
     )
@@ -102,7 +105,7 @@ def build_tokenizer(family: str = FAMILY) -> Tokenizer:
     )
 
 
-def _text(tokenizer: Tokenizer, width: int, layers: int) -> Part:
+def _text(tokenizer: Tokenizer, width: int, layers: int, rope_base: float) -> Part:
     """Settings of the text model that all families have in common."""
     return {
         "vocab_size": len(tokenizer),
@@ -113,7 +116,7 @@ def _text(tokenizer: Tokenizer, width: int, layers: int) -> Part:
         "num_key_value_heads": width // HEAD // 2,
         "max_position_embeddings": LONGEST,
         "initializer_range": TEXT_INIT,
-        "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_BASE},
+        "rope_parameters": {"rope_type": "default", "rope_theta": rope_base},
         "bos_token_id": None,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,

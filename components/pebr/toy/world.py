@@ -22,7 +22,7 @@ from pebr.toy.scenes import CORNERS, HIGHEST_BAR, MOST_SHAPES, Bar, Group, Scene
 
 Split = Literal["sft", "rl", "test"]
 HASTY_DESCRIPTIONS, GUESSES = 0.25, 0.5  # shares: of all descriptions; of answers to medium and hard questions
-_PORTIONS: dict[Split, range] = {"sft": range(9), "rl": range(9, 14), "test": range(14, 16)}  # sixteenths of all scenes
+PORTIONS: dict[Split, range] = {"sft": range(9), "rl": range(9, 14), "test": range(14, 16)}  # sixteenths of all scenes
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class ToyQuestion:
     key_words: tuple[str, ...]
     response: str  # the structured answer of a careful teacher
     taught: str  # the answer in the warm-up data, which has the teacher's errors
+    board: str = ""  # of the board: the question and the image's facts as data, see `pebr.toy.board.solver`
 
 
 class Asked(NamedTuple):
@@ -62,7 +63,7 @@ def question(seed: int, split: Split, index: int) -> ToyQuestion:
     draw = random.Random(f"{seed}/{split}/{index}")
     kind = _KINDS[index % len(_KINDS)]
     scene = kind.scene(draw)
-    while (asked := kind.ask(scene, draw)) is None or _portion(scene) not in _PORTIONS[split]:
+    while (asked := kind.ask(scene, draw)) is None or portion(scene.description) not in PORTIONS[split]:
         scene = kind.scene(draw)
     return ToyQuestion(
         qid=f"toy-{split}-{seed}-{index:06d}",
@@ -73,7 +74,7 @@ def question(seed: int, split: Split, index: int) -> ToyQuestion:
         answer=asked.answer,
         description=scene.description,
         key_words=scene.key_words,
-        response=_response(scene.description, asked),
+        response=response_of(scene.description, asked),
         taught=_taught(scene, asked, random.Random(f"{seed}/{split}/{index}/teacher")),
     )
 
@@ -83,24 +84,24 @@ def _taught(scene: Scene[Any], asked: Asked, habit: random.Random) -> str:
     seen = Scene(scene.parts[:1]) if habit.random() < HASTY_DESCRIPTIONS else scene
     if asked.guesses and habit.random() < GUESSES:
         asked = asked._replace(answer=habit.choice(asked.guesses), rationale="No look.", steps=("A guess.",))
-    return _response(seen.description, asked)
+    return response_of(seen.description, asked)
 
 
-def _response(description: str, asked: Asked) -> str:
+def response_of(description: str, asked: Asked, before_answer: str = "\n") -> str:
     """A response in the format of `pebr.vlm.response`. As in Mulberry, the answer is on the line after its header."""
     sections = [
         f"### Image Description:\n{description}",
         f"### Rationales:\n{asked.rationale}",
         "### Let's think step by step.",
         *(f"### Step {i}:\n{step}" for i, step in enumerate(asked.steps, start=1)),
-        f"### The final answer is:\n{asked.answer}",
+        f"### The final answer is:{before_answer}{asked.answer}",
     ]
     return "\n\n".join(sections)
 
 
-def _portion(scene: Scene[Any]) -> int:
-    """The sixteenth of all scenes that this scene belongs to, by a hash of its content."""
-    return hashlib.sha256(scene.description.encode()).digest()[0] % 16
+def portion(description: str) -> int:
+    """The sixteenth of all scenes that a scene belongs to, by a hash of its full description."""
+    return hashlib.sha256(description.encode()).digest()[0] % 16
 
 
 def _colour(scene: Scene[Group], draw: random.Random) -> Asked | None:

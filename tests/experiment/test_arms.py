@@ -1,0 +1,43 @@
+"""The arms: what they have in common is trained once, and equal budgets are equal."""
+
+from benchmarks.experiment.arms import Arm, arms, design, stage_names, values
+from pipelines.parameters import PARAMETERS
+
+VALUES = values()
+ARMS = {arm.name: arm for arm in arms(VALUES)}
+
+
+def budget(arm: Arm) -> tuple[int, int]:
+    """Training steps and sampled questions."""
+    steps, questions = 0, 0
+    for stage in arm.stages:
+        given = VALUES | dict(stage.changes)
+        steps += given[f"{stage.task}_max_steps"]
+        questions += given[f"{stage.task}_max_steps"] * given[f"{stage.task}_questions_per_step"]
+    return steps, questions
+
+
+def test_equal_budgets_are_equal_and_the_two_differ() -> None:
+    two = budget(ARMS["two_stages"])
+    assert budget(ARMS["reasoning_steps"])[0] == budget(ARMS["mixed"])[0] == two[0]
+    assert budget(ARMS["reasoning_answers"])[1] == two[1]
+    assert budget(ARMS["reasoning_steps"])[1] < two[1]
+    assert budget(ARMS["two_stages_seeing"]) == two
+
+
+def test_equal_beginnings_have_one_folder() -> None:
+    names = {name: stage_names(arm) for name, arm in ARMS.items()}
+    assert names["two_stages"][0] == names["stage_1"][0] == names["two_stages_seeing"][0]
+    last = [stages[-1] for stages in names.values() if stages]
+    assert len(set(last)) == len(last)
+    assert names["warm_up"] == []
+
+
+def test_changes_name_parameters_of_the_pipeline() -> None:
+    assert {name for arm in ARMS.values() for stage in arm.stages for name in stage.changes} <= set(PARAMETERS)
+
+
+def test_the_design_follows_the_recipe_and_not_the_seed_or_new_settings() -> None:
+    assert design(VALUES) == design(values())
+    assert design(VALUES | {"learning_rate": 1e-3}) != design(VALUES)
+    assert design(VALUES | {"reasoning_max_steps": 7}) != design(VALUES)
