@@ -12,6 +12,9 @@ processes. A cost is the median over the rounds of an arm's seconds divided by t
 the first round warms up. `training` is the same for the updates alone, without sampling, whose share of a step is
 another one on a GPU.
 
+A random model writes no descriptions, so self-sufficiency is measured with a model that a warm-up has taught to, beside
+plain GRPO of that model.
+
 The ratio is plain GRPO's seconds over those of the slowest method that needs no further pass. The goal is 0.9: such
 methods are free.
 """
@@ -37,21 +40,27 @@ from pebr.step.launch import join
 from pebr.toy.formats import png
 from pebr.toy.vlm import build_model
 from pebr.toy.world import questions
+from tests.grpo.describing import warm_up, write_questions
 
 GOAL = 0.9
 ROUNDS = 4  # the first one is not counted
 QUESTIONS, ANSWERS = 4, 8  # per training step, per question
 
 
+PLAIN, DESCRIBING = "plain GRPO", "plain GRPO of a model that describes"
+
+
 class Method(NamedTuple):
-    """A method: its settings, and whether it needs a further pass of the model or further samples."""
+    """A method: its settings, whether it needs a further pass of the model or further samples, and its baseline."""
 
     settings: Mapping[str, Any]
     passes: bool = False
+    beside: str = PLAIN
 
 
+SUFFICIENT = {"sufficiency_weight": 0.5, "sufficiency_tokens": 48}
 METHODS = {
-    "plain GRPO": Method({}),
+    PLAIN: Method({}),
     "GSPO": Method({"ratio": "sequence", "clip_low": 3e-4, "clip_high": 4e-4}),
     "GSPO-token": Method({"ratio": "sequence_token", "clip_low": 3e-4, "clip_high": 4e-4}),
     "CISPO": Method({"surrogate": "cispo", "clip_low": 1.0, "clip_high": 4.0}),
@@ -65,6 +74,10 @@ METHODS = {
     "PAPO": Method({"seeing_weight": 0.02}, passes=True),
     "PGPO": Method({"credit": "pgpo", "hidden_share": 1.0}, passes=True),
     "VPPO": Method({"credit": "vppo", "hidden_share": 0.5}, passes=True),
+    "noisy views": Method({"noise": 500}, passes=True),
+    DESCRIBING: Method({}, True, DESCRIBING),
+    "self-sufficiency": Method(SUFFICIENT, True, DESCRIBING),
+    "self-sufficiency, separate advantages": Method(SUFFICIENT | {"separate_advantages": True}, True, DESCRIBING),
 }
 
 
@@ -80,12 +93,12 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         plain = settings_of(Path(folder))
-        dataset = ShardedDataset(plain.dataset)
+        baselines = {PLAIN: plain, DESCRIBING: describing(plain, Path(folder) / "describing")}
         arms = {}
         for name, method in METHODS.items():
             outputs: dict[str, Any] = {key: f"{folder}/{name}/{key}" for key in ("output", "history", "rollouts")}
-            changed = dataclasses.replace(plain, **outputs, **method.settings)
-            arms[name] = stack.enter_context(ready(changed, dataset, join())).trainer
+            changed = dataclasses.replace(baselines[method.beside], **outputs, **method.settings)
+            arms[name] = stack.enter_context(ready(changed, ShardedDataset(changed.dataset), join())).trainer
             arms[name].resume()
         rounds = [{name: take(trainer, number) for name, trainer in arms.items()} for number in range(ROUNDS)][1:]
     found = {name: summary(name, rounds) for name in METHODS}
@@ -97,7 +110,7 @@ def main() -> None:
         "rounds": ROUNDS - 1,
     }
     for name, numbers in found.items():
-        print(f"{name:28} {numbers}")
+        print(f"{name:38} {numbers}")
     finish("method_costs", 1 / slowest, GOAL, {"methods": found, "shape": shape})
 
 
@@ -124,7 +137,7 @@ def summary(name: str, rounds: list[dict[str, Taken]]) -> dict[str, float]:
     """A method's seconds per step, and its seconds relative to plain GRPO, of the whole step and of the updates."""
     found = {"seconds": round(median(taken[name].step for taken in rounds), 3)}
     for part in Taken._fields:
-        shares = [getattr(taken[name], part) / getattr(taken["plain GRPO"], part) for taken in rounds]
+        shares = [getattr(taken[name], part) / getattr(taken[METHODS[name].beside], part) for taken in rounds]
         found[part] = round(median(shares), 3)
     return found
 
@@ -162,6 +175,13 @@ def settings_of(folder: Path) -> Settings:
         futile_steps=0,
         drift_limit=0.0,
     )
+
+
+def describing(plain: Settings, folder: Path) -> Settings:
+    """The same on a model that describes its images, and their questions."""
+    base = build_model(folder / "base", 0, "qwen2_5_vl", width=64, layers=2, vision_width=64)
+    write_questions(folder / "questions", 24)
+    return dataclasses.replace(plain, model=str(warm_up(base, folder)), dataset=str(folder / "questions"))
 
 
 if __name__ == "__main__":
