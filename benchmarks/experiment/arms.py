@@ -4,7 +4,9 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from pebr import toy
 from pipelines import recipes
 from pipelines.compile import COMPILED
 from pipelines.ir.reader import Pipeline
@@ -89,19 +91,28 @@ def arms(chosen: Mapping[str, Value]) -> tuple[Arm, ...]:
 
 
 def design(chosen: Mapping[str, Value]) -> str:
-    """A digest of all that the results depend on but the seed and the code: runs of another design are not mixed in.
+    """A digest of what the results depend on, but for the seed and the training code: other designs are not mixed in.
 
-    Of the recipe's values, those that differ from the pipeline's defaults: a new setting changes nothing.
+    Of the recipe's values, those that differ from the pipeline's defaults: a new setting changes nothing. The source of
+    the tiny worlds counts, because it makes data and models.
     """
     defaults = Pipeline(COMPILED / "pebr_r1.yaml").inputs
     stated = {name: value for name, value in chosen.items() if value != defaults[name].get("defaultValue")}
     content = {
         "recipe": stated,
+        "world": source_digest(Path(toy.__path__[0])),
         "base": BASE,
         "warm-up": WARM_UP,
         "arms": [[arm.name, list(_stages(arm))] for arm in arms(chosen)],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def source_digest(folder: Path) -> str:
+    """A digest of the names and contents of a package's Python files."""
+    files = sorted(folder.rglob("*.py"))
+    found = [[path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")] for path in files]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def _stages(arm: Arm) -> Iterator[list[object]]:

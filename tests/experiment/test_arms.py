@@ -1,6 +1,11 @@
 """The arms: what they have in common is trained once, and equal budgets are equal."""
 
-from benchmarks.experiment.arms import Arm, arms, design, stage_names, values
+from pathlib import Path
+
+import pytest
+
+from benchmarks.experiment import arms as module
+from benchmarks.experiment.arms import Arm, arms, design, source_digest, stage_names, values
 from pipelines.parameters import PARAMETERS
 
 VALUES = values()
@@ -41,3 +46,20 @@ def test_the_design_follows_the_recipe_and_not_the_seed_or_new_settings() -> Non
     assert design(VALUES) == design(values())
     assert design(VALUES | {"learning_rate": 1e-3}) != design(VALUES)
     assert design(VALUES | {"reasoning_max_steps": 7}) != design(VALUES)
+
+
+def test_the_design_follows_the_source_of_the_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = design(VALUES)
+    (tmp_path / "part").mkdir()
+    source = tmp_path / "part" / "rule.py"
+    source.write_text("RULE = 1\n")
+    first = source_digest(tmp_path)
+    (tmp_path / "part" / "rule.pyc").write_bytes(b"compiled")
+    assert source_digest(tmp_path) == first
+    source.write_text("RULE = 2\n")
+    assert source_digest(tmp_path) != first
+    source.rename(tmp_path / "rule.py")
+    (tmp_path / "rule.py").write_text("RULE = 1\n")
+    assert source_digest(tmp_path) != first
+    monkeypatch.setattr(module.toy, "__path__", [str(tmp_path)])
+    assert design(VALUES) != now

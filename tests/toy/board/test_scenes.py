@@ -5,8 +5,21 @@ import random
 import numpy as np
 import pytest
 
-from pebr.toy.board.scenes import CELLS, COLUMNS, EDGE, EDGES, PAIRS, ROWS, STEPS, board, neighbour
-from pebr.toy.scenes import CELL, COLOURS
+from pebr.toy.board.scenes import (
+    CELLS,
+    COLUMNS,
+    EDGE,
+    EDGES,
+    PAIRS,
+    ROWS,
+    STEPS,
+    WAYS,
+    Fact,
+    board,
+    neighbour,
+    next_cell,
+)
+from pebr.toy.scenes import CELL, COLOURS, SHAPES
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -40,10 +53,17 @@ def test_a_board_has_different_objects_in_reading_order() -> None:
     assert len(PAIRS) == 24
 
 
-def test_neighbours_are_mutual() -> None:
-    back = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+def test_a_direction_leads_from_every_cell_to_another_and_its_opposite_back() -> None:
+    back = {"left": "right", "right": "left", "up": "down", "down": "up"}
     assert set(back) == set(STEPS)
-    pairs = {(cell, way, neighbour(cell, way)) for cell in CELLS for way in STEPS}
-    assert sum(other is None for _, _, other in pairs) == 16
-    for cell, way, other in pairs:
-        assert other is None or neighbour(other, back[way]) == cell
+    for way in STEPS:
+        assert {neighbour(cell, way) for cell in CELLS} == set(CELLS)
+        assert all(neighbour(neighbour(cell, way), back[way]) == cell != neighbour(cell, way) for cell in CELLS)
+    assert [neighbour("af", way) for way in ("down", "right", "up", "left")] == ["bf", "ag", "df", "aj"]
+
+
+def test_the_shape_alone_says_where_to_go_and_each_shape_elsewhere() -> None:
+    for cell in CELLS:
+        led = {shape: {next_cell(Fact(cell, colour, shape)) for colour in COLOURS} for shape in SHAPES}
+        assert led == {shape: {neighbour(cell, WAYS[shape])} for shape in SHAPES}
+        assert len(set.union(*led.values())) == len(SHAPES)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pebr.errors import InputError
-from pebr.toy.board.scenes import CELLS, PAIRS
+from pebr.toy.board.scenes import PAIRS, next_cell
 from pebr.toy.board.solver import Question, answer, facts_in, follow
 from pebr.toy.board.world import Difficulty, question, questions
 from pebr.vlm.response import parse
@@ -15,7 +15,7 @@ QUESTIONS = list(questions(seed=3, rows=360, split="rl"))
 
 def asked(made) -> Question:
     data = json.loads(made.board)
-    return Question(data["start"], tuple(data["hops"]))
+    return Question(data["start"], data["hops"])
 
 
 def test_answers_follow_from_the_image_and_every_hop_needs_another_object() -> None:
@@ -31,11 +31,9 @@ def test_answers_follow_from_the_image_and_every_hop_needs_another_object() -> N
 
 
 def test_kinds_come_in_turn() -> None:
-    kinds = [(made.kind, made.answer in CELLS) for made in QUESTIONS]
-    assert (
-        kinds[:6] == kinds[6:12] == [(f"{n} hop{'s' * (n > 1)}", place) for n in (1, 2, 3) for place in (False, True)]
-    )
-    assert {made.difficulty for made in QUESTIONS} == {"easy", "medium", "hard"}
+    kinds = [(made.kind, made.difficulty) for made in QUESTIONS]
+    assert kinds == [("1 hop", "easy"), ("2 hops", "medium"), ("3 hops", "hard")] * 120
+    assert {asked(made).text.split(" from ")[0] for made in QUESTIONS[1::3]} == {"What is 1 move"}
 
 
 def test_the_teacher_is_right_where_its_description_is() -> None:
@@ -49,16 +47,19 @@ def test_the_teacher_is_right_where_its_description_is() -> None:
         assert set(seen) <= set(shown)
         left_out += [fact not in seen for fact in shown]
         chain, missing = follow(asked(made), seen)
-        for step, fact in zip(taught.steps, chain, strict=False):
-            assert {fact.cell, fact.object} <= set(step.strip(".").split())
-        assert len(taught.steps) == len(chain) + bool(missing)
-        assert taught.steps[-1].endswith(" unknown.") == bool(missing)
+        stated = [fact.phrase for fact in chain] + [f"{missing} unknown"] * bool(missing)
+        led = [f" {next_cell(fact)}." for fact in chain[: asked(made).hops - 1]]
+        assert len(taught.steps) == len(stated)
+        for step, fact_of_step in zip(taught.steps, stated, strict=True):
+            assert step.startswith(f"See {fact_of_step}")
+        for step, end in zip(taught.steps, led, strict=False):
+            assert step.endswith(end)
         if not missing:
             assert taught.answer == made.answer
         else:
             guesses += 1
             lucky += taught.answer == made.answer
-            assert taught.answer in (CELLS if made.answer in CELLS else ["-".join(pair) for pair in PAIRS])
+            assert taught.answer in ["-".join(pair) for pair in PAIRS]
     assert sum(left_out) / len(left_out) == pytest.approx(Difficulty().left_out, abs=0.04)
     assert guesses > 100
     assert lucky / guesses < 0.15
@@ -78,8 +79,9 @@ def test_the_difficulty_is_kept() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("objects=8-17", "objects from 2 to 16"),
-        ("objects=9-8", "objects from 2"),
+        ("objects=8-17", "objects from 3 to 16"),
+        ("objects=2", "objects from 3"),
+        ("objects=9-8", "objects from 3"),
         ("hops=4", "hops from 1 to 3"),
         ("left_out=1", "left_out=0.4"),
         ("left_out=0.1-2", "left_out=0.4"),
@@ -90,6 +92,12 @@ def test_the_difficulty_is_kept() -> None:
 def test_a_wrong_difficulty_is_refused(text: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
         Difficulty.of(text)
+
+
+def test_the_smallest_boards_have_questions_of_three_hops() -> None:
+    for made in questions(0, 3, "rl", difficulty=Difficulty.of("objects=3&hops=3")):
+        assert len(made.key_words) == 3
+        assert follow(asked(made), facts_in(made.description))[1] == ""
 
 
 def test_a_question_follows_from_its_place() -> None:

@@ -19,7 +19,9 @@ CELLS = tuple(row + column for row in ROWS for column in COLUMNS)  # in reading 
 PAIRS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
 EDGES = ((255, 120, 0), (0, 190, 190), (255, 0, 200), (120, 120, 120))  # colours of rows and of columns
 EDGE = 4  # px
-STEPS = {"left of": (0, -1), "right of": (0, 1), "above": (-1, 0), "below": (1, 0)}  # rows, columns
+STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}  # rows, columns
+# The rule of the world: the shape in a cell says in which direction the next cell lies.
+WAYS = {"circle": "up", "square": "down", "triangle": "left", "cross": "right"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Fact:
 
     @property
     def object(self) -> str:
-        """The object in words: one word, which is one token, so that a model can look it up as it looks up a cell."""
+        """The object in words: one word, which is one token, so that a model reads it off right after its cell."""
         return f"{self.colour}-{self.shape}"
 
     @property
@@ -81,15 +83,24 @@ def describe(facts: Iterable[Fact]) -> str:
     return f"The board has {', '.join(fact.phrase for fact in facts) or 'nothing'}."
 
 
-def neighbour(cell: str, direction: str) -> str | None:
-    """The cell that lies in a direction of `STEPS` from another; None beyond the edge.
+def neighbour(cell: str, direction: str) -> str:
+    """The cell that lies in a direction of `STEPS` from another; beyond an edge, the board begins again at the other.
 
-    >>> neighbour("bg", "below"), neighbour("bf", "left of")
-    ('cg', None)
+    >>> neighbour("bg", "down"), neighbour("bf", "left")
+    ('cg', 'bj')
     """
     down, right = STEPS[direction]
     row, column = ROWS.index(cell[0]) + down, COLUMNS.index(cell[1]) + right
-    return ROWS[row] + COLUMNS[column] if 0 <= row < SIDES and 0 <= column < SIDES else None
+    return ROWS[row % SIDES] + COLUMNS[column % SIDES]
+
+
+def next_cell(fact: Fact) -> str:
+    """The cell that an object leads to.
+
+    >>> next_cell(Fact("bg", "red", "square"))
+    'cg'
+    """
+    return neighbour(fact.cell, WAYS[fact.shape])
 
 
 def board(draw: random.Random, least: int, most: int) -> Board:

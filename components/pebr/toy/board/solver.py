@@ -1,9 +1,9 @@
 """Questions about a board as data, and a solver that answers them from facts: those of the image, or of a description.
 
-A question names one object, by its cell or by its colour and shape, and leads from it to others, hop after hop: to the
-object with the same shape in another colour, or to the one beside it. Each hop needs one fact. `measures` answers it
-from what a model has written down itself: the solver cannot see, so its accuracy ("oracle accuracy") says whether the
-description holds the facts, apart from whether the model's reasoning uses them.
+A question names a cell and leads from it to others: the shape in a cell says in which direction the next cell lies
+(`pebr.toy.board.scenes.WAYS`). Each hop needs the fact of its cell. `measures` answers a question from what a model has
+written down itself: the solver cannot see, so its accuracy ("oracle accuracy") says whether the description holds the
+facts, apart from whether the model's reasoning uses them.
 """
 
 import json
@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pebr.toy.board.scenes import CELLS, STEPS, Fact, neighbour
+from pebr.toy.board.scenes import CELLS, Fact, next_cell
 from pebr.toy.scenes import COLOURS, SHAPES
 
 _FACT = re.compile(rf"\b({'|'.join(CELLS)}) ({'|'.join(COLOURS)})[ -]({'|'.join(SHAPES)})\b")
@@ -19,59 +19,38 @@ _FACT = re.compile(rf"\b({'|'.join(CELLS)}) ({'|'.join(COLOURS)})[ -]({'|'.join(
 
 @dataclass(frozen=True)
 class Question:
-    """Where the chain of hops starts, and the further hops."""
+    """Where the chain of hops starts, and how many facts it needs; the answer is the object of the last."""
 
-    start: str  # a cell, or an object such as "red-cross"
-    hops: tuple[str, ...] = ()  # a colour (the object in it, with the same shape), or a direction of `STEPS`
-
-    @property
-    def asks_place(self) -> bool:
-        """Whether the answer is a cell: the last object is named by colour and shape. Else the answer is an object."""
-        return (self.hops[-1] in COLOURS) if self.hops else (self.start not in CELLS)
+    start: str  # a cell
+    hops: int = 1  # facts: one more than moves from cell to cell
 
     @property
     def text(self) -> str:
         """The question in words. Its start is in capitals, so that it is not taken for a part of a description.
 
-        >>> Question("bf", ("red", "below")).text
-        'What is below the Red one with the shape of BF?'
-        >>> Question("red-cross", ("below", "blue")).text
-        'Where is the Blue one with the shape of what is below the RED-CROSS?'
+        >>> Question("bf").text, Question("bf", 3).text
+        ('What is at BF?', 'What is 2 moves from BF?')
         """
-        named = self.start.upper() if self.start in CELLS else f"the {self.start.upper()}"
-        for place, hop in enumerate(self.hops):
-            if hop in COLOURS:
-                named = f"the {hop.capitalize()} one with the shape of {named}"
-            else:
-                named = f"{hop} {named}" if place == len(self.hops) - 1 else f"what is {hop} {named}"
-        lead = "Where is" if self.asks_place else "What is" if self.hops else "What is at"
-        return f"{lead} {named}?"
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The start and the hops: one fact is needed for each."""
-        return (self.start, *self.hops)
+        where = "at" if self.hops == 1 else "1 move from" if self.hops == 2 else f"{self.hops - 1} moves from"
+        return f"What is {where} {self.start.upper()}?"
 
 
 def follow(question: Question, facts: Sequence[Fact]) -> tuple[list[Fact], str]:
-    """The facts that a chain of hops leads through, and what is missing for the next hop ("" if nothing is).
+    """The facts that a chain of hops leads through, and the cell of the next hop that is not known ("" if all are).
 
-    A fact is missing if none, or more than one, fits: contradictions answer nothing.
+    A cell is not known if no fact, or more than one, is of it: contradictions answer nothing.
 
-    >>> follow(Question("af", ("blue",)), [Fact("af", "red", "cross"), Fact("bg", "blue", "cross")])[0][-1].cell
-    'bg'
-    >>> follow(Question("af", ("blue",)), [Fact("af", "red", "cross")])[1]
-    'blue-cross'
+    >>> follow(Question("af", 2), [Fact("af", "red", "cross"), Fact("ag", "blue", "cross")])[0][-1].cell
+    'ag'
+    >>> follow(Question("af", 2), [Fact("af", "red", "cross")])[1]
+    'ag'
     """
     chain: list[Fact] = []
-    for hop in question.needs:
-        if hop in STEPS:
-            wanted = neighbour(chain[-1].cell, hop) or "nothing"
-        else:
-            wanted = f"{hop}-{chain[-1].shape}" if hop in COLOURS else hop
-        fitting = [fact for fact in facts if wanted in (fact.cell, fact.object)]
+    for _ in range(question.hops):
+        cell = next_cell(chain[-1]) if chain else question.start
+        fitting = [fact for fact in facts if fact.cell == cell]
         if len(fitting) != 1:
-            return chain, wanted
+            return chain, cell
         chain += fitting
     return chain, ""
 
@@ -79,11 +58,11 @@ def follow(question: Question, facts: Sequence[Fact]) -> tuple[list[Fact], str]:
 def answer(question: Question, facts: Sequence[Fact]) -> str:
     """The answer that follows from the facts; "" if they do not tell.
 
-    >>> answer(Question("red-cross"), [Fact("bg", "red", "cross")])
-    'bg'
+    >>> answer(Question("bg"), [Fact("bg", "red", "cross")])
+    'red-cross'
     """
     chain, missing = follow(question, facts)
-    return "" if missing else chain[-1].cell if question.asks_place else chain[-1].object
+    return "" if missing else chain[-1].object
 
 
 def facts_in(text: str) -> tuple[Fact, ...]:
@@ -112,10 +91,12 @@ def measures(cell: str, description: str) -> dict[str, float]:
         ValueError, LookupError, TypeError: the cell is not of this form.
     """
     made = json.loads(cell)
-    question = Question(str(made["start"]), tuple(map(str, made["hops"])))
+    question = Question(str(made["start"]), int(made["hops"]))
+    if not 1 <= question.hops <= len(CELLS):
+        raise ValueError(f"{question.hops} hops")
     shown, stated = facts_in(", ".join(map(str, made["facts"]))), facts_in(description)
-    if not shown:
-        raise ValueError("no facts")
+    if not (wanted := answer(question, shown)):
+        raise ValueError("no answer")
     right = len(set(shown) & set(stated))
-    found = {"oracle": float(answer(question, stated) == answer(question, shown)), "described": right / len(shown)}
+    found = {"oracle": float(answer(question, stated) == wanted), "described": right / len(shown)}
     return found | ({"stated_right": right / len(stated)} if stated else {})

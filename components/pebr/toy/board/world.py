@@ -4,8 +4,7 @@ Everything follows from (seed, split, index), and no image occurs in two splits,
 
 The teacher of the warm-up data leaves each object out of its description with a known probability. It reasons from its
 description alone: a step states the fact that it uses, and where a fact is missing, the step says so and the answer is
-a guess. So its answers are right where the description has the facts, and else by chance (1 in 24 objects, 1 in 16
-cells).
+a guess. So its answers are right where the description has the facts, and else by chance (1 in 24 objects).
 """
 
 import random
@@ -15,9 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pebr.errors import InputError
-from pebr.toy.board.scenes import CELLS, PAIRS, STEPS, Board, Fact, board, describe, neighbour
+from pebr.toy.board.scenes import CELLS, PAIRS, WAYS, Board, Fact, board, describe, next_cell
 from pebr.toy.board.solver import Question, answer, column, follow
-from pebr.toy.scenes import COLOURS
 from pebr.toy.world import PORTIONS, Asked, Split, ToyQuestion, portion, response_of
 
 LEVELS: tuple[Literal["easy", "medium", "hard"], ...] = ("easy", "medium", "hard")  # by hops: 1, 2, 3
@@ -28,7 +26,7 @@ _TEXT = re.compile(r"(objects|hops|left_out)=(\d+(?:\.\d+)?|\.\d+)(?:-(\d+))?")
 class Difficulty:
     """What makes a board's questions hard."""
 
-    objects: tuple[int, int] = (8, 14)  # on a board: least, most
+    objects: tuple[int, int] = (8, 14)  # on a board: least, most; 3 at least, as three hops need three
     hops: tuple[int, int] = (1, 3)  # facts that a question needs: least, most
     left_out: float = 0.4  # probability that the teacher leaves an object out of its description
 
@@ -50,7 +48,7 @@ class Difficulty:
                 made = replace(made, left_out=float(first))
             elif name in ("objects", "hops") and first.isdigit():
                 least, most = int(first), int(last or first)
-                bounds = (2, len(CELLS)) if name == "objects" else (1, 3)
+                bounds = (3, len(CELLS)) if name == "objects" else (1, 3)
                 if bounds[0] <= least <= most <= bounds[1]:
                     made = (
                         replace(made, objects=(least, most)) if name == "objects" else replace(made, hops=(least, most))
@@ -74,10 +72,9 @@ def question(seed: int, split: Split, index: int, difficulty: Difficulty) -> Toy
     """The question at index `index` of a split."""
     draw = random.Random(f"board/{seed}/{split}/{index}")
     least, most = difficulty.hops
-    kind = index % (2 * (most - least + 1))  # for each number of hops, two kinds
-    hops, asks_place = least + kind // 2, bool(kind % 2)
+    hops = least + index % (most - least + 1)
     shown = board(draw, *difficulty.objects)
-    while portion(shown.description) not in PORTIONS[split] or (asked := _asked(shown, hops, asks_place, draw)) is None:
+    while portion(shown.description) not in PORTIONS[split] or (asked := _asked(shown, hops, draw)) is None:
         shown = board(draw, *difficulty.objects)
     habit = random.Random(f"board/{seed}/{split}/{index}/teacher")
     return ToyQuestion(
@@ -95,19 +92,14 @@ def question(seed: int, split: Split, index: int, difficulty: Difficulty) -> Toy
     )
 
 
-def _asked(shown: Board, hops: int, asks_place: bool, draw: random.Random) -> Question | None:
-    """A question of so many hops that the board answers, leading through different objects; None if none was found."""
-    for _ in range(30):
-        start = draw.choice(shown.facts)
-        # A colour leads from a cell to a cell, a direction from an object to an object: so every hop needs a fact.
-        by_cell = asks_place == (hops % 2 == 0)
-        colours, directions = draw.sample(sorted(COLOURS), 2), draw.sample(sorted(STEPS), 2)
-        turns = [directions[place] if (place % 2 == 0) != by_cell else colours[place] for place in range(hops - 1)]
-        made = Question(start.cell if by_cell else start.object, tuple(turns))
-        chain, missing = follow(made, shown.facts)
-        if not missing and len(set(chain)) == hops:
-            return made
-    return None
+def _asked(shown: Board, hops: int, draw: random.Random) -> Question | None:
+    """A question of so many hops that the board answers, leading through different objects; None if there is none."""
+    found = [Question(fact.cell, hops) for fact in shown.facts]
+    chains = [follow(made, shown.facts) for made in found]
+    fitting = [
+        made for made, (chain, missing) in zip(found, chains, strict=True) if not missing and len(set(chain)) == hops
+    ]
+    return draw.choice(fitting) if fitting else None
 
 
 def _glimpse(shown: Board, left_out: float, habit: random.Random) -> Board:
@@ -118,26 +110,17 @@ def _glimpse(shown: Board, left_out: float, habit: random.Random) -> Board:
 def _solved(asked: Question, seen: Board, habit: random.Random) -> str:
     """The response of a teacher who knows what is in its description; where that does not do, it guesses."""
     steps = steps_of(asked, seen.facts)
-    guess = habit.choice(CELLS) if asked.asks_place else "-".join(habit.choice(PAIRS))
+    guess = "-".join(habit.choice(PAIRS))
     made = Asked(asked.text, answer(asked, seen.facts) or guess, "Look up the facts.", steps)
     return response_of(describe(seen.facts), made, before_answer=" ")  # every word has a space before it: one token
 
 
 def steps_of(asked: Question, facts: Sequence[Fact]) -> tuple[str, ...]:
-    """The steps of a solution: each names what it looks up, and then the fact, or that it is unknown.
+    """The steps of a solution: each states the fact of a cell, or that it is unknown, and where its shape leads.
 
-    >>> steps_of(Question("red-cross", ("below",)), [Fact("af", "red", "cross")])
-    ('See red-cross af.', 'Go below af to bf unknown.')
+    >>> steps_of(Question("af", 2), [Fact("af", "red", "square")])
+    ('See af red-square down bf.', 'See bf unknown.')
     """
     chain, missing = follow(asked, facts)
-    steps = []
-    for place, (hop, fact) in enumerate(zip(asked.needs, [*chain, None], strict=False)):
-        if hop in STEPS:
-            start = chain[place - 1].cell
-            key, found = f"Go {hop} {start} to {neighbour(start, hop)}", fact and fact.object
-        elif hop in CELLS:
-            key, found = f"See {hop}", fact and fact.object
-        else:
-            key, found = f"See {fact.object if fact else missing}", fact and fact.cell
-        steps.append(f"{key} {found or 'unknown'}.")
-    return tuple(steps)
+    steps = [f"See {fact.phrase} {WAYS[fact.shape]} {next_cell(fact)}." for fact in chain[: asked.hops - 1]]
+    return (*steps, f"See {missing} unknown." if missing else f"See {chain[-1].phrase}.")
