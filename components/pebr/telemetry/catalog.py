@@ -83,7 +83,13 @@ METRICS = (
     Metric("pebr_gpu_memory_peak_bytes", "gauge", "Largest memory on one GPU, over ranks.", "sft grpo", only="a GPU"),
     # Answers
     Metric("pebr_answer_tokens", "histogram", "Tokens per answer.", "rollout grpo evaluate", buckets=TOKENS),
-    Metric("pebr_answers_cut_off_total", "counter", "Answers cut off at the token limit.", "rollout grpo evaluate"),
+    Metric(
+        "pebr_answers_cut_off_total",
+        "counter",
+        "Answers cut off at the token limit.",
+        "rollout grpo evaluate",
+        only="answers that are cut off",
+    ),
     # GRPO
     Metric("pebr_reward", "gauge", "Mean reward.", "grpo", "reward"),
     Metric(

@@ -45,6 +45,7 @@ def test_same_seed_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # minutes of training on one core
 def test_a_trained_model_prefers_complete_descriptions(tmp_path: Path) -> None:
     scorer = load_scorer(str(train_clip(tmp_path, seed=0)))
     made = list(questions(0, 200, "test"))
