@@ -12,16 +12,13 @@ import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import urljoin
 
 import httpx
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from pebr.errors import InputError
 from pipelines.publishing.layers import Blob, image_of, layers_of
-from pipelines.targets import TargetError
-from pipelines.targets.retrying import PASSING, TRIES
+from pipelines.publishing.persistence import persist
 
 SCHEME = "oci://"
 ADDRESS = re.compile(  # host, repository, tag, as the distribution specification writes them
@@ -30,8 +27,6 @@ ADDRESS = re.compile(  # host, repository, tag, as the distribution specificatio
 PLAIN = ("localhost", "127.0.0.1")  # hosts without TLS
 USER, PASSWORD = "PEBR_OCI_USER", "PEBR_OCI_PASSWORD"  # names of environment variables
 CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
-FIRST_WAIT = 1.0  # seconds; doubles with each try
-Answer = TypeVar("Answer")
 
 
 class Repository:
@@ -105,26 +100,6 @@ class Repository:
         given = self.client.get(told["realm"], params=query, auth=own).raise_for_status().json()
         return {"Authorization": f"Bearer {given.get('token') or given['access_token']}"}
 
-    def _persist(self, action: Callable[[], Answer], what: str) -> Answer:
-        """Run an action that is safe to repeat; retry it while the reason of a failure may pass."""
-        retrying = Retrying(
-            retry=retry_if_exception(_may_pass),
-            stop=stop_after_attempt(TRIES),
-            wait=wait_exponential(multiplier=FIRST_WAIT),
-            reraise=True,
-        )
-        try:
-            return retrying(action)
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
-            text = error.response.text[:300] if isinstance(error, httpx.HTTPStatusError) else ""
-            said = " ".join(f"{str(error).partition(chr(10))[0]} {text}".split())
-            hint = f": set {USER} and {PASSWORD}" if "401" in said or "403" in said else ""
-            raise TargetError(
-                f"--push oci://{self.host}/{self.name}: {what}: {said}{hint}", _may_pass(error)
-            ) from error
-
-
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code in PASSING
-    return isinstance(error, httpx.TransportError)
+    def _persist(self, action: Callable[[], None], what: str) -> None:
+        where = f"--push oci://{self.host}/{self.name}: {what}"
+        persist(action, where, f": set {USER} and {PASSWORD}")

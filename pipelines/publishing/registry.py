@@ -8,18 +8,17 @@ by its name first, and created if it is not there: a second try finds what the f
 import os
 import ssl
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import httpx
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from pebr.errors import InputError
+from pipelines.publishing.persistence import persist
 from pipelines.targets import TargetError
-from pipelines.targets.retrying import PASSING, TRIES
 
 TOKEN = "PEBR_REGISTRY_TOKEN"  # noqa: S105 - the environment variable's name
 VERSIONS = ("v1", "v1alpha3")
-FIRST_WAIT = 1.0  # seconds; doubles with each try
 Resource = dict[str, Any]
 
 
@@ -78,19 +77,8 @@ class Registry:
 
     def _ask(self, method: str, path: str, query: Mapping[str, str] = {}, body: object = None) -> Resource | None:
         """The server's answer; None if it has no such resource (404) or has it already (409)."""
-        retrying = Retrying(
-            retry=retry_if_exception(_may_pass),
-            stop=stop_after_attempt(TRIES),
-            wait=wait_exponential(multiplier=FIRST_WAIT),
-            reraise=True,
-        )
-        try:
-            return retrying(self._send, method, f"{self.root}/{path}", query, body)
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            told = error.response.text[:300] if isinstance(error, httpx.HTTPStatusError) else ""
-            said = " ".join(f"{str(error).partition(chr(10))[0]} {told}".split())
-            hint = f" (a token is read from {TOKEN})" if "401" in said or "403" in said else ""
-            raise TargetError(f"{self.root}/{path}: {said}{hint}", _may_pass(error)) from error
+        send = partial(self._send, method, f"{self.root}/{path}", query, body)
+        return persist(send, f"{self.root}/{path}", f" (a token is read from {TOKEN})")
 
     def _send(self, method: str, url: str, query: Mapping[str, str], body: object) -> Resource | None:
         reply = self.client.request(method, url, params=query, json=body)
@@ -107,9 +95,3 @@ def _custom(properties: Mapping[str, object]) -> Resource:
         else {"metadataType": "MetadataDoubleValue", "double_value": value}
         for name, value in properties.items()
     }
-
-
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code in PASSING
-    return isinstance(error, httpx.TransportError)

@@ -24,7 +24,7 @@ import pytest
 import yaml
 
 from pebr.errors import InputError
-from pipelines.publishing import layers, oci
+from pipelines.publishing import layers
 from pipelines.publishing.oci import PASSWORD, USER, Repository
 from pipelines.publishing.publish import Places, publish
 from pipelines.publishing.record import Record
@@ -68,7 +68,7 @@ def registry(folder: Path, auth: dict[str, Any] | None = None) -> Iterator[str]:
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model of large and small files; large is from 100 kB here."""
     monkeypatch.setattr(layers, "LARGE", 100_000)
-    monkeypatch.setattr(oci, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr("pipelines.publishing.persistence.FIRST_WAIT", 0.001)
     folder = tmp_path / "model"
     (folder / "more").mkdir(parents=True)
     for number in (1, 2):

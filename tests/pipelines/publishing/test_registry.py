@@ -15,7 +15,7 @@ from tests.pipelines.servers import serving
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr("pipelines.publishing.persistence.FIRST_WAIT", 0.001)
     monkeypatch.delenv(registry.TOKEN, raising=False)
 
 
