@@ -5,7 +5,7 @@ details fit the model to its use as a reward, min(1, cosine / 0.4):
 
 - The cosine of a right description is pulled to a value slightly below 0.4, so that the reward does not saturate.
 - Each image is also contrasted with its own caption with one fact changed, so that a partly wrong description scores
-  clearly less.
+  clearly less. Where a world says what such a caption is worth, its cosine is pulled to this share of the right one.
 """
 
 import json
@@ -59,6 +59,7 @@ class Lesson(NamedTuple):
     show: Callable[[random.Random], Shown]
     context: int = CONTEXT
     width: int = WIDTH
+    worth: Callable[[str, str], float] | None = None  # of the wrong caption, 0 to 1, given both; None contrasts it
 
 
 def train_clip(directory: Path | str, seed: int, steps: int = STEPS, lesson: Lesson | None = None) -> Path:
@@ -172,9 +173,12 @@ def _train(model: Any, tokenizer: Any, seed: int, steps: int, lesson: Lesson) ->
         features = normalize(model.encode_image(_pixels(images[chosen])), dim=-1)  # (BATCH, D)
         texts = normalize(model.encode_text(tokens), dim=-1)  # (2 BATCH, D): true captions, then wrong captions
         cosines = features @ texts.T  # (BATCH, 2 BATCH)
-        logits = LOGIT_SCALE * cosines
+        logits = LOGIT_SCALE * (cosines if lesson.worth is None else cosines[:, :BATCH])
         contrast = (cross_entropy(logits, target) + cross_entropy(logits[:, :BATCH].T, target)) / 2
         loss = contrast + ANCHOR_WEIGHT * (cosines.diagonal() - RIGHT_COSINE).square().mean()
+        if lesson.worth is not None:
+            worth = torch.tensor([lesson.worth(*pair) for pair in zip(captions[:BATCH], captions[BATCH:], strict=True)])
+            loss += ANCHOR_WEIGHT * (cosines[:, BATCH:].diagonal() - RIGHT_COSINE * worth).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,13 +1,14 @@
 """The tiny CLIP of the board: captions are whole, the others lack a fact or state a wrong one."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from pebr.rewards.clip import load_scorer
-from pebr.toy.board.clip import CONTEXT, caption, train_clip, wrong_caption
+from pebr.toy.board.clip import CONTEXT, caption, train_clip, worth, wrong_caption
 from pebr.toy.board.scenes import board, describe
 from pebr.toy.board.solver import facts_in
 from pebr.toy.board.world import questions
@@ -28,6 +29,16 @@ def test_captions_are_whole_and_the_others_lack_or_change_a_fact() -> None:
         assert len(extra) <= 1
         assert len(stated) == len(shown.facts) if extra else len(stated) < len(shown.facts)
     assert 100 < changed < 200
+
+
+def test_a_caption_is_worth_the_facts_that_it_shares_of_all_facts_stated() -> None:
+    three = "af red-cross, bf blue-square, cg green-circle"
+    facts = facts_in(three)
+    assert len(facts) == 3
+    assert worth(three, describe(facts[::-1])) == 1
+    assert worth(three, describe(facts[:2])) == 2 / 3
+    assert worth(three, describe([*facts[:2], replace(facts[2], colour="red")])) == 2 / 4
+    assert worth(three, describe([])) == 0
 
 
 def test_every_caption_fits_the_context() -> None:
