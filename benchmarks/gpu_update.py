@@ -89,6 +89,7 @@ class RowEncoder:
     """What `pack` needs of an encoder, without tokenizer and image processor: these need further libraries."""
 
     image_token_id = IDS["image_token_id"]
+    family = family_named(FAMILY, "benchmark")
 
     def positions(self, prompt: Prompt) -> Tensor:
         """As the encoder's."""

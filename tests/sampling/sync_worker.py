@@ -4,11 +4,12 @@
 
 JOB is JSON: model, processes, parallel (ranks that share one sampler's model), out. Each rank writes
 `out/rank-R.json`: by stage, the largest difference between the log-probabilities of the sampler and of a plain forward
-pass, before and after the sync.
+pass, before and after the sync. Fails if the memory that ranks share is not named after the port at which they met.
 """
 
 import copy
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def main() -> None:
         tensor_parallel=job["parallel"],
         sleeps=True,
     )
+    assert job["processes"] == 1 or os.environ["VLLM_DIST_IDENT"] == os.environ["MASTER_PORT"]
     found = {}
     for stage in (0, 3):
         model = load_model(job["model"])

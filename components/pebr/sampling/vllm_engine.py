@@ -330,4 +330,19 @@ def _import_vllm(architecture: str) -> Vllm:
     if known is None:
         raise InputError(f"vLLM does not know the architecture {architecture}: sample with --sampling transformers")
     vllm.ModelRegistry.register_model(architecture, known.load_model_cls())
+    _separate_shared_memory()
     return vllm
+
+
+def _separate_shared_memory() -> None:
+    """Name the memory in which ranks without a GPU share a model after the run's port.
+
+    vLLM names it after the end of its init method, which is `env://` for all runs, so two runs on one machine failed
+    with errno 17. The method has no other use here: the process group exists.
+    """
+    from vllm.v1.executor.uniproc_executor import ExecutorWithExternalLauncher
+
+    def arguments(_executor: object) -> tuple[str, int, int]:
+        return f"env://:{os.environ['MASTER_PORT']}", int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+
+    ExecutorWithExternalLauncher._distributed_args = arguments
