@@ -20,6 +20,24 @@ WARM_UP: dict[str, Value] = {"toy_rows": 2400, "sft_max_steps": 200, "sft_learni
 
 
 @dataclass(frozen=True)
+class Start:
+    """What all arms of a seed start from: its warm-up, as it is or with a damaged vision tower."""
+
+    name: str
+    title: str
+    noise: float = 0.0  # added to the vision tower's weights, in standard deviations of each matrix
+
+
+STARTS = {
+    start.name: start
+    for start in (
+        Start("sees", "The warm-up sees well"),
+        Start("sees_poorly", "The warm-up sees poorly", noise=0.14),
+    )
+}
+
+
+@dataclass(frozen=True)
 class Stage:
     """A stage of GRPO and what it changes in the recipe."""
 
@@ -90,7 +108,7 @@ def arms(chosen: Mapping[str, Value]) -> tuple[Arm, ...]:
     )
 
 
-def design(chosen: Mapping[str, Value]) -> str:
+def design(chosen: Mapping[str, Value], start: Start = STARTS["sees"]) -> str:
     """A digest of what the results depend on, but for the seed and the training code: other designs are not mixed in.
 
     Of the recipe's values, those that differ from the pipeline's defaults: a new setting changes nothing. The source of
@@ -104,6 +122,7 @@ def design(chosen: Mapping[str, Value]) -> str:
         "base": BASE,
         "warm-up": WARM_UP,
         "arms": [[arm.name, list(_stages(arm))] for arm in arms(chosen)],
+        **({"noise": start.noise} if start.noise else {}),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -1,11 +1,11 @@
-"""The figure of docs/claim.md: the scores of every seed, and the rewards during training; one SVG without a library."""
+"""The figures of docs/claim.md: the scores of every seed and the rewards during training, as SVG without a library."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from statistics import fmean
 from typing import Any
 
-from benchmarks.experiment.arms import Arm
+from benchmarks.experiment.arms import Arm, Start
 from benchmarks.experiment.page import MEASURES, Results, values_of
 
 COLOURS = ("#777777", "#b58900", "#1f5fbf", "#c0392b", "#e08283", "#2e8b57", "#7b3fa0", "#008b8b")
@@ -13,6 +13,11 @@ SHOWN = ("accuracy", "oracle", "described")
 CURVES = {"reward/accuracy": "accuracy of the sampled answers", "reward/keyword": "keywords in their descriptions"}
 WIDTH, ROW, PANEL, MARGIN = 960, 26, 220, 230
 WINDOW = 5  # training steps per running mean
+
+
+def name_of(start: Start) -> str:
+    """The name of the file with the figure of a start."""
+    return f"claim-{start.name.replace('_', '-')}.svg"
 
 
 def draw(results: Results, arms: Sequence[Arm]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.experiment.arms import Arm
 from benchmarks.experiment.statistics import Difference, difference
 
-BEGIN, END = "<!-- results: begin (written by benchmarks/claim.py --report) -->", "<!-- results: end -->"
+BEGIN, END = "<!-- {}: begin (written by benchmarks/claim.py --report) -->", "<!-- {}: end -->"
 MEASURES = {  # as in an evaluation's scores -> title
     "accuracy": "accuracy",
     "oracle": "oracle accuracy",
@@ -82,15 +82,16 @@ def _cell(made: Difference | None) -> str:
     return f"**{text}**" if made.is_clear else text
 
 
-def write(page: Path, content: str) -> None:
-    """Replace what stands between the marks of a page.
+def write(page: Path, name: str, content: str) -> None:
+    """Replace what stands between the marks of this name on a page.
 
     Raises:
-        ValueError: the page has no marks.
+        ValueError: the page has no such marks.
     """
+    first, last = BEGIN.format(name), END.format(name)
     text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"{page}: no line {BEGIN} with {END} after it: add both")
-    page.write_text(f"{before}{BEGIN}\n\n{content}\n\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{page}: no line {first} with {last} after it: add both")
+    page.write_text(f"{before}{first}\n\n{content}\n\n{last}{after}", encoding="utf-8")

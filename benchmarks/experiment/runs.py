@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.experiment.arms import BASE, WARM_UP, Arm, design, stage_names
+from benchmarks.experiment.arms import BASE, STARTS, WARM_UP, Arm, Start, design, stage_names
+from benchmarks.experiment.damage import damaged
 from benchmarks.experiment.lab import Clock, Lab
 from pebr.files import atomic_file
 from pebr.telemetry.history import read_history
@@ -47,9 +48,11 @@ def path_of(results: Path, seed: int, arm: str) -> Path:
     return results / f"seed-{seed}-{arm}.json"
 
 
-def read(results: Path, chosen: dict[str, Value]) -> dict[int, dict[str, dict[str, Any]]]:
+def read(
+    results: Path, chosen: dict[str, Value], start: Start = STARTS["sees"]
+) -> dict[int, dict[str, dict[str, Any]]]:
     """The results of this design: seed -> arm -> result."""
-    wanted, found = design(chosen), dict[int, dict[str, dict[str, Any]]]()
+    wanted, found = design(chosen, start), dict[int, dict[str, dict[str, Any]]]()
     for path in sorted(results.glob("seed-*.json")):
         result = json.loads(path.read_text())
         if result["design"] == wanted:
@@ -70,32 +73,41 @@ def alone(folder: Path, waits: bool = False) -> Iterator[bool]:
         yield True
 
 
-def run_seed(seed: int, work: Path, results: Path, chosen: dict[str, Value], arms: Sequence[Arm], clock: Clock) -> None:
+def run_seed(
+    seed: int,
+    work: Path,
+    results: Path,
+    chosen: dict[str, Value],
+    arms: Sequence[Arm],
+    clock: Clock,
+    start: Start = STARTS["sees"],
+) -> None:
     """Run what is missing of a seed.
 
     Args:
-        seed: of data, warm-up and training.
+        seed: of data, warm-up, damage and training.
         work: the folder of all seeds.
         results: the folder of the result files.
         chosen: the recipe's values of all parameters.
         arms: to run, in this order.
         clock: of the experiment.
+        start: what the arms start from.
 
     Raises:
         OutOfTime: the time is over.
     """
-    wanted = design(chosen)
+    wanted, common = design(chosen, start), work / design(chosen) / "shared"
     missing = [arm for arm in arms if not _is_done(path_of(results, seed, arm.name), wanted)]
     if not missing:
         return
-    with alone(work / wanted / "shared", waits=True):
-        shared = _shared(Lab(work / wanted / "shared", chosen | {"seed": 0}, clock))
+    with alone(common, waits=True):
+        shared = _shared(Lab(common, chosen | {"seed": 0}, clock))
     with alone(work / wanted / f"seed-{seed}") as free:
         if not free:
             log.info("seed %d: another process runs it", seed)
             return
         lab = Lab(work / wanted / f"seed-{seed}", chosen | {"seed": seed}, clock)
-        made = shared | _common(lab, shared)
+        made = shared | _common(lab, shared, start, seed)
         for arm in missing:
             result = {"seed": seed, "arm": arm.name, "design": wanted, **_run_arm(lab, arm, made)}
             results.mkdir(parents=True, exist_ok=True)
@@ -115,12 +127,14 @@ def _shared(lab: Lab) -> dict[str, Path]:
     return {"clip_model": clip, "base": _taught(lab, "base", random, BASE)}
 
 
-def _common(lab: Lab, shared: Mapping[str, Path]) -> dict[str, Path]:
+def _common(lab: Lab, shared: Mapping[str, Path], start: Start, seed: int) -> dict[str, Path]:
     """What all arms of a seed start from: benchmarks, warm-up and the questions by difficulty."""
     benchmarks = lab.run("benchmarks", "benchmarks") / "output"
     rl = lab.run("rl_data", "rl_data") / "output"
     rl_rows = lab.run("rl_filter", "rl_filter", source=rl) / "output"
     warm = _taught(lab, "warm_up", shared["base"], WARM_UP)
+    if start.noise:
+        warm = damaged(warm, lab.folder / "damaged", start.noise, seed)
     rollouts = lab.run("rollout", "rollout", model=warm, dataset=rl_rows) / "output"
     split = lab.run("split", "split", rollouts=rollouts)
     return {"warm": warm, "benchmarks": benchmarks, **{level: split / level for level in ("easy", "medium", "hard")}}

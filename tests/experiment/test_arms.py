@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.experiment import arms as module
-from benchmarks.experiment.arms import Arm, arms, design, source_digest, stage_names, values
+from benchmarks.experiment.arms import STARTS, Arm, arms, design, source_digest, stage_names, values
 from pipelines.parameters import PARAMETERS
 
 VALUES = values()
@@ -46,6 +46,7 @@ def test_the_design_follows_the_recipe_and_not_the_seed_or_new_settings() -> Non
     assert design(VALUES) == design(values())
     assert design(VALUES | {"learning_rate": 1e-3}) != design(VALUES)
     assert design(VALUES | {"reasoning_max_steps": 7}) != design(VALUES)
+    assert len({design(VALUES, start) for start in STARTS.values()}) == len(STARTS)
 
 
 def test_the_design_follows_the_source_of_the_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.claim import PAGE, seeds_of
 from benchmarks.experiment import figure
-from benchmarks.experiment.arms import arms, values
+from benchmarks.experiment.arms import STARTS, arms, values
 from benchmarks.experiment.page import BEGIN, END, MEASURES, paired, tables, write
 
 ARMS = arms(values())
@@ -49,14 +49,20 @@ def test_the_tables_tell_what_there_is() -> None:
 
 def test_the_page_keeps_what_is_around_the_results(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"# Title\n\n{BEGIN}\n\nold\n\n{END}\n\nafter\n")
+    begin, end = BEGIN.format("sees"), END.format("sees")
+    page.write_text(f"# Title\n\n{begin}\n\nold\n\n{end}\n\nafter\n")
     for _ in range(2):
-        write(page, "new")
-        assert page.read_text() == f"# Title\n\n{BEGIN}\n\nnew\n\n{END}\n\nafter\n"
-    page.write_text("no marks")
+        write(page, "sees", "new")
+        assert page.read_text() == f"# Title\n\n{begin}\n\nnew\n\n{end}\n\nafter\n"
     with pytest.raises(ValueError, match="no line"):
-        write(page, "new")
-    assert BEGIN in PAGE.read_text()
+        write(page, "sees_poorly", "new")
+
+
+def test_the_page_has_a_part_and_a_figure_for_each_start() -> None:
+    text = PAGE.read_text()
+    for start in STARTS.values():
+        assert BEGIN.format(start.name) in text
+        assert f"({figure.name_of(start)})" in text
 
 
 def test_the_figure_has_a_dot_per_seed_and_a_line_per_arm() -> None:
