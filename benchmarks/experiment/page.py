@@ -47,10 +47,9 @@ def tables(results: Results, arms: Sequence[Arm]) -> str:
     titles = {arm.name: arm.title for arm in arms}
     counts = {arm.name: len(values_of(results, arm.name, "accuracy")) for arm in arms}
     done = {name: count for name, count in counts.items() if count}
-    lines = [f"Seeds per arm: {min(done.values())} to {max(done.values())}." if done else "No results yet.", ""]
     if not done:
-        return "\n".join(lines)
-    lines += ["Means over the seeds of each arm:", ""]
+        return "No results yet."
+    lines = ["Means over the seeds of each arm:", ""]
     lines += [f"| arm | seeds | {' | '.join(MEASURES.values())} |", f"|---|---|{'---|' * len(MEASURES)}"]
     for name, count in done.items():
         cells = [f"{fmean(values_of(results, name, measure).values()):.3f}" for measure in MEASURES]

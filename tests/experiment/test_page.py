@@ -40,11 +40,10 @@ def test_differences_are_of_the_seeds_that_both_have() -> None:
 
 def test_the_tables_tell_what_there_is() -> None:
     text = tables(RESULTS, ARMS)
-    assert "Seeds per arm: 2 to 3." in text
     assert "| warm-up | 3 | 0.300 |" in text
     assert "| two stages − reasoning only, equal training steps | 2 | **+0.045 [+0.040, +0.050]** |" in text
     assert "mixed" not in text
-    assert tables({}, ARMS).startswith("No results yet.")
+    assert tables({}, ARMS) == "No results yet."
 
 
 def test_the_page_keeps_what_is_around_the_results(tmp_path: Path) -> None:
