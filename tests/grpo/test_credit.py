@@ -53,7 +53,8 @@ def test_tokens_that_depend_alike_count_alike(value, length):
 @given(dependencies)
 def test_vppo_keeps_the_largest_share(values):
     mask = vppo_mask(torch.tensor(values))
-    assert int(mask.sum()) == math.ceil(0.4 * len(values))
+    even = max(values) - min(values) < 1e-6
+    assert int(mask.sum()) == (len(values) if even else math.ceil(0.4 * len(values)))
     kept = [value for value, m in zip(torch.tensor(values).tolist(), mask, strict=True) if m]
     left = [value for value, m in zip(torch.tensor(values).tolist(), mask, strict=True) if not m]
     assert not left or min(kept) >= max(left)

@@ -40,9 +40,13 @@ def pgpo_weights(dependencies: Tensor) -> Tensor:
 def vppo_mask(dependencies: Tensor) -> Tensor:
     """1 for the tokens of one answer with the largest dependencies, a share of `VPPO_SHARE`, else 0; (R,).
 
+    If all tokens depend alike, as without an image, all have 1.
+
     >>> vppo_mask(torch.tensor([0.1, 0.0, 0.7, 0.2, 0.3])).tolist()
     [0.0, 0.0, 1.0, 0.0, 1.0]
     """
+    if dependencies.max() - dependencies.min() < _EVEN:
+        return torch.ones_like(dependencies)
     kept = dependencies.sort(descending=True, stable=True).indices[: math.ceil(VPPO_SHARE * len(dependencies))]
     return torch.zeros_like(dependencies).index_fill(0, kept, 1.0)
 

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import compress, islice
 from typing import Any, NamedTuple
 
 import torch
@@ -115,6 +115,7 @@ class Collector:
     # Seconds per component; of all ranks, failed checks, answers left out, tokens of the second pass, and the share of
     # descriptions that CLIP reads in part.
     measured: defaultdict[str, float] = field(default_factory=partial(defaultdict, float))
+    left_out: dict[str, int] = field(default_factory=dict)  # of all ranks, answers by qid
 
     def collect(
         self, sampler: Sampler, rows: Sequence[int], step: int, reserve: Sequence[int] = (), rounds: int = 0
@@ -135,7 +136,9 @@ class Collector:
             SampleError: too many answers have log-probabilities that are not finite.
             RewardError: a component cannot score a sample.
         """
-        self.seconds, self.measured = defaultdict(float), defaultdict(float)
+        self.seconds, self.measured, self.left_out = defaultdict(float), defaultdict(float), {}
+        if rounds:
+            self.measured["questions_replaced"] = 0
         found, sampled, left = self._sample(sampler, rows, step), len(rows), iter(reserve)
         for _ in range(rounds):
             dull = [place for place, experience in enumerate(found) if not experience.teaches]
@@ -147,6 +150,8 @@ class Collector:
             for place, experience in zip(dull, teaching, strict=False):
                 found[place] = experience
             self.measured["questions_replaced"] += len(teaching)
+        if (warning := check_not_finite(self.left_out, sampled * self.sampling.samples)) and self.place.rank == 0:
+            log.warning("%s", warning)
         if self.noise is not None:
             self.measured["noise"] = self.noise.strength(step)
         if "clip_cut_off_share" in self.measured:  # until now, a number
@@ -168,13 +173,15 @@ class Collector:
                 finite[qid], disturbed[qid] = samples, seen
                 scoring.add(Answered(by_qid[qid], samples))
             sampled = time.perf_counter()
-            retold = Retold([], 0)
+            retold = Retold([], 0, [])
             if self.second_pass:
                 answered = [Answered(question, finite[qid]) for qid, question in by_qid.items()]
                 retold = self.second_pass.answers(sampler, answered, step)
             told = time.perf_counter()
             responses, scores = scoring.scores(list(by_qid), retold.texts)
         done = time.perf_counter()
+        if any(retold.broken):
+            responses, scores = _without(retold.broken, finite, disturbed, responses, scores)
         left_out = {qid: self.sampling.samples - len(samples) for qid, samples in finite.items()}
         experiences = [
             experience._replace(disturbed=disturbed[str(experience.question["qid"])])
@@ -188,7 +195,7 @@ class Collector:
         if self.second_pass:
             self.seconds["sufficiency"] += told - sampled
         self.seconds["waiting"] += self.prompts.waited + done - told
-        self._measure(gathered, scores.seconds, len(rows) * self.sampling.samples)
+        self._measure(gathered, scores.seconds)
         return [gathered[place % ranks][0][place // ranks] for place in range(len(rows))]
 
     def _answers(
@@ -215,11 +222,10 @@ class Collector:
                 clean, other = done[qid], done[noisy(qid)]
                 yield qid, [*clean, *other], [False] * len(clean) + [True] * len(other)
 
-    def _measure(self, gathered: Sequence[Any], seconds: Mapping[str, float], answers: int) -> None:
-        """Add to `measured` what all ranks have found."""
+    def _measure(self, gathered: Sequence[Any], seconds: Mapping[str, float]) -> None:
+        """Add to `measured` and `left_out` what all ranks have found."""
         left_out = {qid: count for _, of_rank, *_ in gathered for qid, count in of_rank.items()}
-        if (warning := check_not_finite(left_out, answers)) and self.place.rank == 0:
-            log.warning("%s", warning)
+        self.left_out |= left_out
         for name, value in seconds.items():
             self.measured[f"seconds_reward/{name}"] += round(value, 4)
         self.measured["answers_left_out"] += sum(left_out.values())
@@ -268,3 +274,37 @@ class Collector:
         pairs = zip(samples, texts, strict=True)
         spans = [description_tokens(sample.token_ids, text, self.encoder.decode) for sample, text in pairs]
         return separate(weighted, of_description, self.advantage, spans)
+
+
+def _without(
+    broken: Sequence[bool],
+    answers: dict[str, list[Sample]],
+    disturbed: dict[str, Sequence[bool]],
+    responses: Sequence[list[str]],
+    scores: Scores,
+) -> tuple[list[list[str]], Scores]:
+    """Leave out the answers whose second answer is broken: its reward says nothing of them.
+
+    Args:
+        broken: (S,) in the order of the questions.
+        answers: by qid; changed in place.
+        disturbed: by qid; changed in place.
+        responses: decoded texts of each question's answers.
+        scores: of the S answers.
+
+    Returns:
+        The texts and scores of the others.
+    """
+    remaining = iter(broken)
+    usable = [[not next(remaining) for _ in texts] for texts in responses]
+    for qid, kept in zip(list(answers), usable, strict=True):
+        answers[qid] = list(compress(answers[qid], kept))
+        disturbed[qid] = list(compress(disturbed[qid], kept))
+    every = [kept for group in usable for kept in group]
+    others = replace(
+        scores,
+        total=list(compress(scores.total, every)),
+        raw={name: list(compress(values, every)) for name, values in scores.raw.items()},
+        weighted={name: list(compress(values, every)) for name, values in scores.weighted.items()},
+    )
+    return [list(compress(texts, kept)) for texts, kept in zip(responses, usable, strict=True)], others

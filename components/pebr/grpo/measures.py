@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pebr.grpo.experience import Experience
+from pebr.rewards.stages import BUILT_IN
 from pebr.training.engine import UpdateReport
 
 HistoryRow = dict[str, Any]  # numbers; None: no value, or one that is not finite; `resumed_from` is a text
@@ -46,15 +47,17 @@ def of_answers(experiences: Sequence[Experience]) -> dict[str, float]:
     """Means over a training step's answers and groups.
 
     For each component of the reward: its mean, its shares at 0 and at 1, and its spread, which is the mean over the
-    groups of its unbiased standard deviation in the group. A component without spread teaches nothing.
+    groups of its unbiased standard deviation in the group. A component without spread teaches nothing. A penalty,
+    which is at best 0, has no shares.
     """
     result = {"reward": fmean(reward for e in experiences for reward in e.rewards)}
     for name in experiences[0].components:
         groups = [e.components[name] for e in experiences]
         values = [value for group in groups for value in group]
         result[f"reward/{name}"] = fmean(values)
-        result[f"reward_at_0/{name}"] = fmean(value <= 0.0 for value in values)
-        result[f"reward_at_1/{name}"] = fmean(value >= 1.0 for value in values)
+        if not (name in BUILT_IN and BUILT_IN[name].is_penalty):
+            result[f"reward_at_0/{name}"] = fmean(value == 0.0 for value in values)
+            result[f"reward_at_1/{name}"] = fmean(value >= 1.0 for value in values)
         result[f"reward_spread/{name}"] = fmean(stdev(group) if len(group) > 1 else 0.0 for group in groups)
     disturbed = [reward for e in experiences for reward, seen in zip(e.rewards, e.disturbed, strict=False) if seen]
     if disturbed:

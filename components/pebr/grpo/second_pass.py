@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 
 from pebr.grpo.scoring import Answered
 from pebr.grpo.settings import Settings
-from pebr.sampling.contract import Question, Sampler, SamplingSettings, check_complete, sample_seed
+from pebr.sampling.contract import Question, Sampler, SamplingSettings, check_complete, is_finite, sample_seed
 from pebr.vlm.encoding import Encoder
 from pebr.vlm.response import begun, parse
 
@@ -23,6 +23,7 @@ class Retold(NamedTuple):
 
     texts: list[str]  # (S,), "" for a response without a description
     tokens: int  # sampled for them
+    broken: list[bool]  # (S,) whether the log-probabilities of the second answer are not finite
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,16 @@ class SecondPass:
                 yield Question(name, self.encoder.blind_prompt(problems[qid], begun(description)))
 
         found: dict[str, str] = {}
+        broken: set[str] = set()
         tokens = 0
         for name, samples in sampler.stream(asked(), self.sampling, step):
             check_complete(name, samples, self.sampling)
             found[name] = self.encoder.decode(samples[0].token_ids)
             tokens += len(samples[0].token_ids)
-        return Retold([found[names[key]] if key in names else "" for key in keys], tokens)
+            if not is_finite(samples[0]):
+                broken.add(name)
+        texts = [found[names[key]] if key in names else "" for key in keys]
+        return Retold(texts, tokens, [names.get(key) in broken for key in keys])
 
     def _description(self, token_ids: Sequence[int]) -> str:
         """The description in an answer's tokens; "" for none, or one that is too long."""

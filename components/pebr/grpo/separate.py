@@ -86,5 +86,6 @@ def description_tokens(token_ids: Sequence[int], text: str, decode: Callable[[Se
         return 0, 0
     counts = range(len(token_ids) + 1)
     first = bisect_right(counts, start, key=lambda count: len(decode(token_ids[:count]))) - 1
-    last = bisect_left(counts, end, key=lambda count: len(decode(token_ids[:count])))
+    # Part of a character decodes to another one, so the text is compared, not only its length.
+    last = bisect_left(counts, True, key=lambda count: decode(token_ids[:count])[:end] == text[:end])
     return first, last

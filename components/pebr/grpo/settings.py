@@ -230,6 +230,7 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
             raise InputError(f"--clip-dual {self.clip_dual}: give more than 1, or 0 for no bound")
         if not self.temperature:
             raise InputError(f"--temperature {self.temperature}: greedy answers are all the same, give more than 0")
+        self._check_sequence_ratio()
         self._check_validation()
         if self.top_p < 1 and self.old_logprobs == "sampler" and several:
             raise InputError(
@@ -238,6 +239,19 @@ class Settings(ObjectiveSettings, RewardSettings, SamplerSettings, TrainingSetti
             )
         if self.stage == "perception" and self.clip_weight and not self.clip_model:
             raise InputError("--clip-model is empty: the perception stage needs it, or --clip-weight 0")
+
+    def _check_sequence_ratio(self) -> None:
+        """Refuse what differs from token to token where all tokens of an answer share one gradient."""
+        by_token = {
+            f"--credit {self.credit}": self.credit != "even",
+            "--separate-advantages": self.separate_advantages,
+            "--sampler-correction mask": self.sampler_correction == "mask",
+        }
+        if self.ratio == "sequence" and (found := [name for name, is_set in by_token.items() if is_set]):
+            raise InputError(
+                f"--ratio sequence: all tokens of an answer share one gradient, so {', '.join(found)} would do nothing;"
+                " give --ratio sequence_token"
+            )
 
     def _check_validation(self) -> None:
         """Check what is asked in a validation, and how."""

@@ -55,7 +55,13 @@ def validation_chart(rows: Sequence[HistoryRow]) -> str:
         for key in keys
         for name in (key.rpartition("/")[2],)
     ]
-    return small_chart(lines, f"Scores of the validations on {validated_on(rows)}", (0.0, 1.0))
+    return small_chart(lines, f"Scores of the validations on {validated_on(rows)}", _range_of_rewards(lines))
+
+
+def _range_of_rewards(lines: Sequence[Series]) -> tuple[float, float]:
+    """The vertical range of rewards: 0 to 1, or more if there are penalties, or weights that add up to more."""
+    values = [value for line in lines for _, value in line.points]
+    return min([0.0, *values]), max([1.0, *values])
 
 
 def stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, object]]:
@@ -75,7 +81,7 @@ def stage_charts(stages: Sequence[Stage]) -> Iterator[dict[str, object]]:
         tokens_label = f"{stage.name}: tokens per answer, by training step"
         yield {
             "name": stage.name,
-            "rewards": charts.line_chart(lines, label, y_range=(0.0, 1.0), window=WINDOW, height=360),
+            "rewards": charts.line_chart(lines, label, y_range=_range_of_rewards(lines), window=WINDOW, height=360),
             "kl": small_chart([kl], kl_label, (0.0, 1.05 * highest_kl or 1.0)),
             "length": small_chart([tokens], tokens_label, (0.0, 1.1 * longest), "{:.0f}".format),
             "components": [_component(stage.rows, name) for name in names],

@@ -49,6 +49,7 @@ class BuiltIn(NamedTuple):
     released: Callable[..., list[float]]  # the formula of the authors' code; the same function if it has none
     of_description: bool = False  # judges the description
     needs_second_pass: bool = False  # reads `retold`, which is sampled after all answers of a step
+    is_penalty: bool = False  # at best 0
 
 
 BUILT_IN = {  # in this order in the history
@@ -57,7 +58,7 @@ BUILT_IN = {  # in this order in the history
     "accuracy": BuiltIn(("reasoning",), accuracy_reward, released.accuracy_reward),
     "format": BuiltIn(("perception", "reasoning"), format_reward, released.format_reward),
     "length": BuiltIn(("perception",), length_reward, released.length_reward, of_description=True),
-    "overlong": BuiltIn(("perception", "reasoning"), overlong_reward, overlong_reward),
+    "overlong": BuiltIn(("perception", "reasoning"), overlong_reward, overlong_reward, is_penalty=True),
     "sufficiency": BuiltIn(("perception", "reasoning"), sufficiency_reward, sufficiency_reward, True, True),
 }
 
