@@ -121,3 +121,7 @@ def test_two_ranks_train_by_vppo_as_one_does(command, tmp_path):
     for one, two in zip(*found, strict=True):
         for name in ("loss", "grad_norm", "reward", "kl"):
             assert two[name] == pytest.approx(one[name], rel=2e-3, abs=1e-5), name
+
+
+def test_without_any_dependency_vppo_teaches_all_tokens():
+    assert vppo_mask(torch.zeros(10)).tolist() == [1.0] * 10

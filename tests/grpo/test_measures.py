@@ -38,6 +38,14 @@ def test_shares_at_0_and_1_and_the_spread_within_groups() -> None:
     assert measures["reward_spread/keyword"] == pytest.approx(stdev([0.0, 1.0, 1.0, 0.5]) / 2)
 
 
+def test_a_penalty_which_is_at_best_0_has_no_shares() -> None:
+    made = group([0.0, 0.0])._replace(components={"overlong": [0.0, -0.5], "keyword": [0.0, -0.5]})
+    measures = of_answers([made])
+    assert measures["reward/overlong"] == -0.25
+    assert not {"reward_at_0/overlong", "reward_at_1/overlong"} & measures.keys()
+    assert measures["reward_at_0/keyword"] == 0.5
+
+
 @given(st.lists(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=4, max_size=4), min_size=1, max_size=5))
 def test_the_spread_is_zero_exactly_if_no_group_teaches(groups: list[list[float]]) -> None:
     experiences = [group(values) for values in groups]

@@ -1,6 +1,7 @@
 """The second sampling pass asks each question again from the description alone, as one would by hand."""
 
 import dataclasses
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ import pytest
 
 from pebr.answers.check import AnswerChecker
 from pebr.grpo import scoring
+from pebr.grpo.experience import _without
 from pebr.grpo.scoring import Answered
 from pebr.grpo.second_pass import SecondPass
 from pebr.grpo.settings import Settings
 from pebr.rewards.batch import RewardError
-from pebr.rewards.stages import Tools, build_reward
+from pebr.rewards.stages import Scores, Tools, build_reward
 from pebr.sampling.contract import Sample, SamplingSettings
 from pebr.sampling.start import start_sampler
 from pebr.toy.world import ToyQuestion, questions
@@ -168,3 +170,28 @@ def test_the_answers_of_a_step_are_those_without_the_reward(command: Any, tmp_pa
         assert one["reward/sufficiency"] == one["sufficiency_tokens"] == 0  # this model writes no descriptions
         for key in ("reward", "response_tokens", "entropy", "loss", "drift/mean"):
             assert one[key] == pytest.approx(other[key], rel=1e-6)
+
+
+def test_answers_whose_second_answer_is_not_finite_are_told_and_left_out(encoder: Encoder) -> None:
+    asked = list(questions(0, 2, "rl"))
+    given = answered(encoder, asked, [asked[0].response, "no sections", asked[0].response], [asked[1].response] * 2)
+    told: Any = Told(encoder, lambda name: "text")
+    plain = told.stream
+
+    def broken(*arguments: Any) -> Any:
+        for name, [sample] in plain(*arguments):
+            of_first = name.startswith(f"{asked[0].qid}/")
+            yield name, [sample._replace(logprobs=[math.nan]) if of_first else sample]
+
+    told.stream = broken
+    retold = of(encoder).answers(told, given, 0)
+    assert retold.broken == [True, False, True, False, False]
+    answers = {group.question["qid"]: list(group.samples) for group in given}
+    seen: Any = {question.qid: (False,) * count for question, count in zip(asked, (3, 2), strict=True)}
+    scores = Scores([1.0, 2, 3, 4, 5], {"a": [1.0, 2, 3, 4, 5]}, {"a": [0.0, 1, 2, 3, 4]}, {"a": 0.1}, 0)
+    texts, others = _without(retold.broken, answers, seen, [["p", "q", "r"], ["s", "t"]], scores)
+    assert texts == [["q"], ["s", "t"]]
+    assert (others.total, others.raw["a"], others.weighted["a"]) == ([2, 4, 5], [2, 4, 5], [1, 3, 4])
+    assert [len(samples) for samples in answers.values()] == [1, 2]
+    assert answers[asked[0].qid] == [given[0].samples[1]]
+    assert [len(flags) for flags in seen.values()] == [1, 2]

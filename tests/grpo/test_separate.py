@@ -27,6 +27,8 @@ TEXTS = (
     *(question.response for question in questions(0, 4, "rl")),
     "### Image Description:  Drei süße Küken – 鳥 🐤.\n### Rationales:\nr",
     "### Image Description: a\n### Image Description:\n\n b c \n### The final answer is: 7",
+    "### Image Description: ends in a character of several tokens 🐤",
+    "### Image Description: and here, too 🐤\n### Rationales:\nr",
     "### Image Description: cut off in the mid",
     "### Image Description:\n...\n### Rationales: nothing is described",
     "no sections",

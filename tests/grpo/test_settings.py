@@ -20,6 +20,9 @@ PATHS = {name: name for name in ("model", "dataset", "output", "history", "rollo
         {"temperature": 0.0},
         {"top_p": 0.9},
         {"stage": "perception"},
+        {"ratio": "sequence", "credit": "pgpo"},
+        {"ratio": "sequence", "separate_advantages": True},
+        {"ratio": "sequence", "sampler_correction": "mask", "old_logprobs": "recompute"},
     ],
     ids=str,
 )
