@@ -131,6 +131,16 @@ def test_the_place_of_the_checkpoints(tmp_path: Path) -> None:
         CheckpointPlace(str(tmp_path / "elsewhere")).read()
 
 
+def test_a_run_on_a_cluster_that_gives_no_sign_for_long_is_not_said_to_run(tmp_path: Path) -> None:
+    place_of(str(tmp_path / "checkpoints"), tmp_path)
+    for path in (tmp_path / "checkpoints").glob("*-live/live.json"):
+        state = json.loads(path.read_text())
+        path.write_text(json.dumps(state | {"updated": state["updated"] - 86400}))
+    run = CheckpointPlace(str(tmp_path / "checkpoints")).read()
+    assert run.state == "silent"
+    assert "has given no sign for long" in render_live(run)
+
+
 @pytest.mark.s3
 def test_the_checkpoints_on_s3(s3_address: str, tmp_path: Path) -> None:
     place_of("s3://pebr/live/checkpoints", tmp_path)

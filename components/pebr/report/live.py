@@ -61,6 +61,7 @@ STATES = {  # in words
     "failed": "The run has failed: the log of the failed step says why",
     "stopped": "The run was stopped: the same command continues it",
     "killed": "The run was killed: the same command continues it",
+    "silent": "The run has given no sign for long: it has failed, was stopped or waits; its pods say which",
     "": "No step is running",
 }
 OTHER_STYLES = ("s1", "s2", "s3", "s4", "s5", "s6")
@@ -82,6 +83,11 @@ class Training:
         return conditions(self.rows, self.age) if self.running else []
 
     @property
+    def is_silent(self) -> bool:
+        """Whether its last sign is older than a running step's can be."""
+        return any(condition.name == "stalled" for condition in self.conditions)
+
+    @property
     def is_stage(self) -> bool:
         """Whether it is a stage of GRPO, and not the warm-up."""
         return bool(self.rows) and "reward" in self.rows[-1]
@@ -92,7 +98,7 @@ class LiveRun:
     """What the page shows."""
 
     title: str
-    state: str  # of the run: running, done, failed, stopped, killed; "" if it is not known
+    state: str  # of the run: running, done, failed, stopped, killed, silent; "" if it is not known
     steps: Sequence[Mapping[str, Any]]  # title, state, started and seconds of each; [] if they are not known
     trainings: Sequence[Training]  # the newest first
 
@@ -190,8 +196,11 @@ class CheckpointPlace:
                 title = f"{state['title']} ({key.removesuffix(f'{SUFFIX}/{STATE}')})"
                 age = time.time() - state["updated"]
                 trainings.append(Training(title, Tail(path).rows(), not state["done"], age, state))
-        running = any(training.running for training in trainings)
-        return LiveRun(self.location, "running" if running else "", [], trainings)
+        running = [training for training in trainings if training.running]
+        state = "running" if running else ""
+        if running and all(training.is_silent for training in running):  # a killed pod writes no last state
+            state = "silent"
+        return LiveRun(self.location, state, [], trainings)
 
 
 @cache
