@@ -115,6 +115,9 @@ def test_steps_share_a_run_that_is_given(
     assert {p["key"]: p["value"] for p in found["data"]["params"]} == {"sft/seed": "1", "grpo/perception/seed": "2"}
     assert curve(server, run, "sft/reward") == [(1, 0.01), (2, 0.02)]
     assert len(curve(server, run, "grpo/perception/reward")) == 3
+    track("sft", "", {"seed": 5}, 1, [])  # MLflow changes no parameter, so it refuses this one
+    assert "the run keeps the parameters that it has" in caplog.text
+    assert len(curve(server, run, "sft/reward")) == 3
 
 
 def test_no_code_of_mlflow_is_needed() -> None:

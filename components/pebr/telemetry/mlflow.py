@@ -9,6 +9,7 @@ If the run is given, other steps log to it too: names begin with the step and it
 its status stays as it is. Files are sent through the server (`mlflow-artifacts:`), not to a bucket beside it.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -19,6 +20,8 @@ from typing import Any
 import httpx
 
 from pebr.telemetry.trackers import About, RefusedError, Row, UnreachableError
+
+log = logging.getLogger(__name__)
 
 METRICS_PER_REQUEST, PARAMETERS_PER_REQUEST = 1000, 100  # at most, says MLflow
 LONGEST_PARAMETER = 500  # characters that every version of MLflow takes
@@ -71,8 +74,14 @@ class MlFlow:
             {"key": self._prefix + name, "value": str(value)[:LONGEST_PARAMETER]}
             for name, value in about.parameters.items()
         ]
-        for part in _parts(parameters, PARAMETERS_PER_REQUEST):
-            self._call("POST", "runs/log-batch", {"run_id": self._run_id, "params": part})
+        try:
+            for part in _parts(parameters, PARAMETERS_PER_REQUEST):
+                self._call("POST", "runs/log-batch", {"run_id": self._run_id, "params": part})
+        except RefusedError as error:
+            if not self._shared:
+                raise
+            # MLflow changes no parameter: those of an earlier step of this kind stay, such as another evaluation's.
+            log.warning("mlflow: the run keeps the parameters that it has: %s", error)
 
     def log(self, rows: Sequence[Row]) -> None:
         """Send the numbers of training steps."""
