@@ -302,3 +302,10 @@ def test_a_picture_is_found_whatever_the_form_of_its_accents(tmp_path: Path, for
 def test_an_infinite_answer_is_none(tmp_path: Path) -> None:
     source = written(tmp_path / "source", "a.json", [rl_row(), rl_row() | {"answer": float("inf")}])
     assert filtered(source, "rl")[1].rejected == {"no answer": 1}
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_table_that_is_called_as_ingests_list_is_a_table(tmp_path: Path, size: int) -> None:
+    source = written(tmp_path / "mine", "sources.json", [rl_row(qid=i) for i in range(size)])
+    kept, _ = filtered(source, "rl")
+    assert len(kept) == size

@@ -16,6 +16,7 @@ from pebr.errors import InputError
 from pebr.filter.settings import Settings as FilterSettings
 from pebr.filter.work import work as filter_work
 from pebr.ingest import packing
+from pebr.ingest.listed import folders, parse
 from pebr.ingest.settings import Settings
 from pebr.ingest.work import size_of, work
 from pebr.store.contract import StoreError
@@ -325,6 +326,26 @@ def test_a_link_to_a_folder_around_it_is_not_followed(tmp_path: Path) -> None:
 
 def test_an_output_in_its_source_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("1")
-    with pytest.raises(InputError, match="the output lies in the source"):
+    with pytest.raises(InputError, match=r"lies in what --source .* reads"):
         ingest(str(tmp_path), tmp_path / "sub")
     assert [path.name for path in tmp_path.iterdir()] == ["a.tsv"]
+
+
+def test_an_output_that_would_replace_its_source_or_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "home" / "raw").mkdir(parents=True)
+    (tmp_path / "home" / "raw" / "a.tsv").write_text("1")
+    (tmp_path / "home" / "precious.txt").write_text("2")
+    for output in (tmp_path / "home", tmp_path / "home" / "raw"):
+        for source in (tmp_path / "home" / "raw", f"toy://rl, {tmp_path / 'home' / 'raw'}:5"):
+            with pytest.raises(InputError, match=r"would replace what --source .* reads"):
+                ingest(str(source), output)
+    with pytest.raises(InputError, match="a file is there"):
+        ingest(str(tmp_path / "home" / "raw"), tmp_path / "home" / "precious.txt")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.tsv", "home", "precious.txt", "raw"]
+
+
+def test_names_that_follow_others_lose_no_source() -> None:
+    made = folders(parse("x/a, y/a, z/a-2, w/a"))
+    assert {name: source.location for name, source in made.items()} == {
+        "a": "x/a", "a-2": "y/a", "a-2-2": "z/a-2", "a-3": "w/a",
+    }  # fmt: skip

@@ -15,8 +15,8 @@ import pytest
 from pebr.data.shards import ShardWriter
 from pebr.errors import InputError
 from pebr.step.command import main
-from pebr.step.outputs import OutputError, check_outputs
-from pebr.step.settings import Output, StepSettings
+from pebr.step.outputs import OutputError, check_outputs, check_places
+from pebr.step.settings import Input, Output, StepSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ from dataclasses import dataclass
 from typing import Annotated
 from pebr.step import launch
 from pebr.step.command import main
-from pebr.step.settings import Output, StepSettings
+from pebr.step.settings import Input, Output, StepSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(StepSettings):
@@ -138,7 +138,7 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 from pebr.step.command import main
-from pebr.step.settings import Output, StepSettings
+from pebr.step.settings import Input, Output, StepSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(StepSettings):
@@ -191,3 +191,41 @@ def test_an_output_whose_writer_was_killed_is_free(tmp_path: Path) -> None:
     again.communicate("")
     assert again.returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading(StepSettings):
+    """A step that reads a folder and a model, and writes a dataset."""
+
+    source: Annotated[str, Input(), "A folder."]
+    model: Annotated[str, Input("Model"), "A model."] = ""
+    output: Annotated[str, Output("Dataset"), "A dataset."]
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("home/raw", "would replace what --source"),
+        ("home", "would replace what --source"),
+        ("home/raw/out", "lies in what --source"),
+        ("model", "would replace what --model"),
+        ("mine", "holds files that no step has written"),
+        ("precious.txt", "a file is there"),
+    ],
+)
+def test_an_output_replaces_neither_inputs_nor_foreign_files(tmp_path: Path, output: str, said: str) -> None:
+    for name in ("home/raw/a.json", "mine/thesis.tex", "model/config.json", "precious.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    paths = {"source": "home/raw", "model": "model", "output": output}
+    settings = Reading(**{name: str(tmp_path / path) for name, path in paths.items()})
+    with pytest.raises(InputError, match=said):
+        check_places(settings)
+
+
+def test_a_step_may_replace_its_own_output_or_an_empty_folder(settings: Settings, tmp_path: Path) -> None:
+    check_places(settings)
+    write(settings)
+    check_places(settings)
+    (tmp_path / "new").mkdir()
+    check_places(Reading(source=settings.easy, output=str(tmp_path / "new")))

@@ -25,6 +25,15 @@ def test_the_same_questions_are_held_out_in_any_order(ids: list[str], count: int
     assert {shuffled[place] for place in held_out(shuffled, count)[1]} == {ids[place] for place in held}
 
 
+@given(IDS.map(lambda ids: [name for name in ids if "~" not in name] or ["a"]), st.integers(1, 50), st.integers(2, 3))
+def test_no_copy_of_a_held_out_question_is_trained_on(ids: list[str], count: int, times: int) -> None:
+    copied = [name if copy == 1 else f"{name}~{copy}" for name in ids for copy in range(1, times + 1)]
+    trained, held = held_out(copied, count)
+    assert [copied[place] for place in held] == [ids[place] for place in held_out(ids, count)[1]]
+    assert len(trained) == (len(ids) - len(held)) * times
+    assert not {copied[place].partition("~")[0] for place in trained} & {copied[place] for place in held}
+
+
 @given(IDS, st.text(min_size=1))
 def test_one_more_question_moves_at_most_one(ids: list[str], more: str) -> None:
     before = {ids[place] for place in held_out(ids, len(ids) // 4)[1]}

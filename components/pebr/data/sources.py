@@ -27,7 +27,8 @@ from pebr.store.listing import files_of
 log = logging.getLogger("pebr")
 
 Kind = Literal["sft", "rl"]
-SOURCES = "sources.json"  # written by ingest if there are several: a list of {"folder", "name", "share", "limit"}
+SOURCES = "sources.json"  # written by ingest if there are several: a list of objects with the keys `LISTED`
+LISTED = {"folder", "name", "share", "limit"}
 USUAL = {"sft": SFT_FILE, "rl": RL_FILE}
 FIRST_ROWS = 20  # rows that are read to recognise a file
 MOST_FILES = 200  # JSON files of one folder that are looked at: more are annotations, one per image
@@ -83,15 +84,25 @@ def find_sources(path: Path, kind: Kind, image_root: str, pattern: str, names: N
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder: give --source the dataset's folder")
-    if not (path / SOURCES).is_file():
+    if (listed := _listed(path / SOURCES)) is None:
         return _sources_in(path, kind, image_root, pattern, names)
     found: list[Source] = []
-    for entry in json.loads((path / SOURCES).read_text()):
+    for entry in listed:
         inside = _sources_in(path / entry["folder"], kind, image_root, pattern, names)
         for source in inside:
             name = entry["name"] if len(inside) == 1 else f"{entry['name']}/{source.name}"
             found.append(replace(source, name=name, share=entry["share"], limit=entry["limit"]))
     return found
+
+
+def _listed(path: Path) -> list[dict[str, Any]] | None:
+    """The sources that ingest has listed; None if the file is not there, or is a table of the user's."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    is_ours = isinstance(found, list) and all(isinstance(e, dict) and e.keys() == LISTED for e in found)
+    return found if found and is_ours else None
 
 
 def _sources_in(path: Path, kind: Kind, image_root: str, pattern: str, names: Names) -> list[Source]:

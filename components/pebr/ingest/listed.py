@@ -1,5 +1,6 @@
 """A list of sources, as one setting names it: `hf://a, s3://b*0.5, path:20000`."""
 
+import itertools
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -57,6 +58,10 @@ def folders(sources: list[Listed]) -> dict[str, Listed]:
     """A folder's name for each source, all different."""
     made: dict[str, Listed] = {}
     for source in sources:
-        taken = sum(other.name == source.name for other in made.values())
-        made[f"{source.name}-{taken + 1}" if taken else source.name] = source
+        name = source.name
+        for number in itertools.count(2):
+            if name not in made:
+                break
+            name = f"{source.name}-{number}"
+        made[name] = source
     return made

@@ -27,6 +27,7 @@ from pebr.ingest.listed import Listed, folders, parse
 from pebr.ingest.packing import is_image, pack
 from pebr.ingest.settings import Settings
 from pebr.ingest.watching import bytes_in, watched
+from pebr.step.outputs import check_apart
 from pebr.store.contract import NotThereError
 from pebr.store.listing import LISTING, files_of
 from pebr.store.opening import open_store
@@ -51,7 +52,11 @@ def work(settings: Settings) -> dict[str, float]:
     Raises:
         InputError: a source is missing, has an unknown scheme, or is not of the given kind.
     """
-    listed = parse(settings.source)
+    listed, output = parse(settings.source), Path(settings.output)
+    paths = [("--source", Path(source.location)) for source in listed if "://" not in source.location]
+    check_apart(f"--output {output}", output, paths)
+    if output.is_file():
+        raise InputError(f"--output {output}: a file is there, and ingest writes a folder: give another output")
     arriving = Path(f"{settings.output}.arriving")
     try:
         result = _bring_all(listed, settings, arriving)
@@ -193,8 +198,6 @@ def copy_path(source: Path, output: Path, packs: bool = False, move: bool = Fals
             ", and write a share as *0.5, a number of rows as :20000" if re.search(r"[*:][^/]*$", str(source)) else ""
         )
         raise InputError(f"--source {source}: no such file or folder: check the path and the volume's mount{numbers}")
-    if source.is_dir() and output.resolve().is_relative_to(source.resolve()) and not move:
-        raise InputError(f"--source {source}: the output lies in the source: give another output")
     files = files_of(source) if source.is_dir() else {source.name: source}
     for name, path in files.items():
         if not path.exists():

@@ -21,7 +21,7 @@ from typing import NoReturn, TypeVar
 
 from pebr.errors import EXIT_PREEMPTED, EXIT_WRONG_INPUT, UNUSABLE, InputError, Preempted, RanksEnded
 from pebr.files import atomic_file
-from pebr.step.outputs import check_outputs, only_writer
+from pebr.step.outputs import check_outputs, check_places, only_writer
 from pebr.step.ranks import is_first_process, tell_done
 from pebr.step.settings import Output, StepSettings, fields
 from pebr.telemetry import metrics as telemetry
@@ -43,6 +43,8 @@ def main(
     settings = None
     try:
         settings = parse(settings_class, sys.argv[1:] if arguments is None else arguments)
+        if is_first_process():
+            check_places(settings)
         _watch(settings)
         with only_writer(settings):
             metrics = _worked(settings, work)

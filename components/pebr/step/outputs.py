@@ -4,21 +4,77 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pebr.errors import InputError
 from pebr.step.ranks import LAUNCHER, is_first_process
-from pebr.step.settings import Output, StepSettings, fields
+from pebr.step.settings import Input, Output, StepSettings, fields
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"  # of a dataset (pebr.data.shards)
+_OWN = {  # what a step's folders hold: a dataset nothing else, a model at least one of these
+    "Dataset": re.compile(r"part-\d+\.parquet|rejected|manifest\.json|\..*"),
+    "Model": re.compile(r"config\.json|index\.json|rank-.*|\..*"),
+}
 
 
 class OutputError(RuntimeError):
     """A step ended without an error, and an output is missing or is not what its manifest says."""
+
+
+def check_places(settings: StepSettings) -> None:
+    """Check that no output of a step replaces what the step reads, or files that no step has written.
+
+    Raises:
+        InputError: it would.
+    """
+    read = [
+        (setting.flag, Path(value))
+        for setting in fields(type(settings))
+        if isinstance(setting.role, Input) and (value := getattr(settings, setting.name))
+    ]
+    for setting in fields(type(settings)):
+        if isinstance(setting.role, Output) and (value := getattr(settings, setting.name)):
+            check_apart(f"{setting.flag} {value}", Path(value), read)
+            _check_own(f"{setting.flag} {value}", Path(value), setting.role.kind)
+
+
+def check_apart(name: str, output: Path, read: Iterable[tuple[str, Path]]) -> None:
+    """Check that an output neither is nor holds what is read, nor lies in it, where it would be read the next time.
+
+    Args:
+        name: of the output, for the message.
+        output: its path.
+        read: flags and paths.
+
+    Raises:
+        InputError: it does.
+    """
+    target = output.resolve()
+    for flag, path in read:
+        source = path.resolve()
+        if source.is_relative_to(target):
+            raise InputError(f"{name}: it would replace what {flag} {path} reads: give another output")
+        if path.is_dir() and target.is_relative_to(source):
+            raise InputError(f"{name}: it lies in what {flag} {path} reads: give another output")
+
+
+def _check_own(name: str, output: Path, kind: str) -> None:
+    """Check that an output replaces only what a step has written."""
+    if kind not in _OWN or not output.exists():
+        return
+    if not output.is_dir():
+        raise InputError(f"{name}: a file is there, and a step writes a folder: give another output, or remove it")
+    names = [path.name for path in output.iterdir()]
+    is_own = all if kind == "Dataset" else any
+    if names and not is_own(_OWN[kind].fullmatch(name) for name in names):
+        raise InputError(
+            f"{name}: it holds files that no step has written ({', '.join(sorted(names)[:3])}): give another output"
+        )
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Both are functions of the history's rows alone, so a resumed run decides as the 
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pebr.files import atomic_file
 from pebr.training.best import BEST, RECORD
 from pebr.training.engine import TrainingEngine
 
+_COPY = re.compile(r"~\d+$")  # ends the id of a row that is used again (pebr.data.sources)
 HistoryRow = dict[str, Any]  # see `pebr.telemetry.history`
 
 
@@ -21,7 +23,8 @@ def held_out(ids: Sequence[str], count: int) -> tuple[list[int], list[int]]:
     """Divide places into those to train on and those to validate on.
 
     The `count` ids with the smallest digests are held out, at most half of all. So the choice does not depend on the
-    order of the data or on a seed, and few questions change sides when data are added.
+    order of the data or on a seed, and few questions change sides when data are added. Of a row that is used several
+    times (`NAME*2`), whose copies have ids such as `a~2`, the first is held out, and the copies are left out of both.
 
     Returns:
         The places to train on, and the places held out, both ascending.
@@ -31,8 +34,12 @@ def held_out(ids: Sequence[str], count: int) -> tuple[list[int], list[int]]:
     >>> held_out(["e", "d", "c", "b", "a"], 2)
     ([0, 3, 4], [1, 2])
     """
-    chosen = set(fixed_part(ids, min(count, len(ids) // 2)))
-    return [place for place in range(len(ids)) if place not in chosen], sorted(chosen)
+    known = set(ids)
+    originals = [_COPY.sub("", name) for name in ids]
+    first = [place for place, name in enumerate(ids) if name == originals[place] or originals[place] not in known]
+    chosen = [first[place] for place in fixed_part([ids[place] for place in first], min(count, len(first) // 2))]
+    hidden = {originals[place] for place in chosen}
+    return [place for place in range(len(ids)) if originals[place] not in hidden], chosen
 
 
 def fixed_part(ids: Sequence[str], count: int) -> list[int]:
