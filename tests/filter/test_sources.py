@@ -309,3 +309,28 @@ def test_a_table_that_is_called_as_ingests_list_is_a_table(tmp_path: Path, size:
     source = written(tmp_path / "mine", "sources.json", [rl_row(qid=i) for i in range(size)])
     kept, _ = filtered(source, "rl")
     assert len(kept) == size
+
+
+def test_options_whose_letters_alone_occur_in_the_question_are_asked(tmp_path: Path) -> None:
+    asked = "<image>What is in (A) and (B)?"
+    listed = f"{asked} Options: (A) red (B) blue"
+    rows = [rl_row(qid=i, problem=text, options=["red", "blue"], answer="A") for i, text in enumerate((asked, listed))]
+    kept, _ = filtered(written(tmp_path / "mine", "rows.json", rows), "rl")
+    assert [row["problem"] for row in kept] == [f"{asked}\nOptions:\nA. red\nB. blue", listed]
+
+
+def test_a_part_that_is_not_read_is_named_and_not_an_empty_turn(tmp_path: Path) -> None:
+    parts = [{"type": "video", "video": "a.mp4"}, {"type": "text", "text": "What?"}]
+    wrong = {"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": ANSWER}]}
+    _, manifest = filtered(written(tmp_path / "mine", "rows.json", [sft_row(), wrong]))
+    assert manifest.rejected == {"messages of a wrong type": 1}
+
+
+def test_an_archive_is_a_folder_of_its_whole_name(tmp_path: Path) -> None:
+    source = tmp_path / "mine"
+    rows = [rl_row(qid=i, images=[f"v1.0_{split}/1.png"]) for i, split in enumerate(("train", "test"))]
+    written(source, "rows.json", rows)
+    for split in ("train", "test"):
+        write_archive(source / f"v1.0_{split}.tar", {"1.png": image_bytes()})
+    kept, _ = filtered(source, "rl")
+    assert len(kept) == 2

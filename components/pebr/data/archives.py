@@ -33,7 +33,8 @@ LARGEST_MEMBER = 2**28  # bytes of a member that is read whole
 LARGEST_HEADER = 2**20  # bytes of a tar's extended header
 UNSAFE, LINK, DEVICE, DUPLICATE, SPARSE = "unsafe name", "link", "device", "duplicate", "sparse file"
 ENCRYPTED, UNKNOWN = "encrypted", "unknown type"
-_NAME = re.compile(r".+\.(?:tar|tgz|tbz2?|txz|tzst|tar\.(?:gz|bz2|xz|zst)|zip)", re.IGNORECASE)
+_ENDING = r"\.(?:tar|tgz|tbz2?|txz|tzst|tar\.(?:gz|bz2|xz|zst)|zip)"
+_NAME = re.compile(rf".+{_ENDING}", re.IGNORECASE)
 _TAR_TYPES = {  # why a type of entry is not read; None for a regular file
     **dict.fromkeys((b"0", b"\0", b"7")),
     **dict.fromkeys((b"1", b"2"), LINK),
@@ -204,14 +205,23 @@ def open_archive(path: Path, parts: Sequence[Path]) -> Archive:
     return made
 
 
+def without_ending(name: str) -> str:
+    """An archive's name without its ending, and that of its parts.
+
+    >>> [without_ending(name) for name in ("v1.0_train.tar", "a.b.tar.gz", "c.tar.part_aa", "d.zip.001")]
+    ['v1.0_train', 'a.b', 'c', 'd']
+    """
+    return re.sub(rf"{_ENDING}(?:\.[^.]*)?$", "", name, flags=re.IGNORECASE)
+
+
 def clean_name(name: str) -> str:
     """A member's name with `/` between its parts, or "" if it is absolute, leads out of the archive, or names nothing.
 
-    >>> [clean_name(name) for name in ("./a/b.png", "a\\\\b.png", "/etc/passwd", "a/../../b", "C:/a", ".")]
-    ['a/b.png', 'a/b.png', '', '', '', '']
+    >>> [clean_name(name) for name in ("./a/b.png", "a\\\\b.png", "Q:1.png", "/etc/passwd", "a/../../b", "C:/a", ".")]
+    ['a/b.png', 'a/b.png', 'Q:1.png', '', '', '', '']
     """
     name = name.replace("\\", "/")
-    if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in name.split("/") or "\0" in name:
+    if name.startswith("/") or re.match(r"[A-Za-z]:/", name) or ".." in name.split("/") or "\0" in name:
         return ""
     return "" if (clean := posixpath.normpath(name)) == "." else clean
 

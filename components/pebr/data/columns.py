@@ -146,7 +146,11 @@ def _lettered(texts: Sequence[str]) -> dict[str, str]:
 
 def with_options(question: str, options: Mapping[str, str]) -> str:
     """A question with its options, one per line, unless it lists them or there are fewer than two."""
-    there = all(re.search(rf"\({letter}\)|\b{letter}[.):]", question) for letter in options)
+    words = " ".join(question.split())
+    there = all(
+        re.search(rf"\({letter}\)|\b{letter}[.):]", question) and " ".join(text.split()) in words
+        for letter, text in options.items()
+    )
     if len(options) < 2 or there:
         return question
     return question + "\nOptions:\n" + "\n".join(f"{letter}. {text}" for letter, text in options.items())

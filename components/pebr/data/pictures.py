@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from unicodedata import normalize
 
-from pebr.data.archives import Archive, MemberError, is_archive
+from pebr.data.archives import Archive, MemberError, is_archive, without_ending
 from pebr.data.columns import Picture
 from pebr.data.records import Fault
 from pebr.store.listing import files_of
@@ -156,8 +156,7 @@ class Pictures:
             if not is_archive(path):
                 yield path, Place(str(full), None, BY_SUFFIX)
         for archive in self._archives:
-            stem = archive.path.name.partition(".")[0]
-            top = archive.path.relative_to(self._folder).parent / stem
+            top = archive.path.relative_to(self._folder).parent / without_ending(archive.path.name)
             for name in archive.names():
                 yield f"{top.as_posix()}/{name}", Place(name, archive, BY_SUFFIX)
 

@@ -217,10 +217,10 @@ def _messages(value: object) -> tuple[list[dict[str, str]], list[Picture], Fault
             return [], [], Fault(WRONG_MESSAGES, "a message has a role and a content")
         text, inside = _content(message[content])
         name = str(message[role]).lower()
-        if not isinstance(text, str) or not text.strip():
-            return [], [], Fault("empty message", f"the {name}'s turn is empty")
         if isinstance(inside, Fault):
             return [], [], inside
+        if not isinstance(text, str) or not text.strip():
+            return [], [], Fault("empty message", f"the {name}'s turn is empty")
         found.append({"role": ROLES.get(name, name), "content": text.strip()})
         pictures += inside
     return found, pictures, None
