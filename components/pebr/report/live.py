@@ -197,10 +197,10 @@ class CheckpointPlace:
                 age = time.time() - state["updated"]
                 trainings.append(Training(title, Tail(path).rows(), not state["done"], age, state))
         running = [training for training in trainings if training.running]
-        state = "running" if running else ""
+        said = "running" if running else ""
         if running and all(training.is_silent for training in running):  # a killed pod writes no last state
-            state = "silent"
-        return LiveRun(self.location, state, [], trainings)
+            said = "silent"
+        return LiveRun(self.location, said, [], trainings)
 
 
 @cache
