@@ -27,6 +27,7 @@ import argparse
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import subprocess
@@ -47,7 +48,7 @@ from pipelines.ir.kinds import EVALUATE, final_evaluation, final_model
 from pipelines.ir.plan import Json, Step
 from pipelines.ir.reader import Pipeline
 from pipelines.parameters import check
-from pipelines.publishing.batches import BASES, choose
+from pipelines.publishing.batches import BASES, choose, settle
 from pipelines.publishing.card import Facts
 from pipelines.publishing.conclusion import Wanted, conclude
 from pipelines.publishing.outcome import Outcome
@@ -62,6 +63,7 @@ COMPILED = Path(__file__).parent / "compiled"
 DEFAULT = COMPILED / "pebr_r1.yaml"
 NO_DIGEST = "0" * 64
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # a DNS label
+OCCASION = re.compile(r"[\w.-]+")  # a file is named after it
 IMAGE = re.compile(  # the reference of an image: host and path, tag, digest
     r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?::\d+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 )
@@ -132,9 +134,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _submit(options: argparse.Namespace) -> int:
+    _check_values(options)
     pipeline = Pipeline(options.pipeline)
     records = _records(options.publish)
-    choice = choose(options.base, options.batches, records, options.occasion, keep=not options.plan)
+    choice = choose(options.base, options.batches, records, options.occasion)
+    if choice.nothing_new:
+        log.info("nothing to do: no batch is new since the last published model")
+        return 0
     parameters = recipes.load(options.recipe, [*options.set, *choice.changes], pipeline.inputs)
     check(pipeline, parameters)
     steps = pipeline.plan(parameters)
@@ -142,14 +148,13 @@ def _submit(options: argparse.Namespace) -> int:
     image = _set_image(pipeline, options.image)
     if options.plan:
         print(_plan(steps, image, options.to, records))
-    if choice.nothing_new:
-        log.info("nothing to do: no batch is new since the last published model")
-    if options.plan or choice.nothing_new:
         return 0
     if options.to == "kfp":
         _warn_of_losses(steps, parameters)
     name = options.name or run_name(pipeline, options.recipe, parameters, options.occasion)
     target = _target(options, pipeline, image)
+    if options.batches or options.base != BASES[0]:
+        settle(choice, records, options.occasion)
     place = target.submit(name, parameters)
     log.info("run %s: %s", name, place)
     if not (options.wait or options.gate or options.publish):
@@ -197,6 +202,16 @@ def _plan(steps: Sequence[Step], image: str, to: str, records: Records | None) -
         read = {step.id for step in steps}
     states = cached(steps, signatures(steps, image), pasts, read if to in ("kfp", "argo") else set())
     return table(forecast(steps, pasts, states, size_of), len(pasts))
+
+
+def _check_values(options: argparse.Namespace) -> None:
+    """Refuse values of options that no run can have."""
+    if options.occasion and not OCCASION.fullmatch(options.occasion):
+        raise InputError(f"--occasion {options.occasion!r}: give letters, digits, '.', '-' and '_', such as 2026-11-30")
+    if not 0 < options.poll < math.inf:
+        raise InputError(f"--poll {options.poll}: give seconds above 0")
+    if not options.start_timeout >= 0:
+        raise InputError(f"--start-timeout {options.start_timeout}: give seconds, or 0 for any time")
 
 
 def _check_options(options: argparse.Namespace, steps: Sequence[Step]) -> None:

@@ -491,3 +491,24 @@ def test_options_of_the_loop_need_a_place_of_the_record(
 ) -> None:
     assert send("--artifacts", "/tmp/x", *options) == 2
     assert not kubeflow.requests
+
+
+@pytest.mark.parametrize(
+    "options", [["--poll", "-1"], ["--poll", "nan"], ["--start-timeout", "nan"], ["--occasion", "../x"]]
+)
+def test_values_that_no_run_can_have_are_refused_before_anything_runs(
+    kubeflow: Kubeflow, send: Callable[..., int], options: list[str]
+) -> None:
+    assert send(*options) == 2
+    assert not kubeflow.requests
+
+
+def test_a_refused_command_settles_nothing_for_its_occasion(send: Callable[..., int], tmp_path: Path) -> None:
+    (tmp_path / "inbox" / "a").mkdir(parents=True)
+    (tmp_path / "inbox" / "a" / "rows.json").write_text("[]")
+    place = ["--artifacts", tmp_path / "store", "--publish", tmp_path / "published", "--occasion", "week-1"]
+    batches = ["--batches", f"rl_source={tmp_path / 'inbox'}"]
+    assert send(*place, *batches, "--gate", "bad") == 2
+    assert not (tmp_path / "published" / "weeks").exists()
+    assert send(*place, *batches) == 0
+    assert (tmp_path / "published" / "weeks" / "week-1.json").is_file()
