@@ -35,6 +35,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from pebr.errors import EXIT_WRONG_INPUT, InputError
@@ -152,6 +153,7 @@ def _submit(options: argparse.Namespace) -> int:
     if options.to == "kfp":
         _warn_of_losses(steps, parameters)
     name = options.name or run_name(pipeline, options.recipe, parameters, options.occasion)
+    _check_published(options.gate, records, name)
     target = _target(options, pipeline, image)
     if options.batches or options.base != BASES[0]:
         settle(choice, records, options.occasion)
@@ -236,6 +238,15 @@ def _check_options(options: argparse.Namespace, steps: Sequence[Step]) -> None:
         options.summary.open("a").close()
     if options.keep < 0 or (options.keep and not options.publish):
         raise InputError(f"--keep {options.keep}: give a number of versions, and --publish, the location of the record")
+
+
+def _check_published(gates: Sequence[str], records: Records | None, name: str) -> None:
+    """Refuse gates that compare with what the published version does not have; a run is not compared with itself."""
+    published = records.latest() if records else None
+    if records is None or published is None or published.run == name:
+        return
+    for text in gates:
+        gate.check_published(text, published.scores, partial(records.results, published.run))
 
 
 def _warn_of_losses(steps: Sequence[Step], parameters: Json) -> None:

@@ -476,13 +476,18 @@ def test_a_paired_gate_compares_with_the_published_run_per_question(
     assert (Path(model) / "README.md").is_file()
 
 
-def test_a_paired_gate_without_scores_per_question_is_a_wrong_input(
-    send: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_gate_on_what_the_published_version_does_not_have_is_refused_before_anything_runs(
+    kubeflow: Kubeflow, send: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     place = ["--artifacts", tmp_path / "store", "--publish", tmp_path / "published"]
     assert send(*place) == 0
+    before = list(kubeflow.requests)
     assert send(*place, "--gate", "paired:accuracy>=0", "--occasion", "2") == 2
-    assert "the run has no questions.jsonl of its final evaluation" in caplog.text
+    assert "publish once without the paired gate" in caplog.text
+    assert send(*place, "--gate", "keyword>=published", "--occasion", "2") == 2
+    assert "there is no score published:keyword" in caplog.text
+    assert send(*place, "--gate", "accuracy>=nan") == 2
+    assert kubeflow.requests == before
 
 
 @pytest.mark.parametrize("options", [["--keep", "2"], ["--base", "published"], ["--batches", "rl_source=/tmp"]])
