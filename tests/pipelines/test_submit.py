@@ -481,6 +481,7 @@ def test_a_gate_on_what_the_published_version_does_not_have_is_refused_before_an
 ) -> None:
     place = ["--artifacts", tmp_path / "store", "--publish", tmp_path / "published"]
     assert send(*place) == 0
+    assert "is published without scores per question" in caplog.text
     before = list(kubeflow.requests)
     assert send(*place, "--gate", "paired:accuracy>=0", "--occasion", "2") == 2
     assert "publish once without the paired gate" in caplog.text
