@@ -53,6 +53,8 @@ def check(gate: str, steps: Sequence[Step]) -> bool:
         InputError: the gate cannot be read, or names a step that is not an evaluation of the run.
     """
     found = _parse(gate)
+    if (found["other_metric"] or "").lower() in ("nan", "inf", "infinity"):
+        raise InputError(f"gate {gate!r}: {found['other_metric']} is no bound: give a number")
     if found["step"] == PAIRED:
         if not found["number"]:
             raise InputError(f"gate {gate!r}: the bound of a paired gate is a number, such as paired:accuracy>=-0.02")
@@ -62,6 +64,21 @@ def check(gate: str, steps: Sequence[Step]) -> bool:
         if name and name not in known:
             raise InputError(f"gate {gate!r}: {name} is no evaluation of this run: give one of {', '.join(known)}")
     return _is_published(found)
+
+
+def check_published(gate: str, published: Mapping[str, float], questions: Callable[[], object]) -> None:
+    """Check before the run starts that the published version has what a gate compares with.
+
+    `questions` reads its scores per question, for a paired gate, and raises `InputError` if there are none.
+
+    Raises:
+        InputError: it has not.
+    """
+    found = _parse(gate)
+    if found["step"] == PAIRED:
+        questions()
+    elif _is_published(found):
+        _score(gate, PUBLISHED, found["metric"], {PUBLISHED: published})
 
 
 def judge(

@@ -27,6 +27,7 @@ import argparse
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import subprocess
@@ -34,6 +35,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from pebr.errors import EXIT_WRONG_INPUT, InputError
@@ -47,7 +49,7 @@ from pipelines.ir.kinds import EVALUATE, final_evaluation, final_model
 from pipelines.ir.plan import Json, Step
 from pipelines.ir.reader import Pipeline
 from pipelines.parameters import check
-from pipelines.publishing.batches import BASES, choose
+from pipelines.publishing.batches import BASES, choose, settle
 from pipelines.publishing.card import Facts
 from pipelines.publishing.conclusion import Wanted, conclude
 from pipelines.publishing.outcome import Outcome
@@ -62,6 +64,7 @@ COMPILED = Path(__file__).parent / "compiled"
 DEFAULT = COMPILED / "pebr_r1.yaml"
 NO_DIGEST = "0" * 64
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # a DNS label
+OCCASION = re.compile(r"[\w.-]+")  # a file is named after it
 IMAGE = re.compile(  # the reference of an image: host and path, tag, digest
     r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?::\d+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 )
@@ -132,9 +135,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _submit(options: argparse.Namespace) -> int:
+    _check_values(options)
     pipeline = Pipeline(options.pipeline)
     records = _records(options.publish)
-    choice = choose(options.base, options.batches, records, options.occasion, keep=not options.plan)
+    choice = choose(options.base, options.batches, records, options.occasion)
+    if choice.nothing_new:
+        log.info("nothing to do: no batch is new since the last published model")
+        return 0
     parameters = recipes.load(options.recipe, [*options.set, *choice.changes], pipeline.inputs)
     check(pipeline, parameters)
     steps = pipeline.plan(parameters)
@@ -142,14 +149,14 @@ def _submit(options: argparse.Namespace) -> int:
     image = _set_image(pipeline, options.image)
     if options.plan:
         print(_plan(steps, image, options.to, records))
-    if choice.nothing_new:
-        log.info("nothing to do: no batch is new since the last published model")
-    if options.plan or choice.nothing_new:
         return 0
     if options.to == "kfp":
         _warn_of_losses(steps, parameters)
     name = options.name or run_name(pipeline, options.recipe, parameters, options.occasion)
+    _check_published(options.gate, records, name)
     target = _target(options, pipeline, image)
+    if options.batches or options.base != BASES[0]:
+        settle(choice, records, options.occasion)
     place = target.submit(name, parameters)
     log.info("run %s: %s", name, place)
     if not (options.wait or options.gate or options.publish):
@@ -199,6 +206,16 @@ def _plan(steps: Sequence[Step], image: str, to: str, records: Records | None) -
     return table(forecast(steps, pasts, states, size_of), len(pasts))
 
 
+def _check_values(options: argparse.Namespace) -> None:
+    """Refuse values of options that no run can have."""
+    if options.occasion and not OCCASION.fullmatch(options.occasion):
+        raise InputError(f"--occasion {options.occasion!r}: give letters, digits, '.', '-' and '_', such as 2026-11-30")
+    if not 0 < options.poll < math.inf:
+        raise InputError(f"--poll {options.poll}: give seconds above 0")
+    if not options.start_timeout >= 0:
+        raise InputError(f"--start-timeout {options.start_timeout}: give seconds, or 0 for any time")
+
+
 def _check_options(options: argparse.Namespace, steps: Sequence[Step]) -> None:
     """Refuse wrong gates and options that do not fit each other, before the run starts."""
     if any([gate.check(text, steps) for text in options.gate]) and not options.publish:  # noqa: C419 - check all gates
@@ -221,6 +238,15 @@ def _check_options(options: argparse.Namespace, steps: Sequence[Step]) -> None:
         options.summary.open("a").close()
     if options.keep < 0 or (options.keep and not options.publish):
         raise InputError(f"--keep {options.keep}: give a number of versions, and --publish, the location of the record")
+
+
+def _check_published(gates: Sequence[str], records: Records | None, name: str) -> None:
+    """Refuse gates that compare with what the published version does not have; a run is not compared with itself."""
+    published = records.latest() if records else None
+    if records is None or published is None or published.run == name:
+        return
+    for text in gates:
+        gate.check_published(text, published.scores, partial(records.results, published.run))
 
 
 def _warn_of_losses(steps: Sequence[Step], parameters: Json) -> None:

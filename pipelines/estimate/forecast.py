@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pipelines.estimate.amounts import Amounts, SizeOf, amount
 from pipelines.estimate.past import Past, PastStep, gpus_of
 from pipelines.ir.kinds import INGEST, left_out
-from pipelines.ir.plan import Output, Step
+from pipelines.ir.plan import FirstOf, Output, Source, Step
 
 RUNS, KEPT, SKIPPED = "runs", "cached", "skipped"
 
@@ -73,12 +73,18 @@ def _of_step(
     if wanted is not None and points and all(bool(made.gpus) == bool(gpus) for _, made in points):
         seconds = predict([(done, made.seconds * max(made.gpus, 1), made.trained * max(made.gpus, 1))
                            for done, made in points], wanted) / max(gpus, 1)  # fmt: skip
-    inputs = [made for made in step.artifacts.values() if isinstance(made, Output)]
+    inputs = [one for source in step.artifacts.values() if (one := _existing(source, by_id))]
     read = [_bytes(by_id[made.step], made.name, newest, amounts) for made in inputs]
     if step.module == INGEST:
         read = [wanted]
     written = [_bytes(step, name, newest, amounts) for name in step.artifact_outputs]
     return Forecast(step, RUNS, wanted, seconds, gpus, _sum(read), _sum(written), len(points))
+
+
+def _existing(source: Source, by_id: Mapping[str, Step]) -> Output | None:
+    """The output that an artifact comes from: of the branches of a condition, that of the step that is not left out."""
+    ones = source.sources if isinstance(source, FirstOf) else (source,)
+    return next((one for one in ones if isinstance(one, Output) and not left_out(by_id[one.step])), None)
 
 
 def predict(points: Sequence[tuple[float, float, float]], wanted: float) -> float:

@@ -76,8 +76,8 @@ class Artifacts:
             output = path.parent / name
             if output.exists() and size(output) != made["bytes"]:
                 _remove(output)
-            if not output.exists() and not self.remote:
-                return None
+            if not output.exists() and not (self.remote and self.remote.exists(f"{step}/{key}/{name}")):
+                return None  # such as a model that `submit --keep` has removed
         return status
 
     def keep(self, status: Status) -> None:

@@ -11,12 +11,12 @@ from typing import NamedTuple
 from kubernetes import client
 
 from pebr.errors import EXIT_PREEMPTED, EXIT_WRONG_INPUT, Preempted
-from pipelines.clusters.placement import GRACE
 from pipelines.ir.plan import Json
 from pipelines.nodes import jobs
 from pipelines.nodes.exchange import Exchange
 from pipelines.nodes.jobs import Jobs
 from pipelines.nodes.node_log import NodeLog
+from pipelines.nodes.removal import REMOVAL
 from pipelines.targets import TargetError, Waiting
 from pipelines.targets.following import PATIENCE, tell_waiting
 from pipelines.targets.pods import seconds_of, waiting
@@ -27,7 +27,6 @@ INDEX = "batch.kubernetes.io/job-completion-index"  # annotation of a pod: which
 POLL = 2.0  # seconds between two looks at the job
 BEAT = 30.0  # seconds between two signs of life
 LINGER = 100.0  # seconds that the other nodes have to end by themselves after one has failed
-REMOVAL = 2 * GRACE  # seconds until a job is deleted, at most
 DISRUPTED = "DisruptionTarget"  # condition of a pod that the cluster ends: eviction, preemption, a drained machine
 
 
@@ -84,7 +83,7 @@ class Following:
         if job is None:
             log.error("%s was deleted", self.jobs.told)
             return 1
-        pods = self.jobs.pods()
+        pods = self.jobs.pods(job)
         self._show_logs(pods)
         state, failed = jobs.ended(job), failures(pods)
         if state == "Complete":
@@ -136,7 +135,8 @@ class Following:
         deadline = time.monotonic() + REMOVAL
         if delete:
             with suppress(TargetError):  # a pod may have started since the last look
-                self._show_logs(self.jobs.pods())
+                if job := self.jobs.get():
+                    self._show_logs(self.jobs.pods(job))
             for lines in self._logs.values():
                 lines.reading.wait(5.0)  # with its pod, a log is gone
             self.jobs.delete()

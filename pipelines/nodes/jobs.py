@@ -16,7 +16,7 @@ from kubernetes import client
 from pebr.step.ranks import NODE_RANK
 from pipelines.ir.plan import Json
 from pipelines.targets import GoneError
-from pipelines.targets.pods import Pods
+from pipelines.targets.pods import Pods, seconds_of
 from pipelines.targets.retrying import TIMEOUT, ApiError, persist
 
 SERVICE = "pebr-nodes"  # of k8s/base: gives each pod of an Indexed Job a name
@@ -119,7 +119,7 @@ class Jobs:
     """The requests about one job, and about its pods."""
 
     def __init__(self, kind: Kind, name: str, namespace: str, where: str) -> None:
-        self.kind, self.name = kind, name
+        self.kind, self.name, self.namespace = kind, name, namespace
         self._api = client.CustomObjectsApi()
         self._place = {"group": kind.group, "version": kind.version, "namespace": namespace, "plural": kind.plural}
         self._persist = partial(persist, where=where, remedies=REMEDIES)
@@ -159,9 +159,17 @@ class Jobs:
         with contextlib.suppress(GoneError):
             self._persist(remove, f"delete {self.told}", run=self.told)
 
-    def pods(self) -> list[client.V1Pod]:
-        """The pods of the nodes, oldest first."""
-        return self._pods.labelled(f"{self.kind.label}={self.name}")
+    def pods(self, job: Json | None = None) -> list[client.V1Pod]:
+        """The pods of the nodes of a job, oldest first; without one, also those of earlier jobs of this name."""
+        found = self._pods.labelled(f"{self.kind.label}={self.name}")
+        if job is None:
+            return found
+        if self.kind is JOB:
+            uid = job["metadata"]["uid"]
+            return [pod for pod in found if uid in {owner.uid for owner in pod.metadata.owner_references or ()}]
+        # The owner of a TrainJob's pods is a Job, which a JobSet owns: what is older than the TrainJob is not its own.
+        since = seconds_of(job["metadata"]["creationTimestamp"])
+        return [pod for pod in found if seconds_of(pod.metadata.creation_timestamp) >= since]
 
     def pod(self, name: str) -> client.V1Pod:
         """Any pod of the namespace."""

@@ -35,6 +35,7 @@ from pipelines.nodes import jobs
 from pipelines.nodes.exchange import Exchange
 from pipelines.nodes.following import Following
 from pipelines.nodes.jobs import KINDS, Container, Jobs, Manifest
+from pipelines.nodes.removal import job_to_follow
 from pipelines.parameters import settings_of
 from pipelines.targets import TargetError
 from pipelines.targets.cluster import connect
@@ -42,7 +43,6 @@ from pipelines.targets.cluster import connect
 log = logging.getLogger("pebr.nodes")
 
 FOLDER = "/tmp"  # noqa: S108 - of a node, for inputs and outputs; a volume of its pod
-LOOK_SECONDS = 5.0  # between two looks whether an earlier job is gone
 # Variables that a node gets from the launcher, unless the cluster file sets them; Kubeflow's plugin sets MLflow's.
 PASSED_ON = ("PEBR_RUN", "PEBR_LOG_LEVEL", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID")
 
@@ -115,7 +115,8 @@ class Launch:
         Raises:
             InputError: the cluster refuses the job.
             Preempted: `stop` was set; the nodes have ended.
-            TargetError: the cluster does not answer; the job is left as it is, for the next launcher.
+            TargetError: the cluster does not answer, and the job is left as it is for the next launcher; or an earlier
+                job of this run does not end.
         """
         if not self.exchange.is_done():
             self.exchange.beat()
@@ -142,12 +143,7 @@ class Launch:
     def _start(self, stop: threading.Event) -> None:
         """Create the job, or go on with the one that an earlier launcher of this run has left."""
         own = self._pod()
-        found = self.jobs.get()
-        while found and found["metadata"].get("deletionTimestamp"):
-            log.info("%s of an earlier attempt is being deleted", self.jobs.told)
-            if stop.wait(LOOK_SECONDS):
-                raise Preempted("stopped by SIGTERM before the nodes were started")
-            found = self.jobs.get()
+        found = job_to_follow(self.jobs, stop)
         if found is None:
             body = jobs.manifest(self.jobs.kind, self.name, self.told, self._container(own), _owner(own))
             try:

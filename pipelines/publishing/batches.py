@@ -6,7 +6,8 @@
 A batch is used when its folder, or its line, is there: write a folder elsewhere and move it, or use a manifest. With
 `--base published`, a run continues from the published model and is trained on the new batches; with `--base recipe`, it
 begins with the recipe's model and is trained on all batches. Batches of a run that a gate held back are left out, until
-its file in `held/` is removed. Without any new batch there is no run.
+its file in `held/` is removed; those of a version that was withdrawn by a return to an earlier one, until its RUN.json
+is. Without any new batch there is no run.
 """
 
 import logging
@@ -37,18 +38,17 @@ class Choice:
     nothing_new: bool = False  # batches were asked for, and none is new
 
 
-def choose(base: str, places: Sequence[str], records: Records | None, occasion: str = "", keep: bool = True) -> Choice:
-    """Choose the base model and the batches of a run; for one occasion, the choice stays the same.
+def choose(base: str, places: Sequence[str], records: Records | None, occasion: str = "") -> Choice:
+    """Choose the base model and the batches of a run; what was settled for an occasion (`settle`) stays.
 
     Args:
         base: of `BASES`.
-        places: `parameter=prefix or manifest`.
+        places: `parameter=prefix or manifest`, one per parameter.
         records: of what was published; None if nothing is to be published.
         occasion: of the run.
-        keep: whether the choice for the occasion is written down.
 
     Raises:
-        InputError: a place is not written like that, or has no batch at all.
+        InputError: a place is not written like that, or has no batch at all although another one has new ones.
     """
     if not places and base == BASES[0]:
         return Choice([], {}, {})
@@ -60,35 +60,54 @@ def choose(base: str, places: Sequence[str], records: Records | None, occasion: 
     if kept is not None:
         log.info("for %s, base and batches were chosen before: they stay", occasion)
         return Choice(kept["changes"], kept["batches"], kept["used"])
-    made = _chosen(base, places, records.latest(), records.held())
-    if occasion and keep and not made.nothing_new:
-        records.choose(occasion, {"changes": made.changes, "batches": made.batches, "used": made.used})
-    return made
+    return _chosen(base, _by_parameter(places), records.latest(), {**records.withdrawn(), **records.held()})
 
 
-def _chosen(base: str, places: Sequence[str], latest: Record | None, held: Mapping[str, str]) -> Choice:
-    continues = base == "published" and latest is not None
-    changes = [f"model_source={latest.model}"] if continues and latest else []
-    before = latest.batches if latest else {}
-    new: dict[str, list[str]] = {}
-    used: dict[str, list[str]] = {}
+def settle(choice: Choice, records: Records | None, occasion: str) -> None:
+    """Write down what a run is made of, just before it is submitted: a retry for the occasion chooses the same."""
+    if records and occasion:
+        records.choose(occasion, {"changes": choice.changes, "batches": choice.batches, "used": choice.used})
+
+
+def _by_parameter(places: Sequence[str]) -> dict[str, str]:
+    """The place of each parameter."""
+    found: dict[str, str] = {}
     for text in places:
         name, sign, place = (part.strip() for part in text.partition("="))
         if not sign or not place:
             raise InputError(f"--batches {text}: write it as rl_source=s3://bucket/prefix")
-        found = batches_at(place)
-        for batch in found:
-            if batch in held:
-                log.info("left out: %s, which was held back: remove %s to use it", batch, held[batch])
-        usable = [batch for batch in found if batch not in held]
-        new[name] = [batch for batch in usable if batch not in before.get(name, ())]
-        chosen = new[name] if continues and new[name] else usable
+        if name in found:
+            raise InputError(f"--batches {text}: {name} has a place already, {found[name]}: give one, or a manifest")
+        found[name] = place
+    return found
+
+
+def _chosen(base: str, places: Mapping[str, str], latest: Record | None, barred: Mapping[str, str]) -> Choice:
+    continues = base == "published" and latest is not None
+    changes = [f"model_source={latest.model}"] if continues and latest else []
+    before = latest.batches if latest else {}
+    found = {name: batches_at(place) for name, place in places.items()}
+    usable = {name: [batch for batch in batches if batch not in barred] for name, batches in found.items()}
+    new = {name: [batch for batch in usable[name] if batch not in before.get(name, ())] for name in places}
+    for name, batches in found.items():
+        for batch in (batch for batch in batches if batch in barred):
+            log.info("left out: %s, which was held back or withdrawn: remove %s to use it", batch, barred[batch])
+        log.info("%s: %d new batches of %d: %s", name, len(new[name]), len(batches), ", ".join(new[name]) or "none")
+    if places and not any(new.values()):
+        return Choice(changes, new, {}, nothing_new=True)
+    used: dict[str, list[str]] = {}
+    for name, place in places.items():
+        chosen = new[name] if continues and new[name] else usable[name]
         if not chosen:
-            raise InputError(f"--batches {text}: no batch is there that may be used: put a folder or a line there")
+            files = ", ".join(sorted({barred[batch] for batch in found[name]}))
+            remedy = f"remove {files} to use what is there, or " if files else ""
+            raise InputError(
+                f"--batches {name}={place}: no batch is there that may be used, and others are new: {remedy}put a"
+                " folder or a line there"
+            )
         changes.append(f"{name}={','.join(chosen)}")
         used[name] = list(dict.fromkeys([*before.get(name, ()), *chosen])) if continues else chosen
-        log.info("%s: %d new batches of %d: %s", name, len(new[name]), len(found), ", ".join(new[name]) or "none")
-    return Choice(changes, new, used, nothing_new=bool(places) and not any(new.values()))
+    return Choice(changes, new, used)
 
 
 def batches_at(place: str) -> list[str]:

@@ -101,7 +101,9 @@ def _record(facts: Facts, place: str, outcome: Outcome, wanted: Wanted, passed: 
         wanted.records.hold(record, facts.verdicts)
         return
     facts = replace(facts, model=record.model, data=data_of(outcome.target, outcome.steps))
-    publish(facts, wanted.places, record, outcome.questions())
+    if (questions := outcome.questions()) is None:
+        log.warning("%s is published without scores per question: no paired gate can compare with it", record.run)
+    publish(facts, wanted.places, record, questions)
 
 
 def _tell(page: str, file: Path | None) -> None:

@@ -119,6 +119,22 @@ class Records:
                 found[batch] = f"{self.location.rstrip('/')}/{key}"
         return found
 
+    def withdrawn(self) -> dict[str, str]:
+        """The batches of versions from which an operator went back: location -> the version's file.
+
+        A kept version is one of these if it is newer than the published one. Versions published after such a return
+        do not have its batches either, although they name the same parameters.
+        """
+        latest = self.latest()
+        found: dict[str, str] = {}
+        for key in self.store.list("") if latest else ():
+            record = self._record(key) if self._is_version(key) else None
+            for name, batches in (record.batches if record else {}).items():
+                if latest and record and (record.time > latest.time or name in latest.batches):
+                    lost = [batch for batch in batches if batch not in latest.batches.get(name, ())]
+                    found |= dict.fromkeys(lost, f"{self.location.rstrip('/')}/{key}")
+        return found
+
     def chosen(self, occasion: str) -> Json | None:
         """What was chosen for an occasion; None if nothing was."""
         text = self._text(f"{WEEKS}{occasion}.json")

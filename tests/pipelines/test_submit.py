@@ -476,13 +476,19 @@ def test_a_paired_gate_compares_with_the_published_run_per_question(
     assert (Path(model) / "README.md").is_file()
 
 
-def test_a_paired_gate_without_scores_per_question_is_a_wrong_input(
-    send: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_gate_on_what_the_published_version_does_not_have_is_refused_before_anything_runs(
+    kubeflow: Kubeflow, send: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     place = ["--artifacts", tmp_path / "store", "--publish", tmp_path / "published"]
     assert send(*place) == 0
+    assert "is published without scores per question" in caplog.text
+    before = list(kubeflow.requests)
     assert send(*place, "--gate", "paired:accuracy>=0", "--occasion", "2") == 2
-    assert "the run has no questions.jsonl of its final evaluation" in caplog.text
+    assert "publish once without the paired gate" in caplog.text
+    assert send(*place, "--gate", "keyword>=published", "--occasion", "2") == 2
+    assert "there is no score published:keyword" in caplog.text
+    assert send(*place, "--gate", "accuracy>=nan") == 2
+    assert kubeflow.requests == before
 
 
 @pytest.mark.parametrize("options", [["--keep", "2"], ["--base", "published"], ["--batches", "rl_source=/tmp"]])
@@ -491,3 +497,24 @@ def test_options_of_the_loop_need_a_place_of_the_record(
 ) -> None:
     assert send("--artifacts", "/tmp/x", *options) == 2
     assert not kubeflow.requests
+
+
+@pytest.mark.parametrize(
+    "options", [["--poll", "-1"], ["--poll", "nan"], ["--start-timeout", "nan"], ["--occasion", "../x"]]
+)
+def test_values_that_no_run_can_have_are_refused_before_anything_runs(
+    kubeflow: Kubeflow, send: Callable[..., int], options: list[str]
+) -> None:
+    assert send(*options) == 2
+    assert not kubeflow.requests
+
+
+def test_a_refused_command_settles_nothing_for_its_occasion(send: Callable[..., int], tmp_path: Path) -> None:
+    (tmp_path / "inbox" / "a").mkdir(parents=True)
+    (tmp_path / "inbox" / "a" / "rows.json").write_text("[]")
+    place = ["--artifacts", tmp_path / "store", "--publish", tmp_path / "published", "--occasion", "week-1"]
+    batches = ["--batches", f"rl_source={tmp_path / 'inbox'}"]
+    assert send(*place, *batches, "--gate", "bad") == 2
+    assert not (tmp_path / "published" / "weeks").exists()
+    assert send(*place, *batches) == 0
+    assert (tmp_path / "published" / "weeks" / "week-1.json").is_file()

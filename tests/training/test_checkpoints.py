@@ -12,10 +12,10 @@ import torch
 from pebr.errors import InputError
 from pebr.step import launch
 from pebr.step.identity import directory_fingerprint, run_name
-from pebr.store.contract import AlteredError
+from pebr.store.contract import AlteredError, NotThereError
 from pebr.store.folder import FolderStore
 from pebr.training import randomness
-from pebr.training.checkpoints import Checkpoints
+from pebr.training.checkpoints import Checkpoints, why_none
 from pebr.training.sharded import Run
 
 
@@ -232,6 +232,28 @@ def test_the_most_similar_run_is_compared(
     save(of_run(tmp_path, HERE | {"learning_rate": 2.0}, place), 1)
     of_run(tmp_path, HERE, place).newest()
     assert "is of another run: learning_rate 2.0 there, 1e-06 here; --resume-from takes it knowingly" in caplog.text
+
+
+def test_an_exchange_of_nodes_beside_the_runs_is_no_run(place: launch.Place, tmp_path: Path) -> None:
+    """A launcher that failed leaves it, with the index of the outputs' weights."""
+    folder = tmp_path / "pebr-perception-0123456789abcdef-exchange" / "outputs" / "output"
+    folder.mkdir(parents=True)
+    (folder / "index.json").write_text("{}")
+    own = of_run(tmp_path, HERE, place)
+    assert own.newest() is None
+    assert why_none(own.location, HERE) == ""
+
+
+def test_a_checkpoint_that_its_run_removes_meanwhile_is_skipped(
+    place: launch.Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(of_run(tmp_path, HERE | {"learning_rate": 2.0}, place), 1)
+
+    def get(*_: object) -> None:
+        raise NotThereError("gone")
+
+    monkeypatch.setattr(FolderStore, "get", get)
+    assert why_none(of_run(tmp_path, HERE, place).location, HERE) == ""
 
 
 def test_another_runs_checkpoint_under_this_name_is_refused_and_kept(place: launch.Place, tmp_path: Path) -> None:

@@ -302,13 +302,18 @@ def why_none(location: str, facts: Facts) -> str:
     newest: dict[str, int] = {}  # run -> step
     for key in store.list(""):
         run, _, rest = key.partition("/")
-        if run != name and rest.endswith(f"/{INDEX}"):
-            newest[run] = max([newest.get(run, 0), *_steps_of([rest.split("/")[0]])])
+        folder, _, last = rest.partition("/")
+        match = STEP.fullmatch(folder)  # another folder's index, such as of the exchange of a step on several nodes
+        if run != name and match and last == INDEX:
+            newest[run] = max(newest.get(run, 0), int(match[1]))
     found: list[tuple[int, int, str]] = []
     with tempfile.TemporaryDirectory() as scratch:
         for run, step in sorted(newest.items())[:RUNS_COMPARED]:
             index = Path(scratch) / run
-            store.get(f"{run}/step-{step:08d}/{INDEX}", index)
+            try:
+                store.get(f"{run}/step-{step:08d}/{INDEX}", index)
+            except NotThereError:  # its run has removed it meanwhile
+                continue
             there = json.loads(index.read_text()).get("facts", {})
             if there.keys() - {"rewards"} == facts.keys() - {"rewards"}:  # of the same step
                 changed = differences(there, facts)

@@ -68,6 +68,7 @@ def test_the_same_run_takes_the_same(tmp_path: Path) -> None:
     assert made["stage-2-reasoning"].amount == 50 * 32 * 8
     assert made["evaluate-ablation"].state == "skipped"
     assert made["merge-stage-1"].read == 2000  # checkpoint and model
+    assert made["merge-stage-2"].read == 2000  # the checkpoint is that of one of two branches
     text = table(list(made.values()), 1)
     assert "cannot be estimated" not in text
     assert "GPU hours: 0.00" in text

@@ -239,6 +239,21 @@ def test_a_copy_that_was_cut_off_here_is_fetched_again(tmp_path: Path) -> None:
     assert (artifacts.path(found, "output") / "weights").read_text() == "made"
 
 
+def test_a_step_whose_output_was_removed_from_the_store_is_not_done(tmp_path: Path) -> None:
+    """`--keep` removes the models of old versions, and leaves the status beside them."""
+    artifacts = Artifacts(tmp_path / "here")
+    artifacts.remote = FolderStore(tmp_path / "remote")
+    output = artifacts.folder("step", "key") / "output"
+    output.mkdir(parents=True)
+    (output / "weights").write_text("made")
+    artifacts.keep(Status("step", "Step", key="key", artifacts={"output": {"digest": "", "bytes": 4}}))
+    elsewhere = Artifacts(tmp_path / "elsewhere")
+    elsewhere.remote = FolderStore(tmp_path / "remote")
+    assert elsewhere.find("step", "key")
+    elsewhere.remote.delete_prefix("step/key/output/")
+    assert elsewhere.find("step", "key") is None
+
+
 def test_a_status_can_be_written_down_while_what_a_step_has_made_is_taken_in(tmp_path: Path, sft: Step) -> None:
     names = [f"output-{i}" for i in range(500)]
     for name in names:

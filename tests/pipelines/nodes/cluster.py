@@ -49,7 +49,9 @@ class Refused(Exception):
 class Pod:
     """A pod of a job: a process, or one that waits for room."""
 
-    def __init__(self, name: str, index: int, spec: Json, labels: Json, folder: Path) -> None:
+    def __init__(self, name: str, index: int, spec: Json, labels: Json, folder: Path, owner: str) -> None:
+        self.owner = owner  # uid of its job
+        self.lost = False  # its machine is: no process there can be told to end
         self.name, self.index, self.spec, self.labels, self.folder = name, index, spec, labels, folder
         self.created, self.process, self.code, self.ended = now(), None, None, ""
         self.last: int | None = None  # exit code before the container was started again
@@ -105,7 +107,7 @@ class Pod:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def terminate(self, grace: float) -> None:
-        if self.killed_at == float("inf"):
+        if not self.lost and self.killed_at == float("inf"):
             self.killed_at = time.monotonic() + grace
             if self.process is None:
                 self.code = 0
@@ -138,8 +140,9 @@ class Pod:
                 "labels": self.labels,
                 "annotations": {INDEX: str(self.index)},
                 "creationTimestamp": self.created,
+                "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "job", "uid": self.owner}],
             },
-            "spec": self.spec,
+            "spec": {**self.spec, "nodeName": f"machine-{self.index}"},
             "status": {
                 "phase": self.phase,
                 "conditions": conditions,
@@ -170,6 +173,7 @@ class Cluster:
         self.scripts: dict[int, str] = {}
         self.refusing: list[tuple[int, str]] = []  # answers to the next requests that create something
         self.created: list[Json] = []
+        self.orphans: set[str] = set()  # names of pods whose job is gone
         self.lock = threading.RLock()
         self.closed = threading.Event()
         self.address = ""
@@ -185,6 +189,15 @@ class Cluster:
         with self.lock:
             del self.owners[launcher]
 
+    def vanish(self, name: str) -> None:
+        """Delete a job in the background, as the garbage collector does: its pods end in their time."""
+        with self.lock:
+            job = self.jobs.pop(("jobs", name))
+            for pod in self.pods.values():
+                if pod.owner == job["metadata"]["uid"]:
+                    pod.terminate(self.grace)
+                    self.orphans.add(pod.name)
+
     def running(self) -> list[Pod]:
         with self.lock:
             return [pod for pod in self.pods.values() if pod.phase == "Running"]
@@ -192,10 +205,12 @@ class Cluster:
     # What the controllers do, again and again.
 
     def reconcile(self) -> None:
-        for pod in self.pods.values():
+        for pod in list(self.pods.values()):
             pod.look()
+            if pod.name in self.orphans and pod.code is not None:
+                del self.pods[pod.name]
         for (kind, name), job in list(self.jobs.items()):
-            own = [pod for pod in self.pods.values() if pod.labels.get(KINDS[kind]) == name]
+            own = [pod for pod in self.pods.values() if pod.owner == job["metadata"]["uid"]]
             owners = {owner["uid"] for owner in job["metadata"]["ownerReferences"]}
             if not owners & {owner["metadata"]["uid"] for owner in self.owners.values()}:
                 job["metadata"].setdefault("deletionTimestamp", now())
@@ -285,10 +300,11 @@ class Cluster:
             template = self.as_trainer_makes_it(body)
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": template["spec"]}
         kubernetes_validate.validate(pod, "1.32", strict=True)
+        uid = f"uid-of-{name}-{len(self.created)}"
         count = body["spec"]["completions"] if kind == "jobs" else body["spec"]["trainer"]["numNodes"]
         self.jobs[kind, name] = {
             **body,
-            "metadata": {**body["metadata"], "creationTimestamp": now(), "uid": f"uid-of-{name}"},
+            "metadata": {**body["metadata"], "creationTimestamp": now(), "uid": uid},
             "status": {},
         }
         self.ports[name] = free_port()
@@ -296,7 +312,7 @@ class Cluster:
         for index in range(count):
             own = f"{name}-{index}-{start}" if kind == "jobs" else f"{name}-node-0-{index}-{start}"
             labels = {**template["metadata"].get("labels", {}), KINDS[kind]: name}
-            self.pods[own] = Pod(own, index, template["spec"], labels, self.folder / own)
+            self.pods[own] = Pod(own, index, template["spec"], labels, self.folder / own, uid)
         return self.jobs[kind, name]
 
     def as_trainer_makes_it(self, train_job: Json) -> Json:

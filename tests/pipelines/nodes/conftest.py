@@ -10,7 +10,7 @@ import yaml
 
 from pipelines.clusters.launcher import nodes
 from pipelines.clusters.placement import Placement
-from pipelines.nodes import following, jobs, launcher, node_log
+from pipelines.nodes import following, jobs, node_log, removal
 from pipelines.nodes.exchange import Exchange
 from pipelines.nodes.following import Following
 from pipelines.nodes.jobs import Container, Jobs, Kind
@@ -50,7 +50,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     """A cluster that KUBECONFIG names, with the pod `launcher` in the namespace `team`."""
     monkeypatch.setattr(retrying, "FIRST_WAIT", 0.001)
     monkeypatch.setattr(following, "POLL", 0.05)
-    monkeypatch.setattr(launcher, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(removal, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(node_log, "AGAIN_SECONDS", 0.05)
     with serving(Cluster(tmp_path / "pods")) as made:
         config = {

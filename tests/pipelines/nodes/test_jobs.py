@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from typing import Any
 
 import kubernetes_validate
@@ -95,3 +96,14 @@ def test_what_ended_a_job_is_read_from_its_conditions() -> None:
     assert jobs.ended({}) == ""
     assert jobs.ended({"status": {"conditions": [failed]}}) == "Failed"
     assert jobs.message({"status": {"conditions": [failed]}}) == "DeadlineExceeded: too long"
+
+
+def test_the_pod_monitor_scrapes_the_containers_of_the_nodes(kind: Kind) -> None:
+    monitor = yaml.safe_load((K8S / "monitoring" / "podmonitor.yaml").read_text())
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    label = "__meta_kubernetes_pod_container_name"
+    (names,) = (rule["regex"] for rule in endpoint["relabelings"] if rule["sourceLabels"] == [label])
+    pod = pod_of(made(kind, PLACEMENT))
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    for container in pod["spec"]["containers"]:
+        assert re.fullmatch(names, container["name"])

@@ -8,7 +8,7 @@ import pytest
 
 from pebr.errors import InputError
 from pipelines.gate import Verdict
-from pipelines.publishing.batches import batches_at, choose
+from pipelines.publishing.batches import batches_at, choose, settle
 from pipelines.publishing.record import Record, Records
 
 
@@ -123,18 +123,52 @@ def test_one_occasion_has_one_choice(records: Records, tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     deliver(inbox, "a")
     arguments = ("published", [f"rl_source={inbox}"], records, "job-7")
-    assert choose(*arguments, keep=False) == (first := choose(*arguments))
+    choose(*arguments)
+    assert not (tmp_path / "published" / "weeks").exists()  # only what is submitted is settled
+    settle(first := choose(*arguments), records, "job-7")
     deliver(inbox, "b")
     again = choose(*arguments)
     assert (again.changes, again.batches) == (first.changes, first.batches)
     assert choose(*arguments[:3], "job-8").batches == {"rl_source": [f"{inbox}/a", f"{inbox}/b"]}
 
 
+def test_a_week_without_data_is_nothing_new_also_where_nothing_may_be_used(records: Records, tmp_path: Path) -> None:
+    inbox, other = tmp_path / "inbox", tmp_path / "other"
+    assert chosen(records, "published", inbox) == ([], True)
+    deliver(inbox, "a")
+    records.hold(Record("bad", "", {"a": 0.0}, batches={"rl_source": [f"{inbox}/a"]}), [])
+    assert chosen(records, "published", inbox)[1]
+    deliver(other, "b")
+    with pytest.raises(InputError, match=r"no batch is there that may be used.*remove .*/held/bad.json to use"):
+        choose("published", [f"rl_source={inbox}", f"sft_source={other}"], records)
+
+
+def test_after_a_return_to_an_earlier_version_the_withdrawn_batches_are_left_out(
+    records: Records, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    inbox, folder = tmp_path / "inbox", tmp_path / "published"
+    first, second, third = (f"{inbox}/{name}" for name in "abc")
+    deliver(inbox, "a", "b")
+    publish(records, tmp_path, "one", batches={"rl_source": [first]})
+    publish(records, tmp_path, "two", batches={"rl_source": [first, second]})
+    assert records.withdrawn() == {}
+    (folder / "latest.json").write_text((folder / "one.json").read_text())
+    assert chosen(records, "published", inbox)[1]
+    assert f"left out: {second}, which was held back or withdrawn: remove {folder}/two.json to use it" in caplog.text
+    deliver(inbox, "c")
+    assert chosen(records, "published", inbox)[0][1] == f"rl_source={third}"
+    publish(records, tmp_path, "three", batches={"rl_source": [first, third]})
+    assert chosen(records, "published", inbox)[1]  # still
+    (folder / "two.json").unlink()
+    assert chosen(records, "published", inbox)[0][1] == f"rl_source={second}"
+
+
 def test_wrong_places_are_refused_with_the_remedy(records: Records, tmp_path: Path) -> None:
     deliver(tmp_path / "odd", "2026:11")
     for places, told in (
         (["rl_source"], "write it as"),
-        ([f"rl_source={tmp_path / 'none'}"], "no batch is there"),
+        (["rl_source=a", "rl_source=b"], "rl_source has a place already, a"),
         ([f"rl_source={tmp_path / 'no.txt'}"], "no such manifest"),
         ([f"rl_source={tmp_path / 'odd'}"], "rename it"),
     ):
