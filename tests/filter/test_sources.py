@@ -304,13 +304,6 @@ def test_an_infinite_answer_is_none(tmp_path: Path) -> None:
     assert filtered(source, "rl")[1].rejected == {"no answer": 1}
 
 
-@pytest.mark.parametrize("size", [1, 2])
-def test_a_table_that_is_called_as_ingests_list_is_a_table(tmp_path: Path, size: int) -> None:
-    source = written(tmp_path / "mine", "sources.json", [rl_row(qid=i) for i in range(size)])
-    kept, _ = filtered(source, "rl")
-    assert len(kept) == size
-
-
 def test_options_whose_letters_alone_occur_in_the_question_are_asked(tmp_path: Path) -> None:
     asked = "<image>What is in (A) and (B)?"
     listed = f"{asked} Options: (A) red (B) blue"
@@ -334,3 +327,22 @@ def test_an_archive_is_a_folder_of_its_whole_name(tmp_path: Path) -> None:
         write_archive(source / f"v1.0_{split}.tar", {"1.png": image_bytes()})
     kept, _ = filtered(source, "rl")
     assert len(kept) == 2
+
+
+@pytest.mark.parametrize(
+    "content", [[sft_row()], {"a": 1}, [{"folder": "a"}], [], "broken", [1]], ids=lambda content: str(content)[:12]
+)
+def test_a_users_own_file_called_like_our_list_is_data(tmp_path: Path, content: Any) -> None:
+    source = written(tmp_path / "source", "rows.json", [sft_row()])
+    (source / "sources.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    assert len(filtered(source)[0]) == (2 if content == [sft_row()] else 1)
+
+
+@pytest.mark.parametrize(("limit", "read"), [(0, [4, 3, 3]), (3, [3]), (4, [4]), (5, [4, 1]), (99, [4, 3, 3])])
+def test_a_limit_holds_for_all_tables_of_a_source(tmp_path: Path, limit: int, read: list[int]) -> None:
+    for name, count in (("a", 4), ("b", 3), ("c", 3)):
+        written(tmp_path / "in" / "mine", f"{name}.json", [sft_row()] * count)
+    entry = {"folder": "mine", "name": "mine", "share": 1.0, "limit": limit}
+    (tmp_path / "in" / "sources.json").write_text(json.dumps([entry]))
+    _, manifest = filtered(tmp_path / "in")
+    assert [facts["read"] for facts in manifest.extra["sources"].values()] == read

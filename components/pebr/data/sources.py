@@ -59,6 +59,10 @@ class Source:
         wanted = ("messages", "images") if kind == "sft" else tuple(what for what in names if what != "messages")
         return {what: column for what in wanted if (column := find(row, names[what])[0])}
 
+    def count(self, most: int) -> int:
+        """The number of rows, counted up to `most`."""
+        return sum(1 for _ in islice(chain.from_iterable(file.rows() for file in self.files), most))
+
     def rows(self, kind: Kind, names: Names) -> Iterator[SourceRow]:
         """The rows that are asked for, in order."""
         items: Iterator[Any] = chain.from_iterable(file.rows() for file in self.files)
@@ -84,25 +88,40 @@ def find_sources(path: Path, kind: Kind, image_root: str, pattern: str, names: N
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder: give --source the dataset's folder")
-    if (listed := _listed(path / SOURCES)) is None:
+    listed = _listed(path)
+    if not listed:
         return _sources_in(path, kind, image_root, pattern, names)
     found: list[Source] = []
     for entry in listed:
         inside = _sources_in(path / entry["folder"], kind, image_root, pattern, names)
-        for source in inside:
+        for source in _limited(inside, entry["limit"]):
             name = entry["name"] if len(inside) == 1 else f"{entry['name']}/{source.name}"
-            found.append(replace(source, name=name, share=entry["share"], limit=entry["limit"]))
+            found.append(replace(source, name=name, share=entry["share"]))
     return found
 
 
-def _listed(path: Path) -> list[dict[str, Any]] | None:
-    """The sources that ingest has listed; None if the file is not there, or is a table of the user's."""
+def _listed(path: Path) -> list[dict[str, Any]]:
+    """The sources that ingest has listed in a folder; [] if it has not: a file of this name may be a user's data."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    is_ours = isinstance(found, list) and all(isinstance(e, dict) and e.keys() == LISTED for e in found)
-    return found if found and is_ours else None
+        entries = json.loads((path / SOURCES).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return []
+    is_ours = isinstance(entries, list) and all(isinstance(entry, dict) and entry.keys() == LISTED for entry in entries)
+    return entries if is_ours else []
+
+
+def _limited(sources: list[Source], limit: int) -> list[Source]:
+    """The sources with the first `limit` rows of all; 0 for all rows. Those after these rows are left out."""
+    if not limit or len(sources) < 2:
+        return [replace(source, limit=limit) for source in sources]
+    found = []
+    for source in sources:
+        if not limit:
+            log.warning("%s: not read: the limit of rows is reached before it", source.name)
+            continue
+        found.append(replace(source, limit=limit))
+        limit -= source.count(limit)
+    return found
 
 
 def _sources_in(path: Path, kind: Kind, image_root: str, pattern: str, names: Names) -> list[Source]:
