@@ -7,7 +7,7 @@ import codecs
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pebr.data.archives import Archive
-from pebr.data.columns import Picture
+from pebr.data.column_names import NAMES
+from pebr.data.columns import Picture, find, is_empty
 from pebr.data.streams import open_file
 from pebr.errors import InputError
 
@@ -103,7 +104,7 @@ def form_of(open_table: Callable[[], BinaryIO], name: str) -> tuple[str, int]:
     before = len(start) - len(text)
     if text[:1] == b"[":
         return JSON, before
-    if text[:1] == b"{" and _has_lines(text, name):
+    if text[:1] == b"{" and _has_lines(open_table, name):
         return LINES, before
     if text[:1] == b"{" and (found := _LIST_OF_OBJECTS.search(text)):
         return JSON, before + found.start(1)
@@ -274,15 +275,28 @@ def _lines(open_table: Callable[[], BinaryIO], name: str) -> Iterator[Any]:
             yield row
 
 
-def _has_lines(text: bytes, name: str) -> bool:
-    """Whether a text that starts with a brace is JSON Lines: by its name, or as it has a complete object per line."""
+def _has_lines(open_table: Callable[[], BinaryIO], name: str) -> bool:
+    """Whether a file that starts with a brace is JSON Lines: by its name, or as its first line is an object.
+
+    If nothing follows this line, the object must be a row: it may also be one object with a list of rows.
+    """
     if re.search(r"\.(?:jsonl|ndjson)\b", name, re.IGNORECASE):
         return True
-    first, _, rest = text.partition(b"\n")
-    try:
-        return isinstance(json.loads(first), dict) and bool(rest.strip())
-    except (ValueError, RecursionError):
-        return False
+    with open_table() as file:
+        lines = (line for line in iter(lambda: file.readline(LONGEST_ROW), b"") if line.strip(codecs.BOM_UTF8).strip())
+        try:
+            first = json.loads(next(lines, b"").decode("utf-8-sig"))
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(first, dict) and (next(lines, None) is not None or _is_row(first))
+
+
+def _is_row(value: Mapping[str, Any]) -> bool:
+    """Whether an object has messages, each with its role, or a question and its answer."""
+    messages = find(value, NAMES["messages"])[1]
+    if isinstance(messages, list) and messages and isinstance(messages[0], dict):
+        return not {"role", "from"}.isdisjoint(messages[0])
+    return not any(is_empty(find(value, NAMES[what])[1]) for what in ("question", "answer"))
 
 
 def _parquet_rows(open_table: Callable[[], BinaryIO], name: str) -> Iterator[Any]:
