@@ -346,3 +346,78 @@ def test_a_limit_holds_for_all_tables_of_a_source(tmp_path: Path, limit: int, re
     (tmp_path / "in" / "sources.json").write_text(json.dumps([entry]))
     _, manifest = filtered(tmp_path / "in")
     assert [facts["read"] for facts in manifest.extra["sources"].values()] == read
+
+
+def big_row() -> dict[str, Any]:
+    """A row with an image inside it, longer than what is read to recognise a table."""
+    return {"image": "iVBOR" + "A" * 2**19, "messages": sft_row()["messages"]}
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("make", [sft_row, big_row], ids=["short", "long"])
+def test_json_lines_are_recognised_whatever_the_name(tmp_path: Path, make: Any, count: int, end: str) -> None:
+    text = "\n".join(json.dumps(make()) for _ in range(count)) + end
+    source = written(tmp_path / "source", "good.json", [sft_row()])
+    (source / "lines.json").write_text(text)
+    _, manifest = filtered(source)
+    assert manifest.extra["sources"]["lines"]["form"] == "JSON Lines"
+    assert manifest.extra["sources"]["lines"]["read"] == count
+
+
+@pytest.mark.parametrize("name", ["data", "conversations"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_object_with_a_list_of_rows_is_no_row(tmp_path: Path, name: str, indent: int | None) -> None:
+    source = written(tmp_path / "source", "a.json", [])
+    (source / "a.json").write_text(json.dumps({"version": 1, name: [sft_row()] * 3}, indent=indent))
+    rows, manifest = filtered(source)
+    assert manifest.extra["sources"]["a"]["form"] == "JSON"
+    assert len(rows) == 3
+
+
+def test_one_question_in_a_file_is_a_row(tmp_path: Path) -> None:
+    source = written(tmp_path / "source", "a.json", [])
+    (source / "a.json").write_text(json.dumps(rl_row(options=[{"text": "red"}, {"text": "blue"}])))
+    assert len(filtered(source, "rl")[0]) == 1
+
+
+def asked(*parts: dict[str, Any]) -> dict[str, Any]:
+    """A row whose question is a list of these parts and a text."""
+    row = sft_row()
+    row["messages"][0]["content"] = [*parts, {"type": "text", "text": "How many?"}]
+    return {"messages": row["messages"]}
+
+
+def test_a_part_of_a_message_that_is_not_read_is_named(tmp_path: Path) -> None:
+    rows = [sft_row(), asked({"type": "video", "video": "a.mp4"})]
+    _, manifest = filtered(written(tmp_path / "source", "a.json", rows))
+    assert manifest.rejected == {"messages of a wrong type": 1}
+
+
+@pytest.mark.parametrize("key", ["bytes", "base64", "data"])
+@pytest.mark.parametrize("start", ["", "data:image/png;base64,"])
+def test_a_part_with_base64_may_be_a_data_uri(tmp_path: Path, key: str, start: str) -> None:
+    row = asked({"type": "image", key: start + base64.b64encode(image_bytes()).decode()})
+    (kept,), _ = filtered(written(tmp_path / "source", "a.json", [row]))
+    assert kept["images"][0]["bytes"] == image_bytes()
+
+
+def test_an_archive_with_a_dot_in_its_name_is_a_folder_of_this_name(tmp_path: Path) -> None:
+    source = written(tmp_path / "source", "a.json", [sft_row("v1.0_train/1.png")])
+    write_archive(source / "v1.0_train.tar", {"1.png": image_bytes()})
+    write_archive(source / "v1.0_test.tar", {"1.png": image_bytes(70)})
+    (kept,), _ = filtered(source)
+    assert kept["images"][0]["bytes"] == image_bytes()
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    source = written(tmp_path / "source", "a.json", [sft_row()])
+    (source / "b.json").symlink_to("nowhere")
+    with pytest.raises(InputError, match=r"b\.json is a link that leads nowhere"):
+        filtered(source)
+
+
+def test_a_name_with_a_colon_is_a_name(tmp_path: Path) -> None:
+    source = written(tmp_path / "source", "a.json", [sft_row("Q:1.png")])
+    write_archive(source / "images-00000.tar", {"Q:1.png": image_bytes()})
+    assert len(filtered(source)[0]) == 1

@@ -349,3 +349,10 @@ def test_names_that_follow_others_lose_no_source() -> None:
     assert {name: source.location for name, source in made.items()} == {
         "a": "x/a", "a-2": "y/a", "a-2-2": "z/a-2", "a-3": "w/a",
     }  # fmt: skip
+
+
+def test_a_source_with_only_an_empty_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "rows.json").touch()
+    with pytest.raises(InputError, match="nothing is there, or only empty files"):
+        ingest(str(tmp_path / "in"), tmp_path / "out")

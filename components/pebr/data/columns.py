@@ -146,9 +146,9 @@ def _lettered(texts: Sequence[str]) -> dict[str, str]:
 
 def with_options(question: str, options: Mapping[str, str]) -> str:
     """A question with its options, one per line, unless it lists them or there are fewer than two."""
-    words = " ".join(question.split())
+    words = " ".join(question.casefold().split())
     there = all(
-        re.search(rf"\({letter}\)|\b{letter}[.):]", question) and " ".join(text.split()) in words
+        re.search(rf"\({letter}\)|\b{letter}[.):]", question) and " ".join(text.casefold().split()) in words
         for letter, text in options.items()
     )
     if len(options) < 2 or there:
@@ -226,8 +226,8 @@ def _struct(value: Mapping[str, Any]) -> Picture:
 
 def _text(value: str) -> Picture:
     """An image as text: a data URI, base64, or a path."""
-    if match := _DATA_URI.match(value):
-        return Picture("", _decoded(value[match.end() :]))
+    if _DATA_URI.match(value):
+        return Picture("", _decoded(value))
     if len(value) > 64 and value.startswith(_BASE64) and re.fullmatch(r"[A-Za-z0-9+/=_\s-]+", value):
         try:
             return Picture("", _decoded(value))
@@ -239,6 +239,8 @@ def _text(value: str) -> Picture:
 
 
 def _decoded(text: str) -> bytes:
+    """The bytes of base64, or of a data URI."""
+    text = text[match.end() :] if (match := _DATA_URI.match(text)) else text
     text = "".join(text.split()).replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)

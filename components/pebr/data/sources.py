@@ -129,6 +129,8 @@ def _sources_in(path: Path, kind: Kind, image_root: str, pattern: str, names: Na
     folder = path if path.is_dir() else path.parent
     root = folder / image_root
     files = {name: full for name, full in files_of(folder).items() if not re.search(r"(?:^|/)\.", name)}
+    if broken := next((n for n, f in files.items() if is_table(n) and not f.exists()), ""):
+        raise InputError(f"{folder}: {broken} is a link that leads nowhere: fix or remove it")
     archives = open_archives(list(files.values()))
     in_archive = any(name.startswith(f"{image_root}/") for archive in archives for name in archive.names())
     if not root.is_dir() and not in_archive:

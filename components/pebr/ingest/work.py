@@ -109,8 +109,8 @@ def bring(location: str, output: Path, arriving: Path, settings: Settings) -> No
             download(rest, output, arrived, packs)
         else:
             raise InputError(f"--source {location}: unknown scheme: give toy://, s3://, hf:// or a path")
-    if not any(path.is_file() for path in output.rglob("*")):
-        raise InputError(f"--source {location}: nothing is there: check the name")
+    if not any(path.is_file() and (settings.kind or path.stat().st_size) for path in output.rglob("*")):
+        raise InputError(f"--source {location}: nothing is there, or only empty files: check the name")
     try:
         check(output, settings.kind, location)
     except InputError as error:  # the source, not the copy that is now removed
