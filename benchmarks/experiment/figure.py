@@ -11,7 +11,7 @@ from benchmarks.experiment.page import MEASURES, Results, values_of
 COLOURS = ("#777777", "#b58900", "#1f5fbf", "#c0392b", "#e08283", "#2e8b57", "#7b3fa0", "#008b8b")
 SHOWN = ("accuracy", "oracle", "described")
 CURVES = {"reward/accuracy": "accuracy of the sampled answers", "reward/keyword": "keywords in their descriptions"}
-WIDTH, ROW, PANEL, MARGIN = 960, 26, 220, 230
+WIDTH, ROW, PANEL, MARGIN = 960, 26, 220, 310
 WINDOW = 5  # training steps per running mean
 
 
@@ -49,7 +49,7 @@ def _dots(results: Results, arms: Sequence[Arm], colours: Mapping[str, str]) -> 
         for row, arm in enumerate(arms):
             y = 46 + ROW * row + ROW / 2
             if not column:
-                yield _text(4, y + 4, arm.title[:38], colour=colours[arm.name])
+                yield _text(4, y + 4, arm.title, colour=colours[arm.name])
             places = [left + wide * (value - low) / ((high - low) or 1.0) for value in by_arm[arm.name]]
             yield f'<line x1="{left:.1f}" x2="{left + wide:.1f}" y1="{y}" y2="{y}" stroke="#e5e5e5"/>'
             for x in places:

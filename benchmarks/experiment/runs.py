@@ -176,7 +176,7 @@ def curve(history: Path) -> dict[str, list[float | None]]:
     """The measures of each training step of a stage, in order."""
     # A custom reward is named by its place, as in package.module:accuracy.
     rows = [
-        {f"reward/{k.rpartition(':')[2]}" if ":" in k else k: v for k, v in row.items()}
+        {f"reward/{k.rpartition(':')[2]}" if k.startswith("reward/") and ":" in k else k: v for k, v in row.items()}
         for row in read_history(history)
     ]
     found = {name: [row.get(name) for row in rows] for name in CURVES}

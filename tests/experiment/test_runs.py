@@ -43,7 +43,9 @@ def test_a_finished_step_is_not_run_again(tmp_path: Path) -> None:
 
 
 def test_a_curve_has_the_measures_of_each_step(tmp_path: Path) -> None:
-    rows = [{"step": step, "reward": step / 3, "reward/benchmarks.experiment.rewards:accuracy": 0.5} for step in (1, 2)]
+    name = "benchmarks.experiment.rewards:accuracy"
+    others = {f"seconds_reward/{name}": 0.01, f"reward_at_0/{name}": 0.25, f"reward_spread/{name}": 0.125}
+    rows = [{"step": step, "reward": step / 3, f"reward/{name}": 0.5, **others} for step in (1, 2)]
     (tmp_path / "history").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert curve(tmp_path / "history") == {"reward": [0.3333, 0.6667], "reward/accuracy": [0.5, 0.5]}
 
