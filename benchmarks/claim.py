@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9.0, help="begin no step after so many minutes; 0: no limit")
     parser.add_argument("--start", choices=STARTS, default="sees", help="what the arms start from")
     parser.add_argument("--arms", default="", help="names of the arms to run, separated by commas; empty for all")
-    parser.add_argument("--report", action="store_true", help="run nothing; write docs/claim.md and its figure")
+    parser.add_argument("--report", action="store_true", help="run nothing; write docs/claim.md and its figures")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     recipe = values()

@@ -291,7 +291,7 @@ def trl_way(depth: Sequence[int], shape: Shape, device: torch.device) -> dict[st
     from benchmarks.grpo_update import trl_batches, trl_trainer
     from pebr.toy.vlm import build_tokenizer
 
-    family, tokenizer = family_named(FAMILY, "benchmark"), build_tokenizer(FAMILY)
+    family, tokenizer = RowEncoder.family, build_tokenizer(FAMILY)
     encoder = Encoder(family.tiny_processor(tokenizer, PATCH, {"min_pixels": 576, "max_pixels": 802816}))
     names = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
     ids = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in names.items()}

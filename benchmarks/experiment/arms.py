@@ -24,17 +24,10 @@ class Start:
     """What all arms of a seed start from: its warm-up, as it is or with a damaged vision tower."""
 
     name: str
-    title: str
     noise: float = 0.0  # added to the vision tower's weights, in standard deviations of each matrix
 
 
-STARTS = {
-    start.name: start
-    for start in (
-        Start("sees", "The warm-up sees well"),
-        Start("sees_poorly", "The warm-up sees poorly", noise=0.14),
-    )
-}
+STARTS = {start.name: start for start in (Start("sees"), Start("sees_poorly", noise=0.14))}
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ class Collector:
         """
         self.seconds, self.measured, self.left_out = defaultdict(float), defaultdict(float), {}
         if rounds:
-            self.measured["questions_replaced"] = 0
+            self.measured["questions_replaced"] = 0.0
         found, sampled, left = self._sample(sampler, rows, step), len(rows), iter(reserve)
         for _ in range(rounds):
             dull = [place for place, experience in enumerate(found) if not experience.teaches]

@@ -27,7 +27,7 @@ from pebr.ingest.listed import Listed, folders, parse
 from pebr.ingest.packing import is_image, pack
 from pebr.ingest.settings import Settings
 from pebr.ingest.watching import bytes_in, watched
-from pebr.step.outputs import check_apart
+from pebr.step.outputs import check_apart, check_no_file
 from pebr.store.contract import NotThereError
 from pebr.store.listing import LISTING, files_of
 from pebr.store.opening import open_store
@@ -55,8 +55,7 @@ def work(settings: Settings) -> dict[str, float]:
     listed, output = parse(settings.source), Path(settings.output)
     paths = [("--source", Path(source.location)) for source in listed if "://" not in source.location]
     check_apart(f"--output {output}", output, paths)
-    if output.is_file():
-        raise InputError(f"--output {output}: a file is there, and ingest writes a folder: give another output")
+    check_no_file(f"--output {output}", output)
     arriving = Path(f"{settings.output}.arriving")
     try:
         result = _bring_all(listed, settings, arriving)

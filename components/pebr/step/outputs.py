@@ -63,12 +63,23 @@ def check_apart(name: str, output: Path, read: Iterable[tuple[str, Path]]) -> No
             raise InputError(f"{name}: it lies in what {flag} {path} reads: give another output")
 
 
+def check_no_file(name: str, output: Path) -> None:
+    """Check that no file is where a folder is to be written.
+
+    Raises:
+        InputError: there is one.
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{name}: a file is there, and a step writes a folder: give another output, or remove it")
+
+
 def _check_own(name: str, output: Path, kind: str) -> None:
     """Check that an output replaces only what a step has written."""
-    if kind not in _OWN or not output.exists():
+    if kind not in _OWN:
         return
-    if not output.is_dir():
-        raise InputError(f"{name}: a file is there, and a step writes a folder: give another output, or remove it")
+    check_no_file(name, output)
+    if not output.exists():
+        return
     names = [path.name for path in output.iterdir()]
     is_own = all if kind == "Dataset" else any
     if names and not is_own(_OWN[kind].fullmatch(name) for name in names):

@@ -226,14 +226,20 @@ def test_the_index_that_a_reader_leaves_in_an_artifact_does_not_undo_it(tmp_path
     assert artifacts.find("ingest", "k") is not None
 
 
-def test_a_copy_that_was_cut_off_here_is_fetched_again(tmp_path: Path) -> None:
-    artifacts = Artifacts(tmp_path / "here")
-    artifacts.remote = FolderStore(tmp_path / "remote")
+def kept_remotely(folder: Path) -> Artifacts:
+    """Artifacts in `here` with a finished step, whose output is also in the store `remote`."""
+    artifacts = Artifacts(folder / "here")
+    artifacts.remote = FolderStore(folder / "remote")
     output = artifacts.folder("step", "key") / "output"
     output.mkdir(parents=True)
     (output / "weights").write_text("made")
     artifacts.keep(Status("step", "Step", key="key", artifacts={"output": {"digest": "", "bytes": 4}}))
-    (output / "weights").write_text("ma")
+    return artifacts
+
+
+def test_a_copy_that_was_cut_off_here_is_fetched_again(tmp_path: Path) -> None:
+    artifacts = kept_remotely(tmp_path)
+    (artifacts.folder("step", "key") / "output" / "weights").write_text("ma")
     found = artifacts.find("step", "key")
     assert found
     assert (artifacts.path(found, "output") / "weights").read_text() == "made"
@@ -241,12 +247,7 @@ def test_a_copy_that_was_cut_off_here_is_fetched_again(tmp_path: Path) -> None:
 
 def test_a_step_whose_output_was_removed_from_the_store_is_not_done(tmp_path: Path) -> None:
     """`--keep` removes the models of old versions, and leaves the status beside them."""
-    artifacts = Artifacts(tmp_path / "here")
-    artifacts.remote = FolderStore(tmp_path / "remote")
-    output = artifacts.folder("step", "key") / "output"
-    output.mkdir(parents=True)
-    (output / "weights").write_text("made")
-    artifacts.keep(Status("step", "Step", key="key", artifacts={"output": {"digest": "", "bytes": 4}}))
+    kept_remotely(tmp_path)
     elsewhere = Artifacts(tmp_path / "elsewhere")
     elsewhere.remote = FolderStore(tmp_path / "remote")
     assert elsewhere.find("step", "key")
